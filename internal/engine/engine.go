@@ -1,0 +1,162 @@
+// Package engine is the contract between executions and database servers: a
+// dump writes named members into a sink, a restore reads them from a source.
+// What happens to the bytes (compression, encryption, parts) is not its matter.
+package engine
+
+import (
+	"context"
+	"io"
+	"time"
+)
+
+// Type names a family of database servers.
+type Type string
+
+// Supported servers.
+const (
+	Postgres Type = "postgres"
+	MySQL    Type = "mysql"
+	MariaDB  Type = "mariadb"
+)
+
+// SSLMode says how far a connection must be protected, in libpq's terms.
+type SSLMode string
+
+// TLS modes, from none to full verification.
+const (
+	SSLDisable    SSLMode = "disable"
+	SSLRequire    SSLMode = "require"
+	SSLVerifyCA   SSLMode = "verify-ca"
+	SSLVerifyFull SSLMode = "verify-full"
+)
+
+// Conn says where a database is and who asks. Values are literal: no field is
+// ever parsed as an option or a connection string. Password is a secret.
+type Conn struct {
+	Type        Type
+	Host        string // host name, address, or the absolute path of a socket directory
+	Port        int
+	Database    string
+	Username    string
+	Password    string
+	SSLMode     SSLMode
+	SSLRootCert string // PEM; empty means the system's roots
+}
+
+// Engine dumps and restores one family of servers. Methods may be called
+// concurrently. Errors are *errs.Error with a code of a failed execution; they
+// never hold the password.
+type Engine interface {
+	// Ping connects, asks for the version and returns what it learned.
+	Ping(ctx context.Context, c Conn) (ServerInfo, error)
+	// Dump writes one consistent snapshot into sink and returns only when it is
+	// proven complete. After an error nothing in sink may be trusted. Cancelling
+	// ctx ends every child process.
+	Dump(ctx context.Context, c Conn, o DumpOptions, sink Sink) (DumpResult, error)
+	// Restore replaces or fills the database of c from src. Any failing statement
+	// fails the restore.
+	Restore(ctx context.Context, c Conn, o RestoreOptions, src Source) error
+}
+
+// ServerInfo describes a reachable server.
+type ServerInfo struct {
+	Version      string // as the server writes it, e.g. "15.18"
+	VersionNum   int    // comparable, e.g. 150018 (PostgreSQL), 101119 (MariaDB 10.11.19)
+	Flavor       Type   // what the server really is
+	Latency      time.Duration
+	DatabaseSize int64 // bytes on the server's disk, 0 when unknown
+}
+
+// DumpOptions choose what to dump and who listens.
+type DumpOptions struct {
+	IncludeTables    []string // "table" or "schema.table", literal names; empty means all
+	ExcludeTables    []string
+	ExcludeTableData []string
+	ParallelJobs     int           // 1..16; engines without parallel dumps ignore it
+	StallTimeout     time.Duration // no bytes for so long ends the dump; 0 means the default of 10 minutes
+	TempDir          string        // private 0700 directory for credentials and sockets; emptied by the engine
+	Log              func(level Level, message string)
+	Progress         func(Progress)
+}
+
+// Level of a log line.
+type Level string
+
+// Levels in the order of their weight.
+const (
+	LevelDebug   Level = "debug"
+	LevelInfo    Level = "info"
+	LevelWarn    Level = "warn"
+	LevelError   Level = "error"
+	LevelSuccess Level = "success"
+)
+
+// Progress is a snapshot of how far a dump or restore has come. Calls are
+// cheap and frequent; the receiver thins them out.
+type Progress struct {
+	TablesDone  int
+	TablesTotal int   // 0 when unknown
+	BytesDone   int64 // raw bytes produced or consumed
+	BytesTotal  int64 // an estimate; 0 when unknown
+	Current     string
+}
+
+// DumpResult says what was dumped, by what.
+type DumpResult struct {
+	Server  ServerInfo
+	Tools   map[string]string // tool name -> version
+	Format  string            // e.g. "pg_dump-custom", "mariadb-sql"
+	Tables  []Table           // what the dump holds, in dump order
+	Warning []string
+}
+
+// Table is one table of a dump.
+type Table struct {
+	Schema string
+	Name   string
+	Rows   int64 // counted in the dump's own snapshot; -1 when not counted
+}
+
+// Sink takes the members of a dump. Create may be called for several members
+// at once. A member is complete only when Close returned nil; a writer that is
+// abandoned must be closed with CloseWithError, never with Close.
+type Sink interface {
+	Create(ctx context.Context, member string) (MemberWriter, error)
+}
+
+// MemberWriter receives one member. It is used by one goroutine at a time.
+type MemberWriter interface {
+	io.WriteCloser
+	// CloseWithError ends the member as failed; nothing of it will be committed.
+	CloseWithError(err error) error
+}
+
+// Source gives the members of an artifact back, decrypted and decompressed.
+type Source interface {
+	Members() []Member
+	// Open streams one member. The reader fails before a clean end of file when
+	// any byte differs from what was stored.
+	Open(ctx context.Context, member string) (io.ReadCloser, error)
+}
+
+// Member describes one stream of a dump.
+type Member struct {
+	Name string
+	Size int64 // raw bytes
+}
+
+// RestoreOptions choose how to restore and who listens.
+type RestoreOptions struct {
+	DropExisting   bool // replace the database's content
+	CreateDatabase bool // create it when absent
+	IncludeTables  []string
+	WithOwners     bool // keep owners; off by default
+	WithPrivileges bool // keep grants; off by default
+	ParallelJobs   int
+	DumpVersion    int // ServerInfo.VersionNum of the source; refuses targets that cannot read it
+	Format         string
+	StallTimeout   time.Duration
+	TempDir        string
+	Log            func(level Level, message string)
+	Progress       func(Progress)
+}
