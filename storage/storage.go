@@ -20,8 +20,9 @@ type Driver interface {
 	// It returns only after the store has confirmed size and checksum.
 	Put(ctx context.Context, key string, r io.Reader, opts PutOptions) (Object, error)
 	// Open reads length bytes from offset; a negative length reads to the end.
-	// The caller closes the reader. A short object ends in io.ErrUnexpectedEOF,
-	// never in a clean end of file.
+	// The caller closes the reader and keeps ctx alive until then. A short object
+	// ends in io.ErrUnexpectedEOF, never in a clean end of file; so does an offset
+	// beyond the end, from Open or from the first Read.
 	Open(ctx context.Context, key string, offset, length int64) (io.ReadCloser, error)
 	// Stat describes an object, or fails with ErrNotExist.
 	Stat(ctx context.Context, key string) (Object, error)
@@ -44,7 +45,8 @@ type Spacer interface {
 // interrupted writes (temporary files, open multipart uploads).
 type Sweeper interface {
 	// Sweep removes leftovers under prefix that are older than age and returns
-	// how many there were.
+	// how many there were. A store whose leftovers carry no key removes those
+	// outside prefix too: they are stale all the same.
 	Sweep(ctx context.Context, prefix string, age time.Duration) (int, error)
 }
 
@@ -78,11 +80,12 @@ var (
 	ErrNoBucket   = errors.New("no such bucket or directory")
 	ErrFull       = errors.New("the storage is full")
 	ErrClockSkew  = errors.New("the clocks of this machine and the storage differ too much")
+	ErrConfig     = errors.New("the storage's configuration is not acceptable")
 )
 
 // Permanent reports whether trying err's operation again cannot help.
 func Permanent(err error) bool {
-	for _, target := range []error{ErrNotExist, ErrExist, ErrBadKey, ErrPermission, ErrNoBucket, ErrFull, ErrClockSkew} {
+	for _, target := range []error{ErrNotExist, ErrExist, ErrBadKey, ErrPermission, ErrNoBucket, ErrFull, ErrClockSkew, ErrConfig} {
 		if errors.Is(err, target) {
 			return true
 		}
