@@ -1,0 +1,107 @@
+package backup
+
+import (
+	"context"
+	"time"
+
+	"github.com/dataguardian/dataguardian/internal/datasource"
+	"github.com/dataguardian/dataguardian/internal/engine"
+	"github.com/dataguardian/dataguardian/internal/location"
+)
+
+// CopyStatus is the state of one copy of a backup by our own books.
+type CopyStatus string
+
+// States of a copy. Only an available one counts for anything.
+const (
+	CopyPending   CopyStatus = "pending"   // being written, or left over by a lost worker
+	CopyAvailable CopyStatus = "available" // committed
+	CopyFailed    CopyStatus = "failed"    // given up; its objects are gone or will be
+	CopyDeleting  CopyStatus = "deleting"  // on its way out; its objects go first
+	CopyDeleted   CopyStatus = "deleted"   // its objects are gone
+	CopyMissing   CopyStatus = "missing"   // its objects are gone and nobody deleted them
+)
+
+// Copy is a backup in one storage location.
+type Copy struct {
+	ExecutionID       string
+	StorageLocationID string
+	StorageName       string
+	StorageType       location.Type
+	StorageStatus     location.Status
+	Path              string // prefix of its objects, without a trailing slash
+	Status            CopyStatus
+	Error             string
+	UpdatedAt         time.Time
+}
+
+// Backup is a completed backup with its copies.
+type Backup struct {
+	ExecutionID    string
+	JobID          string
+	JobName        string
+	DatasourceID   string
+	DatasourceName string
+	DatasourceType engine.Type
+	CreatedAt      time.Time
+	StartedAt      *time.Time
+	FinishedAt     *time.Time
+	SizeBytes      int64 // raw bytes of the dump
+	StoredBytes    int64
+	Path           string
+	Encrypted      bool
+	VerifiedAt     *time.Time
+	Copies         []Copy
+	Parts          []Part // of one copy; all copies have the same
+}
+
+// Part is one stored object of a backup.
+type Part struct {
+	Number int    // from 1, over all members
+	Key    string // within the storage location
+	Size   int64
+	SHA256 string
+}
+
+// DatasourceBackups counts the backups of one datasource.
+type DatasourceBackups struct {
+	ID        string
+	Name      string
+	Type      engine.Type
+	Status    datasource.Status
+	Enabled   bool
+	Backups   int
+	Newest    *time.Time
+	UpdatedAt time.Time
+}
+
+// Catalogue answers which backups there are.
+type Catalogue interface {
+	// Datasources lists datasources by name with their backups counted.
+	Datasources(ctx context.Context) ([]DatasourceBackups, error)
+	// OfDatasource lists completed backups with at least one available or missing
+	// copy, newest first, with copies and parts. NotFound without the datasource.
+	OfDatasource(ctx context.Context, datasourceID string) ([]Backup, error)
+	// OfJob lists completed backups of a job that have an available copy, newest
+	// first, without parts.
+	OfJob(ctx context.Context, jobID string) ([]Backup, error)
+	// Get returns one backup with copies and parts, or NotFound.
+	Get(ctx context.Context, executionID string) (Backup, error)
+
+	// MarkDeleting takes the available and missing copies of backups out of the catalogue,
+	// before their objects go. A backup that is being restored or verified, or is not
+	// there any more, is left out of the answer. Only ids in the answer may be deleted.
+	MarkDeleting(ctx context.Context, executionIDs []string) ([]string, error)
+	// Doomed lists copies whose objects must go: deleting ones, failed ones, and
+	// pending ones that no running execution owns any more. locationIDs narrows it
+	// to storage this process can reach; nil means all.
+	Doomed(ctx context.Context, locationIDs []string, limit int) ([]Copy, error)
+	// MarkDeleted records that the objects of a copy are gone.
+	MarkDeleted(ctx context.Context, c Copy) error
+	// MarkMissing records that an available copy has lost objects.
+	MarkMissing(ctx context.Context, c Copy, why string) error
+	// NoteDeleteFailure records why the objects of a copy are still there.
+	NoteDeleteFailure(ctx context.Context, c Copy, why string) error
+	// NoteCleanup makes the notification of a retention run that deleted something.
+	NoteCleanup(ctx context.Context, j Job, deleted []Backup) error
+}

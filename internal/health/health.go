@@ -1,0 +1,116 @@
+// Package health says whether the control plane and what it watches work.
+package health
+
+import (
+	"context"
+	"time"
+
+	"github.com/dataguardian/dataguardian/internal/datasource"
+	"github.com/dataguardian/dataguardian/internal/engine"
+	"github.com/dataguardian/dataguardian/internal/location"
+	"github.com/dataguardian/dataguardian/internal/paging"
+)
+
+// Role of a worker.
+type Role string
+
+// Roles.
+const (
+	RoleBackup    Role = "backup"
+	RoleRestore   Role = "restore"
+	RoleScheduler Role = "scheduler"
+	RoleHealth    Role = "health"
+	RoleCleanup   Role = "cleanup"
+)
+
+// WorkerRoles lists every worker role.
+var WorkerRoles = []Role{RoleBackup, RoleRestore, RoleScheduler, RoleHealth, RoleCleanup}
+
+// WorkerState is how a worker does.
+type WorkerState string
+
+// Worker states.
+const (
+	WorkerRunning WorkerState = "running"
+	WorkerStopped WorkerState = "stopped" // pauses, or there is none
+	WorkerError   WorkerState = "error"
+)
+
+// Instance is one worker of one process. An instance that has not reported for
+// its time to live is gone.
+type Instance struct {
+	ID             string // unique per process and role
+	Role           Role
+	Host           string
+	PID            int
+	State          WorkerState
+	LastStartedAt  *time.Time
+	LastFinishedAt *time.Time
+	LastError      string
+}
+
+// Stats are counts over everything.
+type Stats struct {
+	DatasourcesTotal, DatasourcesHealthy, DatasourcesCritical int
+	JobsTotal, JobsEnabled                                    int
+	ExecutionsToday, ExecutionsFailedToday                    int // since midnight UTC
+}
+
+// Outcome of one check.
+type Outcome string
+
+// Outcomes of a datasource check; a storage check is OK or Error.
+const (
+	OK          Outcome = "ok"
+	Timeout     Outcome = "timeout"
+	AuthFailed  Outcome = "auth_failed"
+	Unreachable Outcome = "unreachable"
+	Error       Outcome = "error"
+)
+
+// Check is one check of a datasource or storage location.
+type Check struct {
+	ID             string
+	EntityID       string
+	EntityName     string
+	DatasourceType engine.Type
+	StorageType    location.Type
+	CheckedAt      time.Time
+	Outcome        Outcome
+	LatencyMS      *int
+	AvailableBytes *int64
+	ErrorMessage   string
+	Metadata       map[string]any
+}
+
+// CheckFilter narrows a list; zero fields do not.
+type CheckFilter struct {
+	EntityID string
+	From, To *time.Time // checked in [From, To)
+}
+
+// Store keeps what workers report and what checks found.
+type Store interface {
+	// Ping answers when the database does.
+	Ping(ctx context.Context) error
+	// Report stores instances, alive for ttl from now.
+	Report(ctx context.Context, ttl time.Duration, instances ...Instance) error
+	// Withdraw removes instances that end.
+	Withdraw(ctx context.Context, ids ...string) error
+	// Instances lists the ones that are alive.
+	Instances(ctx context.Context) ([]Instance, error)
+	// Stats counts.
+	Stats(ctx context.Context) (Stats, error)
+
+	// RecordDatasource stores a check and the status that follows from it, with the
+	// notification when the status changed.
+	RecordDatasource(ctx context.Context, c Check, status datasource.Status) error
+	// RecordStorage does the same for a storage location.
+	RecordStorage(ctx context.Context, c Check, status location.Status) error
+	// Datasources lists checks of datasources, newest first, and the rows in all.
+	Datasources(ctx context.Context, f CheckFilter, p paging.Page) ([]Check, int, error)
+	// Storages lists checks of storage locations, newest first, and the rows in all.
+	Storages(ctx context.Context, f CheckFilter, p paging.Page) ([]Check, int, error)
+	// PruneChecks removes checks older than age and counts them.
+	PruneChecks(ctx context.Context, age time.Duration) (int, error)
+}
