@@ -6,6 +6,7 @@ set -eu
 cd "$(dirname "$0")/.."
 bin=$PWD/.cache/bin
 mkdir -p "$bin"
+echo '*' >.cache/.gitignore
 cd tools/testservers
 
 want=$({ go env GOVERSION; cat go.mod go.sum; } | sha256sum | cut -d' ' -f1)

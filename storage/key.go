@@ -77,7 +77,7 @@ func Segment(name string) string {
 	}
 	s := b.String()
 	if s == "" {
-		return "%00"
+		return "~"
 	}
 	if len(s) > maxNameBytes {
 		sum := sha256.Sum256([]byte(name))

@@ -37,7 +37,8 @@ type Driver interface {
 
 // Spacer is implemented by drivers that know how much room is left.
 type Spacer interface {
-	// Available returns the bytes that can still be stored.
+	// Available returns the bytes that can still be stored. errors.ErrUnsupported
+	// means that the store does not say.
 	Available(ctx context.Context) (int64, error)
 }
 

@@ -41,7 +41,7 @@ func rootError(err error) error {
 	switch target := meaning(err); target {
 	case nil:
 		return err
-	case storage.ErrNotExist, storage.ErrExist:
+	case storage.ErrNotExist, storage.ErrExist, storage.ErrBadKey:
 		return fmt.Errorf("%w: %w", storage.ErrNoBucket, err)
 	default:
 		return fmt.Errorf("%w: %w", target, err)
