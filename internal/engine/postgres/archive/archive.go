@@ -1,0 +1,115 @@
+// Package archive reads the custom format of pg_dump as a stream and proves
+// that it is whole. It keeps the table of contents in memory and nothing of
+// the data.
+//
+// The format, as PostgreSQL's pg_dump writes it (archive versions 1.12 to
+// 1.16, which are those of PostgreSQL 9.0 to 18):
+//
+//	file    = header count entry* block*
+//	header  = "PGDMP" major minor revision intSize offSize format
+//	          compression second minute hour day month year isDST
+//	          database serverVersion toolVersion
+//	entry   = dumpID hadDumper tableOID objectOID tag desc section defn
+//	          dropStmt copyStmt namespace tablespace [tableAM, since 1.14]
+//	          [relkind, since 1.16] owner withOIDs dependency* null
+//	          dataState offset
+//	block   = 0x01 dumpID chunks | 0x03 dumpID (oid chunks)* 0
+//	chunks  = (length byte{length})* 0
+//	integer = sign byte, then intSize bytes, least significant first
+//	string  = length integer, -1 for null, then the bytes
+//
+// Up to 1.14 the compression is an integer (a zlib level), since 1.15 a byte
+// (an algorithm). Every entry that has data owns exactly one block, also when
+// there are no rows; the file has no trailer, so an archive is whole when each
+// of those blocks came once and came to its end.
+package archive
+
+import (
+	"fmt"
+
+	"github.com/dataguardian/dataguardian/internal/errs"
+)
+
+// Constants of the format.
+const (
+	magic          = "PGDMP"
+	major          = 1
+	oldestMinor    = 12
+	minorTableAM   = 14
+	minorAlgorithm = 15
+	minorRelKind   = 16
+	newestMinor    = 16
+	intSize        = 4
+	intLen         = 1 + intSize // with the sign
+	formatCustom   = 1
+	blockData      = 1
+	blockBlobs     = 3
+	offsetNotSet   = 1
+	offsetSet      = 2
+	offsetNone     = 3
+)
+
+// Header is what an archive says about itself.
+type Header struct {
+	Minor         int // of archive version 1.x
+	Compressed    bool
+	Database      string
+	ServerVersion string // of the dumped server
+	ToolVersion   string // of pg_dump
+}
+
+// MinToolMajor returns the oldest major version of pg_restore that reads the
+// archive.
+func (h Header) MinToolMajor() int {
+	switch {
+	case h.Minor >= minorRelKind:
+		return 17
+	case h.Minor >= minorAlgorithm:
+		return 16
+	case h.Minor >= minorTableAM:
+		return 12
+	default:
+		return 10
+	}
+}
+
+// Entry is one item of the table of contents.
+type Entry struct {
+	DumpID       int
+	Tag          string // the object's name; of some kinds with its arguments
+	Desc         string // the object's kind, e.g. "TABLE DATA"
+	Namespace    string // its schema, empty for objects without one
+	Owner        string
+	HasData      bool
+	Dependencies []int // dump ids
+
+	copyText bool
+	state    byte
+	offset   int64
+	done     bool
+	rows     int64
+}
+
+// Name returns "schema.name".
+func (e *Entry) Name() string {
+	if e.Namespace == "" {
+		return e.Tag
+	}
+	return e.Namespace + "." + e.Tag
+}
+
+// Rows returns how many rows the entry's data holds, -1 when the archive does
+// not tell (it is compressed, or no COPY text) or the data is not at its end.
+func (e *Entry) Rows() int64 {
+	if !e.done {
+		return -1
+	}
+	return e.rows
+}
+
+func (e *Entry) describe() string { return fmt.Sprintf("%s %q", e.Desc, e.Name()) }
+
+func incomplete(format string, args ...any) *errs.Error {
+	return errs.New(errs.Unavailable, errs.CodeDumpIncomplete,
+		format+"; it cannot be restored, run the backup again", args...)
+}
