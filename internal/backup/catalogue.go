@@ -22,6 +22,17 @@ const (
 	CopyMissing   CopyStatus = "missing"   // its objects are gone and nobody deleted them
 )
 
+// LiveStatus is what a storage answered about a copy just now.
+type LiveStatus string
+
+// Live statuses.
+const (
+	LiveAvailable   LiveStatus = "available"
+	LiveMissing     LiveStatus = "missing"
+	LiveUnreachable LiveStatus = "unreachable"
+	LiveUnknown     LiveStatus = "unknown"
+)
+
 // Copy is a backup in one storage location.
 type Copy struct {
 	ExecutionID       string
@@ -33,6 +44,11 @@ type Copy struct {
 	Status            CopyStatus
 	Error             string
 	UpdatedAt         time.Time
+
+	// Set by an Inspector only.
+	Live        LiveStatus
+	LiveMessage string
+	FullPath    string // path with the storage's own root or bucket
 }
 
 // Backup is a completed backup with its copies.
@@ -85,6 +101,8 @@ type Catalogue interface {
 	// OfJob lists completed backups of a job that have an available copy, newest
 	// first, without parts.
 	OfJob(ctx context.Context, jobID string) ([]Backup, error)
+	// Now is the clock that dates backups: the database's.
+	Now(ctx context.Context) (time.Time, error)
 	// Get returns one backup with copies and parts, or NotFound.
 	Get(ctx context.Context, executionID string) (Backup, error)
 
