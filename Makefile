@@ -8,7 +8,8 @@ LDFLAGS := -X main.version=$(VERSION)
 
 # Pinned in go.mod files of their own; the first call compiles them.
 BUF      := go tool -modfile=tools/go.mod buf
-SQLC     := go tool -modfile=tools/go.mod sqlc
+# Without C it is built in less time, and makes the same.
+SQLC     := CGO_ENABLED=0 go tool -modfile=tools/go.mod sqlc
 GOLANGCI := go tool -modfile=tools/lint/go.mod golangci-lint
 
 # For "make run": more flags for the server, such as ARGS="--http-addr 127.0.0.1:8081".
@@ -49,6 +50,7 @@ test: ## Run every test, against real servers; installs those that are missing
 .PHONY: lint
 lint: ## Check code, protos and their format
 	go vet ./...
+	go -C tools vet ./protodump
 	$(GOLANGCI) config verify
 	$(GOLANGCI) run ./...
 	$(BUF) lint
