@@ -108,6 +108,11 @@ func (e *ExitError) Error() string {
 	return how + ": " + e.Tail[len(e.Tail)-1]
 }
 
+// Silent returns the error without the child's words, which may hold anything.
+func (e *ExitError) Silent() *ExitError {
+	return &ExitError{Name: e.Name, Result: e.Result}
+}
+
 // Environment returns the whole environment of a child: a fixed search path,
 // messages in English, dir as home and temporary directory, and what the
 // caller adds as "KEY=value". Nothing of this process's environment is in it.

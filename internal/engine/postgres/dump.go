@@ -1,0 +1,261 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/dataguardian/dataguardian/internal/engine"
+	"github.com/dataguardian/dataguardian/internal/engine/postgres/archive"
+	"github.com/dataguardian/dataguardian/internal/engine/tool"
+	"github.com/dataguardian/dataguardian/internal/errs"
+	"github.com/dataguardian/dataguardian/internal/process"
+)
+
+// maxWarnings bounds what a result remembers of a talkative tool.
+const maxWarnings = 100
+
+// Dump writes the member backup.dump. Table names of the options are literal:
+// "schema.table", or "table" for one on the search path; a partitioned table
+// stands for its partitions too. ParallelJobs is not used: the format is one
+// stream.
+func (e *Engine) Dump(ctx context.Context, c engine.Conn, o engine.DumpOptions, sink engine.Sink) (engine.DumpResult, error) {
+	d := dump{engine: e, conn: c, options: o, result: engine.DumpResult{Format: Format}}
+	if err := d.prepare(ctx); err != nil {
+		return engine.DumpResult{}, err
+	}
+	dir, remove, err := workDir(o.TempDir)
+	if err != nil {
+		return engine.DumpResult{}, err
+	}
+	if err := also(d.run(ctx, dir, sink), remove()); err != nil {
+		return engine.DumpResult{}, err
+	}
+	return d.result, nil
+}
+
+// dump is one run.
+type dump struct {
+	engine  *Engine
+	conn    engine.Conn
+	options engine.DumpOptions
+	result  engine.DumpResult
+
+	tool      program
+	selection selection
+	progress  engine.Progress
+
+	mu sync.Mutex // for log lines: the tool's words have a goroutine of their own
+}
+
+// prepare asks the server what is to be dumped, and by which tool.
+func (d *dump) prepare(ctx context.Context) error {
+	var bad []errs.Field
+	for field, names := range map[string][]string{
+		"include_tables": d.options.IncludeTables, "exclude_tables": d.options.ExcludeTables, "exclude_table_data": d.options.ExcludeTableData,
+	} {
+		bad = append(bad, checkTables(field, names)...)
+	}
+	if len(bad) > 0 {
+		return errs.InvalidFields(errs.CodeValidation, bad...)
+	}
+	conn, err := d.engine.connect(ctx, d.conn)
+	if err != nil {
+		return err
+	}
+	defer closeConn(ctx, conn)
+	began := time.Now()
+	if d.result.Server, err = serverInfo(ctx, conn, d.conn); err != nil {
+		return err
+	}
+	d.result.Server.Latency = time.Since(began)
+	if d.tool, err = d.engine.tools.choose(ctx, "pg_dump", majorOf(d.result.Server.VersionNum)); err != nil {
+		return err
+	}
+	d.result.Tools = map[string]string{d.tool.name: d.tool.version}
+	if d.selection, err = resolve(ctx, conn, d.conn, d.options); err != nil {
+		return err
+	}
+	for _, name := range d.selection.missing {
+		d.warn(fmt.Sprintf("table %q is to be left out, but does not exist", name))
+	}
+	d.progress = engine.Progress{BytesTotal: d.selection.bytes}
+	d.log(engine.LevelInfo, fmt.Sprintf("PostgreSQL %s, %s; %d tables, about %s of data",
+		d.result.Server.Version, d.tool, d.selection.tables, megabytes(d.selection.bytes)))
+	return nil
+}
+
+// arguments holds nothing of the connection.
+func (d *dump) arguments() []string {
+	args := []string{
+		"--format=custom", "--compress=0", "--no-password",
+		fmt.Sprintf("--lock-wait-timeout=%d", d.engine.lockWait.Milliseconds()),
+	}
+	if len(d.selection.include) > 0 {
+		args = append(args, "--strict-names")
+	}
+	for _, p := range d.selection.include {
+		args = append(args, "--table="+p)
+	}
+	for _, p := range d.selection.exclude {
+		args = append(args, "--exclude-table="+p)
+	}
+	for _, p := range d.selection.excludeData {
+		args = append(args, "--exclude-table-data="+p)
+	}
+	return args
+}
+
+func (d *dump) run(ctx context.Context, dir string, sink engine.Sink) error {
+	env, err := d.engine.environment(d.conn, dir)
+	if err != nil {
+		return err
+	}
+	member, err := sink.Create(ctx, Member)
+	if err != nil {
+		return err
+	}
+	if err := d.stream(ctx, dir, env, member); err != nil {
+		return also(err, member.CloseWithError(err))
+	}
+	return member.Close()
+}
+
+// also adds a second error, unless there is none or it only repeats the first.
+func also(err, second error) error {
+	switch {
+	case err == nil:
+		return second
+	case second == nil, errors.Is(second, err), errors.Is(err, second):
+		return err
+	}
+	return errors.Join(err, second)
+}
+
+func (d *dump) stream(ctx context.Context, dir string, env []string, member engine.MemberWriter) error {
+	proof := archive.NewVerifier(archive.Events{Contents: d.contents, Started: d.started, Finished: d.finished})
+	_, err := tool.Stream{
+		Spec: process.Spec{
+			Path: d.tool.path, Args: d.arguments(), Env: process.Environment(dir, env...), Dir: dir,
+			OnStderr: func(line string) { d.warn(tool.Redact(line, d.conn.Password)) },
+		},
+		Stall:  d.options.StallTimeout,
+		Proof:  proof,
+		Member: member,
+		OnRead: d.read,
+	}.Run(ctx)
+	if err != nil {
+		return d.failure(ctx, err)
+	}
+	d.result.Tables = tables(proof.Contents())
+	d.progress.BytesTotal, d.progress.Current = d.progress.BytesDone, ""
+	d.report()
+	return nil
+}
+
+// failure types what ended the run.
+func (d *dump) failure(ctx context.Context, err error) error {
+	if exit, ok := errors.AsType[*process.ExitError](err); ok {
+		return toolError(exit, d.conn, errs.CodeDumpFailed)
+	}
+	switch {
+	case errors.Is(err, tool.ErrStalled):
+		return errs.Wrap(err, errs.Unavailable, errs.CodeDumpStalled,
+			"pg_dump wrote nothing for %s and was ended: look for locks and network trouble between here and %s", d.stall(), where(d.conn))
+	case ctx.Err() != nil && errors.Is(err, context.Cause(ctx)):
+		return ended(ctx)
+	}
+	return err
+}
+
+func (d *dump) stall() time.Duration {
+	if d.options.StallTimeout > 0 {
+		return d.options.StallTimeout
+	}
+	return tool.DefaultStall
+}
+
+func (d *dump) contents(_ archive.Header, entries []*archive.Entry) {
+	for _, e := range entries {
+		if isTableData(e) {
+			d.progress.TablesTotal++
+		}
+	}
+	d.report()
+}
+
+func (d *dump) started(e *archive.Entry) {
+	d.progress.Current = e.Name()
+	d.report()
+}
+
+func (d *dump) finished(e *archive.Entry) {
+	if isTableData(e) {
+		d.progress.TablesDone++
+		d.log(engine.LevelDebug, fmt.Sprintf("table %s: %d rows", e.Name(), e.Rows()))
+	}
+	d.report()
+}
+
+func (d *dump) read(n int) {
+	d.progress.BytesDone += int64(n)
+	d.progress.BytesTotal = max(d.progress.BytesTotal, d.progress.BytesDone)
+	if d.selection.bytes == 0 {
+		d.progress.BytesTotal = 0
+	}
+	d.report()
+}
+
+func (d *dump) report() {
+	if d.options.Progress != nil {
+		d.options.Progress(d.progress)
+	}
+}
+
+func (d *dump) log(level engine.Level, message string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.options.Log != nil {
+		d.options.Log(level, message)
+	}
+}
+
+// warn also keeps the message for the result.
+func (d *dump) warn(message string) {
+	d.log(engine.LevelWarn, message)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if len(d.result.Warning) < maxWarnings {
+		d.result.Warning = append(d.result.Warning, message)
+	}
+}
+
+func isTableData(e *archive.Entry) bool { return e.Desc == "TABLE DATA" }
+
+// tables lists what an archive holds: every table, and data of tables that
+// belong to extensions. Rows are those of the data, -1 where it was left out or
+// where the table has none of its own.
+func tables(entries []*archive.Entry) []engine.Table {
+	type key struct{ schema, name string }
+	at := map[key]int{}
+	var list []engine.Table
+	for _, e := range entries {
+		if e.Desc != "TABLE" && !isTableData(e) {
+			continue
+		}
+		k := key{e.Namespace, e.Tag}
+		i, known := at[k]
+		if !known {
+			i, at[k] = len(list), len(list)
+			list = append(list, engine.Table{Schema: e.Namespace, Name: e.Tag, Rows: -1})
+		}
+		if isTableData(e) {
+			list[i].Rows = e.Rows()
+		}
+	}
+	return list
+}
+
+func megabytes(n int64) string { return fmt.Sprintf("%.1f MB", float64(n)/1e6) }

@@ -1,0 +1,117 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"net"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/dataguardian/dataguardian/internal/engine"
+	"github.com/dataguardian/dataguardian/internal/errs"
+	"github.com/dataguardian/dataguardian/internal/testkit"
+)
+
+func TestPingTellsWhatIsThere(t *testing.T) {
+	pg := testkit.Postgres(t)
+	info, err := New(Config{}).Ping(t.Context(), connTo(pg, pg.NewDatabase(t)))
+	require.NoError(t, err)
+	require.Equal(t, pg.Major, info.VersionNum/10000)
+	require.Regexp(t, `^\d+\.\d+$`, info.Version)
+	require.Equal(t, engine.Postgres, info.Flavor)
+	require.Positive(t, info.Latency)
+	require.Positive(t, info.DatabaseSize)
+}
+
+func TestPingErrorsSayWhatIsWrong(t *testing.T) {
+	pg := testkit.Postgres(t)
+	db := pg.NewDatabase(t)
+	pg.Exec(t, "postgres", "CREATE ROLE outsider LOGIN PASSWORD 'outsider-pw'")
+	t.Cleanup(func() { pg.Exec(t, "postgres", "DROP ROLE outsider") })
+	pg.Exec(t, "postgres", "REVOKE CONNECT ON DATABASE "+db+" FROM PUBLIC")
+	silent, err := net.Listen("tcp", "127.0.0.1:0") // accepts, says nothing
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, silent.Close()) })
+
+	cases := map[string]struct {
+		set  func(c *engine.Conn)
+		code errs.Code
+		says string
+	}{
+		"refused":          {func(c *engine.Conn) { c.Port = testkit.FreePort(t) }, errs.CodeDatasourceUnreachable, "connection refused"},
+		"unknown host":     {func(c *engine.Conn) { c.Host = "nowhere.invalid" }, errs.CodeDatasourceUnreachable, "host name"},
+		"no socket":        {func(c *engine.Conn) { c.Host = "/nonexistent" }, errs.CodeDatasourceUnreachable, "no socket"},
+		"silence":          {func(c *engine.Conn) { c.Port = silent.Addr().(*net.TCPAddr).Port }, errs.CodeDatasourceUnreachable, "timed out"},
+		"wrong password":   {func(c *engine.Conn) { c.Password = "wrong-password" }, errs.CodeDatasourceAuth, "did not let user"},
+		"unknown user":     {func(c *engine.Conn) { c.Username = "nobody" }, errs.CodeDatasourceAuth, `"nobody"`},
+		"unknown database": {func(c *engine.Conn) { c.Database = "nothing" }, errs.CodeDatabaseMissing, `"nothing"`},
+		"no privilege":     {func(c *engine.Conn) { c.Username, c.Password = "outsider", "outsider-pw" }, errs.CodeDatasourcePermission, "privilege"},
+		"no TLS there":     {func(c *engine.Conn) { c.SSLMode = engine.SSLRequire }, errs.CodeDatasourceUnreachable, "TLS"},
+		"not acceptable":   {func(c *engine.Conn) { c.Host = "a b" }, errs.CodeInvalidConnection, "host"},
+	}
+	e := New(Config{ConnectTimeout: 2 * time.Second})
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			c := connTo(pg, db)
+			tc.set(&c)
+			_, err := e.Ping(t.Context(), c)
+			require.Equal(t, tc.code, errs.CodeOf(err), "%v", err)
+			require.Contains(t, errs.Message(err), tc.says)
+			require.NotContains(t, err.Error(), c.Password)
+		})
+	}
+}
+
+func TestACancelledPingGivesItsCause(t *testing.T) {
+	silent, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, silent.Close()) })
+	cause := errors.New("operator left")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	go func() {
+		if c, err := silent.Accept(); err == nil {
+			cancel(cause)
+			_ = c.Close()
+		}
+	}()
+	_, err = New(Config{}).Ping(ctx, engine.Conn{Host: "127.0.0.1", Port: silent.Addr().(*net.TCPAddr).Port, Database: "x", Username: "x"})
+	require.ErrorIs(t, err, cause)
+	require.Equal(t, errs.Cancelled, errs.KindOf(err))
+}
+
+func TestNothingButTheConnectionDecidesWhereToGo(t *testing.T) {
+	pg := testkit.Postgres(t)
+	db := pg.NewDatabase(t)
+	home := t.TempDir()
+	services := filepath.Join(home, "services")
+	require.NoError(t, os.WriteFile(services, []byte("[evil]\nhost=203.0.113.9\ndbname=evil\nuser=evil\n"), 0o600))
+	passwords := filepath.Join(home, ".pgpass")
+	require.NoError(t, os.WriteFile(passwords, []byte("*:*:*:*:"+pg.Password+"\n"), 0o600))
+	for name, value := range map[string]string{
+		"HOME": home, "PGHOST": "203.0.113.9", "PGPORT": "1", "PGUSER": "evil", "PGDATABASE": "evil", "PGPASSWORD": "evil",
+		"PGSERVICE": "evil", "PGSERVICEFILE": services, "PGPASSFILE": passwords, "PGSSLMODE": "verify-full", "PGSSLROOTCERT": "/nonexistent",
+		"PGSSLCERT": "/nonexistent", "PGSSLKEY": "/nonexistent", "PGOPTIONS": "-c search_path=evil", "PGAPPNAME": "evil",
+		"PGCONNECT_TIMEOUT": "soon", "PGTARGETSESSIONATTRS": "standby", "PGTZ": "Nowhere/Land", "PGREQUIREAUTH": "none",
+		"PGMINPROTOCOLVERSION": "9", "PGMAXPROTOCOLVERSION": "9", "PGCHANNELBINDING": "require", "PGSSLNEGOTIATION": "direct",
+	} {
+		t.Setenv(name, value)
+	}
+	c := connTo(pg, db)
+	_, err := New(Config{}).Ping(t.Context(), c)
+	require.NoError(t, err)
+	c.Password = ""
+	_, err = New(Config{}).Ping(t.Context(), c)
+	require.Equal(t, errs.CodeDatasourceAuth, errs.CodeOf(err), "a password file was read")
+}
+
+func TestHostileDatabaseNamesAreNames(t *testing.T) {
+	pg := testkit.Postgres(t)
+	for _, name := range []string{"host=203.0.113.9 dbname=postgres", "postgres://203.0.113.9/postgres", "--version", "a\nb", `quote"d 'name' \`, "😀"} {
+		_, err := New(Config{}).Ping(t.Context(), connTo(pg, name))
+		require.Equal(t, errs.CodeDatabaseMissing, errs.CodeOf(err), "%q: %v", name, err)
+	}
+}

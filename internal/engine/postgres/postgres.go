@@ -1,0 +1,51 @@
+// Package postgres dumps and restores PostgreSQL databases with the server's
+// own tools. What they write is proven complete here, without a second
+// process.
+package postgres
+
+import (
+	"cmp"
+	"time"
+)
+
+// Member is the one stream of a dump, in pg_dump's custom format, uncompressed.
+const Member = "backup.dump"
+
+// Format names what Member holds.
+const Format = "pg_dump-custom"
+
+const (
+	appName               = "dataguardian"
+	defaultConnectTimeout = 10 * time.Second
+	defaultLockWait       = 5 * time.Minute
+)
+
+// Config holds what an installation may choose. The zero value is right for
+// most.
+type Config struct {
+	// BinDirs are searched for pg_dump and pg_restore of any version. Without
+	// them it is where packages put them, then the directories of PATH.
+	BinDirs []string
+	// ConnectTimeout limits each connection attempt; 10 s by default.
+	ConnectTimeout time.Duration
+	// LockWait is how long a dump waits for a table that somebody has locked
+	// exclusively; 5 minutes by default.
+	LockWait time.Duration
+}
+
+// Engine is an engine.Engine for PostgreSQL.
+type Engine struct {
+	tools          toolbox
+	connectTimeout time.Duration
+	lockWait       time.Duration
+}
+
+// New returns an engine. It looks for tools when they are needed, so that one
+// installed later is found.
+func New(c Config) *Engine {
+	return &Engine{
+		tools:          toolbox{dirs: c.BinDirs},
+		connectTimeout: cmp.Or(c.ConnectTimeout, defaultConnectTimeout),
+		lockWait:       cmp.Or(c.LockWait, defaultLockWait),
+	}
+}

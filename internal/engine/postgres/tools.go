@@ -1,0 +1,112 @@
+package postgres
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/dataguardian/dataguardian/internal/engine/tool"
+	"github.com/dataguardian/dataguardian/internal/errs"
+)
+
+// toolbox finds the tools of all installed versions.
+type toolbox struct {
+	dirs []string // empty means the usual places
+}
+
+// program is an installed tool.
+type program struct {
+	name    string
+	path    string
+	version string // e.g. "15.18"
+	major   int
+}
+
+// directories returns where to look, best first.
+func (b toolbox) directories() []string {
+	if len(b.dirs) > 0 {
+		return b.dirs
+	}
+	var dirs []string
+	for _, pattern := range []string{"/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin", "/usr/local/pgsql/bin"} {
+		found, err := filepath.Glob(pattern)
+		if err == nil { // only a bad pattern is an error
+			dirs = append(dirs, found...)
+		}
+	}
+	for _, dir := range filepath.SplitList(os.Getenv("PATH")) {
+		if filepath.IsAbs(dir) {
+			dirs = append(dirs, dir)
+		}
+	}
+	return dirs
+}
+
+// installed returns every usable program of that name, oldest first.
+func (b toolbox) installed(ctx context.Context, name string) []program {
+	var found []program
+	for _, dir := range b.directories() {
+		path := filepath.Join(dir, name)
+		if !tool.IsExecutable(path) {
+			continue
+		}
+		line, err := tool.VersionLine(ctx, path, "--version")
+		if err != nil {
+			continue // what does not answer is not there
+		}
+		version, major := parseVersion(line)
+		known := slices.ContainsFunc(found, func(p program) bool { return p.version == version })
+		if major > 0 && !known {
+			found = append(found, program{name: name, path: path, version: version, major: major})
+		}
+	}
+	slices.SortStableFunc(found, func(a, b program) int { return cmp.Compare(a.major, b.major) })
+	return found
+}
+
+// parseVersion reads "pg_dump (PostgreSQL) 15.18 (Debian 15.18-0)".
+func parseVersion(line string) (version string, major int) {
+	m := regexp.MustCompile(`\(PostgreSQL\) ((\d+)\S*)`).FindStringSubmatch(line)
+	if m == nil {
+		return "", 0
+	}
+	major, err := strconv.Atoi(m[2])
+	if err != nil {
+		return "", 0
+	}
+	return m[1], major
+}
+
+// choose returns the tool of exactly the wanted major version, else the oldest
+// of the newer ones.
+func (b toolbox) choose(ctx context.Context, name string, major int) (program, error) {
+	found := b.installed(ctx, name)
+	if err := ctx.Err(); err != nil {
+		return program{}, ended(ctx)
+	}
+	for _, p := range found {
+		if p.major >= major {
+			return p, nil
+		}
+	}
+	if len(found) == 0 {
+		return program{}, errs.New(errs.Unavailable, errs.CodeDumpToolMissing,
+			"no %s is installed (looked in %s): the server is PostgreSQL %d, so install it with `apt-get install postgresql-client-%d`",
+			name, strings.Join(b.directories(), ", "), major, major)
+	}
+	var versions []string
+	for _, p := range found {
+		versions = append(versions, p.version)
+	}
+	return program{}, errs.New(errs.Unavailable, errs.CodeDumpToolTooOld,
+		"the installed %s is too old (%s) for PostgreSQL %d: install the matching one with `apt-get install postgresql-client-%d`",
+		name, strings.Join(versions, ", "), major, major)
+}
+
+func (p program) String() string { return fmt.Sprintf("%s %s", p.name, p.version) }

@@ -1,0 +1,33 @@
+package tool
+
+import "strings"
+
+const shortestSecret = 4
+
+// Redact hides a secret in a tool's words. Very short secrets stay: hiding them
+// would tell what they are.
+func Redact(line, secret string) string {
+	if len(secret) < shortestSecret {
+		return line
+	}
+	return strings.ReplaceAll(line, secret, "***")
+}
+
+// LastWords joins the last lines a tool wrote into one, for an error.
+func LastWords(lines []string, secret string) string {
+	const most, longest = 4, 600
+	if len(lines) > most {
+		lines = lines[len(lines)-most:]
+	}
+	var said []string
+	for _, line := range lines {
+		if line = strings.TrimSpace(line); line != "" {
+			said = append(said, line)
+		}
+	}
+	s := Redact(strings.Join(said, " | "), secret)
+	if len(s) > longest {
+		s = strings.ToValidUTF8(s[:longest], "") + " [...]"
+	}
+	return s
+}
