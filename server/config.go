@@ -1,0 +1,70 @@
+// Package server is the API: a gRPC listener, and a REST listener whose gateway
+// calls the same gRPC server, behind one set of interceptors.
+package server
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/dataguardian/dataguardian/internal/auth"
+	"github.com/dataguardian/dataguardian/server/rpc"
+)
+
+// Authenticator says who the bearer of a credential is. A bad credential is an
+// error of kind Unauthenticated.
+type Authenticator interface {
+	Authenticate(ctx context.Context, bearer string) (auth.Principal, error)
+}
+
+// Config is what a Server stands on.
+type Config struct {
+	// HTTPAddr and GRPCAddr are host:port; port 0 picks a free one.
+	HTTPAddr, GRPCAddr string
+	// CertFile and KeyFile (PEM) turn on TLS for both listeners.
+	CertFile, KeyFile string
+
+	Services      rpc.Services
+	Authenticator Authenticator
+	Logger        *slog.Logger
+
+	// Version is shown on the page of the API.
+	Version string
+	// OpenAPI is the OpenAPI 3 document (JSON) of the API.
+	OpenAPI []byte
+	// Metrics answers GET /metrics; nil leaves it out. MetricsToken, when set, is the
+	// bearer token it asks for.
+	Metrics      http.Handler
+	MetricsToken string
+	// Reflection lets gRPC clients ask for the schema.
+	Reflection bool
+	// ShutdownTimeout bounds how long calls under way may take to end, default 10 s.
+	ShutdownTimeout time.Duration
+}
+
+const defaultShutdownTimeout = 10 * time.Second
+
+func (c Config) complete() Config {
+	if c.ShutdownTimeout <= 0 {
+		c.ShutdownTimeout = defaultShutdownTimeout
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	return c
+}
+
+// tls returns nil when no certificate is configured.
+func (c Config) tls() (*tls.Config, error) {
+	if c.CertFile == "" && c.KeyFile == "" {
+		return nil, nil
+	}
+	pair, err := tls.LoadX509KeyPair(c.CertFile, c.KeyFile)
+	if err != nil {
+		return nil, fmt.Errorf("loading the TLS certificate %s with key %s: %w", c.CertFile, c.KeyFile, err)
+	}
+	return &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}, nil
+}

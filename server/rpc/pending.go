@@ -1,0 +1,56 @@
+package rpc
+
+import (
+	"strings"
+
+	pb "github.com/dataguardian/dataguardian/gen/dataguardian/v1"
+	"github.com/dataguardian/dataguardian/internal/errs"
+)
+
+// pending names the RPCs of the contract that this server does not offer yet. A
+// test holds it against the handlers: what is here has none, what is not has one.
+func pending() []string {
+	return []string{
+		pb.DatasourceService_GetDatasourceSchema_FullMethodName,
+		pb.DatasourceService_QueryDatasource_FullMethodName,
+
+		pb.StorageLocationService_ListStorageFiles_FullMethodName,
+		pb.StorageLocationService_DeleteStorageFile_FullMethodName,
+		pb.StorageLocationService_CopyStorageFile_FullMethodName,
+		pb.StorageLocationService_DownloadStorageFile_FullMethodName,
+
+		pb.BackupService_RestoreBackup_FullMethodName,
+		pb.BackupService_VerifyBackup_FullMethodName,
+		pb.BackupService_DownloadBackup_FullMethodName,
+
+		pb.ExecutionService_WatchExecutions_FullMethodName,
+		pb.ExecutionService_RetryUpload_FullMethodName,
+
+		pb.NotificationService_WatchNotifications_FullMethodName,
+		pb.NotificationService_ListNotificationChannels_FullMethodName,
+		pb.NotificationService_CreateNotificationChannel_FullMethodName,
+		pb.NotificationService_GetNotificationChannel_FullMethodName,
+		pb.NotificationService_UpdateNotificationChannel_FullMethodName,
+		pb.NotificationService_DeleteNotificationChannel_FullMethodName,
+		pb.NotificationService_TestNotificationChannel_FullMethodName,
+
+		pb.DashboardService_GetOverview_FullMethodName,
+
+		pb.AuthService_SetupFirstUser_FullMethodName,
+		pb.AuthService_Login_FullMethodName,
+		pb.AuthService_Logout_FullMethodName,
+
+		pb.AuditService_ListAuditLogs_FullMethodName,
+	}
+}
+
+// Pending returns, by full name, the error that each RPC without a handler answers.
+func Pending() map[string]error {
+	refusals := map[string]error{}
+	for _, method := range pending() {
+		name := method[strings.LastIndexByte(method, '/')+1:]
+		refusals[method] = errs.New(errs.Unimplemented, errs.CodeNotImplemented,
+			"%s is part of the API, but this version of the server does not offer it yet; a newer version will", name)
+	}
+	return refusals
+}

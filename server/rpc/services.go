@@ -1,0 +1,110 @@
+package rpc
+
+import (
+	"context"
+	"iter"
+	"time"
+
+	"google.golang.org/grpc"
+
+	pb "github.com/dataguardian/dataguardian/gen/dataguardian/v1"
+	"github.com/dataguardian/dataguardian/internal/auth"
+	"github.com/dataguardian/dataguardian/internal/backup"
+	"github.com/dataguardian/dataguardian/internal/datasource"
+	"github.com/dataguardian/dataguardian/internal/execution"
+	"github.com/dataguardian/dataguardian/internal/health"
+	"github.com/dataguardian/dataguardian/internal/location"
+	"github.com/dataguardian/dataguardian/internal/notification"
+	"github.com/dataguardian/dataguardian/internal/paging"
+)
+
+// Datasources is what the RPCs ask of datasources; *datasource.Service has it.
+type Datasources interface {
+	Create(ctx context.Context, n datasource.New) (datasource.Datasource, error)
+	Get(ctx context.Context, id string) (datasource.Datasource, error)
+	List(ctx context.Context, f datasource.Filter, p paging.Page) ([]datasource.Datasource, int, error)
+	Update(ctx context.Context, id string, p datasource.Patch) (datasource.Datasource, error)
+	Delete(ctx context.Context, id string) error
+	Test(ctx context.Context, id string) (datasource.TestResult, error)
+}
+
+// Locations is what the RPCs ask of storage locations; *location.Service has it.
+type Locations interface {
+	Create(ctx context.Context, n location.New) (location.Location, error)
+	Get(ctx context.Context, id string) (location.Location, error)
+	List(ctx context.Context, f location.Filter, p paging.Page) ([]location.Location, int, error)
+	Update(ctx context.Context, id string, p location.Patch) (location.Location, error)
+	Delete(ctx context.Context, id string) error
+	Test(ctx context.Context, id string) (location.TestResult, error)
+	TestConfig(ctx context.Context, t location.Type, config map[string]any) (location.TestResult, error)
+}
+
+// Backups is what the RPCs ask of jobs and backups; *backup.Service has it.
+type Backups interface {
+	CreateJob(ctx context.Context, n backup.NewJob) (backup.Job, error)
+	GetJob(ctx context.Context, id string) (backup.Job, error)
+	ListJobs(ctx context.Context, f backup.JobFilter, p paging.Page) ([]backup.Job, int, error)
+	UpdateJob(ctx context.Context, id string, p backup.JobPatch) (backup.Job, error)
+	DeleteJob(ctx context.Context, id string) error
+	PreviewRetention(ctx context.Context, jobID string) (backup.Preview, error)
+	Datasources(ctx context.Context) ([]backup.DatasourceBackups, error)
+	Backups(ctx context.Context, datasourceID string) ([]backup.Backup, error)
+}
+
+// Executions is what the RPCs ask of executions; *execution.Service has it.
+type Executions interface {
+	RunJob(ctx context.Context, jobID string) (execution.Execution, error)
+	Get(ctx context.Context, id string) (execution.Execution, error)
+	List(ctx context.Context, f execution.Filter, p paging.Page) ([]execution.Execution, int, error)
+	Delete(ctx context.Context, id string, force bool) error
+	Logs(ctx context.Context, id string) (execution.Execution, error)
+	Follow(ctx context.Context, id string, after int64) iter.Seq2[execution.Event, error]
+	Cancel(ctx context.Context, id string) (execution.Status, error)
+}
+
+// Notifications is what the RPCs ask of notifications; a notification.Store has it.
+type Notifications interface {
+	List(ctx context.Context, f notification.Filter, p paging.Page) (rows []notification.Notification, total, unread int, err error)
+	MarkRead(ctx context.Context, id string) (notification.Notification, error)
+	MarkAllRead(ctx context.Context) (int, error)
+	Delete(ctx context.Context, id string) error
+}
+
+// Tokens is what the RPCs ask of API tokens; *auth.Service has it.
+type Tokens interface {
+	Create(ctx context.Context, name string, role auth.Role, expires *time.Time) (auth.Token, string, error)
+	List(ctx context.Context, p paging.Page) ([]auth.Token, int, error)
+	Revoke(ctx context.Context, id string) error
+}
+
+// Health is what the RPCs ask about the state of everything; *health.Service has it.
+type Health interface {
+	Get(ctx context.Context) health.Report
+	Datasources(ctx context.Context, f health.CheckFilter, p paging.Page) ([]health.Check, int, error)
+	Storages(ctx context.Context, f health.CheckFilter, p paging.Page) ([]health.Check, int, error)
+}
+
+// Services is the domain behind the RPCs. All are required.
+type Services struct {
+	Datasources   Datasources
+	Locations     Locations
+	Backups       Backups
+	Executions    Executions
+	Notifications Notifications
+	Tokens        Tokens
+	Health        Health
+}
+
+// Register adds every service of the contract to a gRPC server. What has no
+// handler yet is in Pending.
+func Register(s grpc.ServiceRegistrar, domain Services) {
+	pb.RegisterDatasourceServiceServer(s, &datasourceServer{datasources: domain.Datasources})
+	pb.RegisterStorageLocationServiceServer(s, &locationServer{locations: domain.Locations})
+	pb.RegisterBackupServiceServer(s, &backupServer{backups: domain.Backups, executions: domain.Executions})
+	pb.RegisterExecutionServiceServer(s, &executionServer{executions: domain.Executions})
+	pb.RegisterNotificationServiceServer(s, &notificationServer{notifications: domain.Notifications})
+	pb.RegisterAuthServiceServer(s, &authServer{tokens: domain.Tokens})
+	pb.RegisterHealthServiceServer(s, &healthServer{health: domain.Health})
+	pb.RegisterDashboardServiceServer(s, &dashboardServer{})
+	pb.RegisterAuditServiceServer(s, &auditServer{})
+}
