@@ -1,0 +1,176 @@
+package artifact_test
+
+import (
+	"bytes"
+	"context"
+	"strconv"
+	"strings"
+	"testing"
+
+	"filippo.io/age"
+	"github.com/dataguardian/dataguardian/internal/artifact"
+	"github.com/dataguardian/dataguardian/internal/errs"
+	"github.com/dataguardian/dataguardian/storage"
+	"github.com/dataguardian/dataguardian/storage/storagetest"
+	"github.com/klauspost/compress/zstd"
+	"github.com/stretchr/testify/require"
+)
+
+// forms are artifacts of every compression, encrypted and not.
+func forms(t *testing.T, check func(t *testing.T, d *memory, c artifact.Config, members []member, id age.Identity)) {
+	id := identity(t)
+	for _, compression := range []artifact.Compression{artifact.Zstd, artifact.Gzip, artifact.LZ4, artifact.NoCompression} {
+		for _, encrypted := range []bool{false, true} {
+			name := string(compression)
+			if encrypted {
+				name += " encrypted"
+			}
+			t.Run(name, func(t *testing.T) {
+				d := newMemory()
+				c := config(t.TempDir(), d)
+				c.Compression, c.PartSize = compression, 150
+				if encrypted {
+					c.Recipients = []string{id.Recipient().String()}
+				}
+				members := []member{{"a", noise(330)}, {"b", text(100)}}
+				store(t, c, members...)
+				check(t, d, c, members, id)
+			})
+		}
+	}
+}
+
+func readAll(d storage.Driver, path string, members []member, id age.Identity) error {
+	for _, m := range members {
+		if _, err := read(d, path, m.name, id); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func TestEveryFlippedBitIsRefusedBeforeTheEnd(t *testing.T) {
+	forms(t, func(t *testing.T, d *memory, c artifact.Config, members []member, id age.Identity) {
+		for _, key := range d.keys() {
+			object := d.get(key)
+			for bit := range len(object) * 8 {
+				if !isPart(key) && bit%11 != 0 {
+					continue // it is large; its digest sees every bit alike
+				}
+				damaged := bytes.Clone(object)
+				damaged[bit/8] ^= 1 << (bit % 8)
+				d.set(key, damaged)
+				requireCode(t, errs.CodeArtifactCorrupt, readAll(d, c.Path, members, id))
+			}
+			d.set(key, object)
+		}
+		require.NoError(t, readAll(d, c.Path, members, id))
+	})
+}
+
+func TestEveryTruncationAndExtensionIsRefused(t *testing.T) {
+	forms(t, func(t *testing.T, d *memory, c artifact.Config, members []member, id age.Identity) {
+		for _, key := range d.keys() {
+			object := d.get(key)
+			for n := range len(object) {
+				d.set(key, object[:n])
+				requireCode(t, errs.CodeArtifactCorrupt, readAll(d, c.Path, members, id))
+			}
+			d.set(key, append(bytes.Clone(object), 'x'))
+			requireCode(t, errs.CodeArtifactCorrupt, readAll(d, c.Path, members, id))
+			require.NoError(t, d.Delete(t.Context(), key))
+			if err := readAll(d, c.Path, members, id); strings.HasSuffix(key, "manifest.json") {
+				requireCode(t, errs.CodeNotFound, err)
+			} else {
+				requireCode(t, errs.CodeArtifactCorrupt, err)
+				require.Contains(t, errs.Message(err), key[len(c.Path)+1:])
+			}
+			d.set(key, object)
+		}
+	})
+}
+
+func TestSwappedPartsAreRefused(t *testing.T) {
+	forms(t, func(t *testing.T, d *memory, c artifact.Config, members []member, id age.Identity) {
+		keys := d.keys()
+		for i, a := range keys {
+			for _, b := range keys[:i] {
+				x, y := d.get(a), d.get(b)
+				d.set(a, y)
+				d.set(b, x)
+				requireCode(t, errs.CodeArtifactCorrupt, readAll(d, c.Path, members, id))
+				_, err := artifact.Verify(t.Context(), d, c.Path, []age.Identity{id}, nil)
+				requireCode(t, errs.CodeArtifactCorrupt, err)
+				d.set(a, x)
+				d.set(b, y)
+			}
+		}
+	})
+}
+
+func TestAReadGoesOnAfterABrokenConnection(t *testing.T) {
+	d := newMemory()
+	c := config(t.TempDir(), d)
+	c.Compression, c.PartSize = artifact.NoCompression, 1<<20
+	members := []member{{"m", noise(3<<20 + 5)}}
+	store(t, c, members...)
+	f := storagetest.NewFaulty(d,
+		storagetest.Fault{Method: storagetest.Open, Skip: 2, Times: 3, Err: errWeather, AfterBytes: 300 << 10},
+		storagetest.Fault{Method: storagetest.Open, Skip: 4, Times: 2, Err: errWeather})
+	requireMembers(t, f, c.Path, members)
+
+	f.Inject(storagetest.Fault{Method: storagetest.Open, Key: isPart, Err: errWeather, AfterBytes: 1})
+	f.Inject(storagetest.Fault{Method: storagetest.Open, Key: isPart, Err: errWeather})
+	f.Heal()
+	f.Inject(storagetest.Fault{Method: storagetest.Open, Key: isPart, Err: errWeather})
+	_, err := read(f, c.Path, "m")
+	requireCode(t, errs.CodeStorageUnavailable, err)
+	f.Heal()
+	f.Inject(storagetest.Fault{Method: storagetest.Open, Err: storage.ErrPermission})
+	_, err = read(f, c.Path, "m")
+	requireCode(t, errs.CodeStorageAuth, err)
+}
+
+func isPart(key string) bool { return !strings.HasSuffix(key, "manifest.json") }
+
+func TestABombStopsAtTheRecordedSize(t *testing.T) {
+	d := newMemory()
+	c := config(t.TempDir(), d)
+	c.PartSize = 1 << 20
+	store(t, c, member{"m", []byte("small")})
+
+	var bomb bytes.Buffer
+	z, err := zstd.NewWriter(&bomb)
+	require.NoError(t, err)
+	for range 1000 {
+		_, err = z.Write(make([]byte, 1<<20))
+		require.NoError(t, err)
+	}
+	require.NoError(t, z.Close())
+	key := c.Path + "/m.zst"
+	document := string(d.get(c.Path + "/manifest.json"))
+	document = strings.ReplaceAll(document, storagetest.Digest(d.get(key)), storagetest.Digest(bomb.Bytes()))
+	document = strings.ReplaceAll(document, `size": `+strconv.Itoa(len(d.get(key)))+",", `size": `+strconv.Itoa(bomb.Len())+",")
+	document = strings.ReplaceAll(document, `stored_size": `+strconv.Itoa(len(d.get(key)))+"\n", `stored_size": `+strconv.Itoa(bomb.Len())+"\n")
+	d.set(key, bomb.Bytes())
+	d.set(c.Path+"/manifest.json", redigest([]byte(document)))
+
+	got, err := read(d, c.Path, "m")
+	requireCode(t, errs.CodeArtifactCorrupt, err)
+	require.LessOrEqual(t, len(got), 5)
+}
+
+func TestVerifyStopsWithItsContextAndTellsProgress(t *testing.T) {
+	d := newMemory()
+	c := config(t.TempDir(), d)
+	r := store(t, c, member{"m", noise(5000)})
+	var last, total int64
+	_, err := artifact.Verify(t.Context(), d, c.Path, nil, func(done, all int64) { last, total = done, all })
+	require.NoError(t, err)
+	require.Equal(t, r.StoredBytes, last)
+	require.Equal(t, r.StoredBytes, total)
+
+	ctx, cancel := context.WithCancel(t.Context())
+	_, err = artifact.Verify(ctx, d, c.Path, nil, func(int64, int64) { cancel() })
+	requireCode(t, errs.CodeCancelled, err)
+}
