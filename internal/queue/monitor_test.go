@@ -1,0 +1,137 @@
+package queue_test
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"net"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/redis/rueidis"
+	"github.com/stretchr/testify/require"
+
+	"github.com/dataguardian/dataguardian/internal/embedded"
+	"github.com/dataguardian/dataguardian/internal/errs"
+	"github.com/dataguardian/dataguardian/internal/queue"
+	"github.com/dataguardian/dataguardian/internal/testkit"
+)
+
+func TestMonitorNoticesADeadOrHangingRedisAndItsReturnWithinFiveSeconds(t *testing.T) {
+	for name, fault := range map[string]struct {
+		begin, end func(*testkit.RedisServer, testing.TB)
+	}{
+		"dead":    {(*testkit.RedisServer).Stop, (*testkit.RedisServer).Start},
+		"hanging": {(*testkit.RedisServer).Freeze, (*testkit.RedisServer).Thaw},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server := testkit.Redis(t)
+			m := watch(t, connect(t, parse(t, server.URL())), queue.MonitorConfig{})
+			require.NoError(t, m.WaitUp(t.Context()))
+			require.NoError(t, m.Err())
+
+			changed := m.Changed()
+			fault.begin(server, t)
+			within(t, 5*time.Second, changed)
+			require.False(t, m.Up())
+			require.Equal(t, errs.CodeRedisUnavailable, errs.CodeOf(m.Err()))
+
+			changed = m.Changed()
+			fault.end(server, t)
+			within(t, 5*time.Second, changed)
+			require.True(t, m.Up())
+		})
+	}
+}
+
+func TestMonitorIsDownUntilRedisIsThereForTheFirstTime(t *testing.T) {
+	server := testkit.Redis(t)
+	server.Stop(t)
+	client := connect(t, parse(t, server.URL())) // no Redis is no reason not to start
+	m := watch(t, client, queue.MonitorConfig{Interval: 10 * time.Millisecond})
+	require.False(t, m.Up())
+
+	cause := errors.New("waited enough")
+	ctx, cancel := context.WithTimeoutCause(t.Context(), 50*time.Millisecond, cause)
+	defer cancel()
+	require.ErrorIs(t, m.WaitUp(ctx), cause)
+
+	server.Start(t)
+	ctx, cancel = context.WithTimeout(t.Context(), long)
+	defer cancel()
+	require.NoError(t, m.WaitUp(ctx))
+}
+
+func TestOneLateAnswerIsNotAnOutageButTwoAre(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		server, err := embedded.StartRedis()
+		require.NoError(t, err)
+		var late atomic.Int64 // nanoseconds that the next answer takes
+		opt := server.ClientOption()
+		opt.DialCtxFn = func(ctx context.Context, _ string, _ *net.Dialer, _ *tls.Config) (net.Conn, error) {
+			conn, err := server.Dial(ctx, "", nil, nil)
+			return lateConn{conn, &late}, err
+		}
+		client, err := queue.Connect(opt)
+		require.NoError(t, err)
+		m := queue.NewMonitor(client, queue.MonitorConfig{})
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- m.Run(ctx) }()
+		require.NoError(t, m.WaitUp(ctx))
+
+		changed := m.Changed()
+		late.Store(int64(1500 * time.Millisecond))
+		time.Sleep(10 * time.Second) // of the bubble's clock
+		synctest.Wait()
+		require.Zero(t, late.Load(), "an answer was late")
+		require.Equal(t, changed, m.Changed(), "nothing has changed")
+
+		began := time.Now()
+		late.Store(int64(time.Minute))
+		<-changed
+		require.False(t, m.Up())
+		require.Less(t, time.Since(began), 5*time.Second)
+
+		cancel()
+		require.ErrorIs(t, <-done, context.Canceled)
+		client.Close()
+		require.NoError(t, server.Close())
+	})
+}
+
+// lateConn is a connection on which one answer may be late.
+type lateConn struct {
+	net.Conn
+	late *atomic.Int64
+}
+
+func (c lateConn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if late := time.Duration(c.late.Swap(0)); late > 0 {
+		time.Sleep(late) // of the bubble's clock
+	}
+	return n, err
+}
+
+func watch(t *testing.T, client rueidis.Client, cfg queue.MonitorConfig) *queue.Monitor {
+	t.Helper()
+	m := queue.NewMonitor(client, cfg)
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() { defer close(done); _ = m.Run(ctx) }()
+	t.Cleanup(func() { cancel(); <-done })
+	return m
+}
+
+func within(t *testing.T, limit time.Duration, c <-chan struct{}) {
+	t.Helper()
+	select {
+	case <-c:
+	case <-time.After(limit):
+		t.Fatalf("nothing changed within %v", limit)
+	}
+}
