@@ -37,7 +37,7 @@ func (c *Cluster) boot(ctx context.Context) error {
 	for {
 		// The server dies by its parent's death, not by this context.
 		cmd := c.home.account.command(context.WithoutCancel(ctx), c.install.postgres(), "/", syscall.SIGINT, serverArgs(c.home.dir, c.sockets)...)
-		if c.server, err = launch(cmd, c.log); err != nil {
+		if c.server, err = launch(cmd, c.log); err != nil { //nolint:contextcheck // the server and its log outlive the start
 			return err
 		}
 		err = c.ready(ctx)
@@ -58,7 +58,7 @@ func (c *Cluster) boot(ctx context.Context) error {
 
 // crowded tells whether the server gave up because of a predecessor's children.
 func (p *postmaster) crowded() bool {
-	return p.ended(context.Background(), 0) && strings.Contains(p.log.last(), "pre-existing shared memory block")
+	return p.gone() && strings.Contains(p.log.last(), "pre-existing shared memory block")
 }
 
 // ready waits for the first answered query. A server that recovers says so and

@@ -41,7 +41,7 @@ func TestMain(m *testing.M) {
 // startChild starts that process; what it says comes by the reader.
 func startChild(t *testing.T, dataDir string) (*exec.Cmd, *bufio.Reader) {
 	t.Helper()
-	child := exec.Command(os.Args[0]) //nolint:gosec // this very binary
+	child := exec.Command(os.Args[0])
 	child.Env = append(os.Environ(), childEnv+"="+dataDir)
 	child.Stderr = os.Stderr
 	stdout, err := child.StdoutPipe()

@@ -55,11 +55,10 @@ func readPID(pidFile string) (int, error) {
 		return 0, unreadable(pidFile, err)
 	}
 	first, _, _ := strings.Cut(string(text), "\n")
-	pid, err := strconv.Atoi(strings.TrimSpace(first))
-	if err != nil || pid <= 1 {
-		return 0, nil // PostgreSQL decides about a broken file
+	if pid, err := strconv.Atoi(strings.TrimSpace(first)); err == nil && pid > 1 {
+		return pid, nil
 	}
-	return pid, nil
+	return 0, nil // PostgreSQL decides about a broken file
 }
 
 type identity int

@@ -38,7 +38,7 @@ func makeDataDir(dir string) error {
 // lockFile holds path for as long as the returned file stays open; the kernel
 // lets go of it when the process dies. The holder's process id is in the file.
 func lockFile(path, dataDir string) (*os.File, error) {
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW, 0o600)
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW, 0o600) //nolint:gosec // a file of ours
 	if err != nil {
 		return nil, errs.Wrap(err, errs.Invalid, CodeDataDir, "the lock file %q cannot be opened; check the rights on the data directory", path)
 	}

@@ -34,8 +34,8 @@ func TestLongPathPutsTheSocketIntoTheTemporaryDirectory(t *testing.T) {
 	stop(t, c)
 	require.NoDirExists(t, sockets)
 
-	require.NoError(t, os.Mkdir(sockets, 0o777)) //nolint:gosec // what an attacker would plant
-	require.NoError(t, os.Chmod(sockets, 0o777)) //nolint:gosec // against the umask
+	require.NoError(t, os.Mkdir(sockets, 0o777))
+	require.NoError(t, os.Chmod(sockets, 0o777))
 	t.Cleanup(func() { require.NoError(t, os.Remove(sockets)) })
 	_, err := Start(t.Context(), Config{DataDir: dir})
 	refused(t, err, CodeDataDir, sockets, "remove it")
@@ -52,7 +52,7 @@ func TestPlantedSocketDirectoriesAreRefused(t *testing.T) {
 	refused(t, makeSocketDir(link, me), CodeDataDir, link)
 
 	file := filepath.Join(dir, "file")
-	require.NoError(t, os.WriteFile(file, nil, 0o700)) //nolint:gosec // not a directory
+	require.NoError(t, os.WriteFile(file, nil, 0o700))
 	refused(t, makeSocketDir(file, me), CodeDataDir, file)
 
 	somebody := account{uid: me.uid + 1}

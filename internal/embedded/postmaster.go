@@ -99,11 +99,18 @@ func (p *postmaster) pid() int { return p.cmd.Process.Pid }
 func (p *postmaster) expectEnd() { p.expected.Store(true) }
 
 func (p *postmaster) err() error {
+	if p.gone() {
+		return p.failure
+	}
+	return nil
+}
+
+func (p *postmaster) gone() bool {
 	select {
 	case <-p.done:
-		return p.failure
+		return true
 	default:
-		return nil
+		return false
 	}
 }
 
@@ -124,12 +131,7 @@ func (p *postmaster) ended(ctx context.Context, d time.Duration) bool {
 	case <-limit.C:
 	case <-ctx.Done():
 	}
-	select {
-	case <-p.done:
-		return true
-	default:
-		return false
-	}
+	return p.gone()
 }
 
 // drain waits for the last lines, but not for a child that keeps its end open.

@@ -51,7 +51,7 @@ func TestRedisServesWhatAQueueAndATailNeed(t *testing.T) {
 	require.NoError(t, c.Do(ctx, c.B().Publish().Channel("log").Message("line").Build()).Error())
 	require.Equal(t, "line", <-heard)
 	release()
-	<-ended
+	require.NoError(t, <-ended)
 
 	require.NoError(t, c.Do(ctx, c.B().Xadd().Key("s").Id("*").FieldValue().FieldValue("m", "1").Build()).Error())
 	entries, err := c.Do(ctx, c.B().Xrange().Key("s").Start("-").End("+").Build()).AsXRange()
@@ -88,9 +88,9 @@ func TestRedisKeysExpireByTheClock(t *testing.T) {
 		c := redisClient(t, r)
 		ctx := t.Context()
 		require.NoError(t, c.Do(ctx, c.B().Set().Key("k").Value("v").Ex(time.Minute).Build()).Error())
-		time.Sleep(59 * time.Second)
+		<-time.After(59 * time.Second)
 		require.NoError(t, c.Do(ctx, c.B().Get().Key("k").Build()).Error())
-		time.Sleep(2 * time.Second)
+		<-time.After(2 * time.Second)
 		require.True(t, rueidis.IsRedisNil(c.Do(ctx, c.B().Get().Key("k").Build()).Error()))
 		c.Close()
 		require.NoError(t, r.Close())

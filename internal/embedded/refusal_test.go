@@ -83,14 +83,14 @@ func TestPasswordFileThatIsLostOrWrongIsNamed(t *testing.T) {
 	_, err = Start(t.Context(), Config{DataDir: dir})
 	refused(t, err, CodeDataDir, path, "missing")
 
-	require.NoError(t, os.WriteFile(path, []byte(c.Password()), 0o644)) //nolint:gosec // widened on purpose
+	require.NoError(t, os.WriteFile(path, []byte(c.Password()), 0o644))
 	start(t, Config{DataDir: dir})
 	require.Equal(t, os.FileMode(0o600), mode(t, path))
 }
 
 func TestEmptyClusterDirectoryIsFilled(t *testing.T) {
 	dir := testkit.Dir(t)
-	require.NoError(t, os.Mkdir(filepath.Join(dir, "postgres"), 0o755)) //nolint:gosec // as somebody would
+	require.NoError(t, os.Mkdir(filepath.Join(dir, "postgres"), 0o755))
 	c := start(t, Config{DataDir: dir})
 	require.Equal(t, 1, query[int](t, c, "postgres", "SELECT 1"))
 	require.Equal(t, os.FileMode(0o700), mode(t, filepath.Join(dir, "postgres")))

@@ -98,7 +98,7 @@ func (l *serverLog) forward(text string) {
 	case strings.Contains(text, "] FATAL: "):
 		level = slog.LevelWarn
 	}
-	l.logger.Log(context.Background(), level, "private PostgreSQL", "line", text)
+	l.logger.Log(context.Background(), level, "private PostgreSQL", "line", text) // a line belongs to no request
 }
 
 // begin forgets the lines of an earlier server.

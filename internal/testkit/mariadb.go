@@ -5,8 +5,6 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"io"
-	"log"
 	"net"
 	"os"
 	"path/filepath"
@@ -104,7 +102,7 @@ func (m *Maria) initialise() error {
 	script := fmt.Sprintf("CREATE OR REPLACE USER 'root'@'127.0.0.1' IDENTIFIED BY '%[1]s';\n"+
 		"GRANT ALL ON *.* TO 'root'@'127.0.0.1' WITH GRANT OPTION;\n"+
 		"SET PASSWORD FOR 'root'@'localhost' = PASSWORD('%[1]s');\n", m.Password)
-	if err := os.WriteFile(m.initFile(), []byte(script), 0o644); err != nil { //nolint:gosec // a throw-away password, read by another account
+	if err := os.WriteFile(m.initFile(), []byte(script), 0o644); err != nil {
 		return err
 	}
 	out, err := os.OpenFile(m.log(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
@@ -182,7 +180,7 @@ func (m *Maria) config(database string) *mysql.Config {
 
 func (m *Maria) open(database string) (*sql.DB, error) {
 	c := m.config(database)
-	c.Logger = log.New(io.Discard, "", 0) // what fails is in the error
+	c.Logger = &mysql.NopLogger{} // what fails is in the error
 	connector, err := mysql.NewConnector(c)
 	if err != nil {
 		return nil, err

@@ -118,7 +118,7 @@ func (p *PG) initialise() error {
 		return err
 	}
 	secret := filepath.Join(p.scratch.dir, "pwfile")
-	if err := os.WriteFile(secret, []byte(p.Password), 0o644); err != nil { //nolint:gosec // a throw-away password, read by another account
+	if err := os.WriteFile(secret, []byte(p.Password), 0o644); err != nil {
 		return err
 	}
 	log, err := p.openLog()

@@ -55,7 +55,7 @@ func (r *RedisServer) URL() string { return "redis://" + r.Addr() }
 
 func (r *RedisServer) start() error {
 	logPath := filepath.Join(r.scratch.dir, "server.log")
-	out, err := os.OpenFile(logPath, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600) //nolint:gosec // a file of ours
+	out, err := os.OpenFile(logPath, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
 	}

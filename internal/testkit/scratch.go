@@ -31,7 +31,7 @@ func Dir(t testing.TB) string {
 		}
 	})
 	dir := filepath.Join(s.dir, "d")
-	if err := os.Mkdir(dir, 0o755); err != nil { //nolint:gosec // meant to be searched by others
+	if err := os.Mkdir(dir, 0o755); err != nil {
 		t.Fatalf("testkit: %v", err)
 	}
 	return dir
@@ -52,10 +52,10 @@ func newScratch() (*scratch, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := os.Chmod(dir, 0o755); err != nil { //nolint:gosec // meant to be searched by others
+	if err := os.Chmod(dir, 0o755); err != nil {
 		return nil, err
 	}
-	lock, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600) //nolint:gosec // a file of ours
+	lock, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, err
 	}
@@ -76,7 +76,7 @@ func sweepScratch() error {
 		if err != nil || time.Since(info.ModTime()) < time.Minute {
 			continue
 		}
-		lock, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_RDWR, 0) //nolint:gosec // a file of ours
+		lock, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_RDWR, 0)
 		if err != nil {
 			continue // another user's, or just removed
 		}
@@ -122,6 +122,6 @@ func freePort() (int, error) {
 
 func randomHex(bytes int) string {
 	b := make([]byte, bytes)
-	rand.Read(b) //nolint:errcheck,gosec // never fails: the runtime ends the program instead
+	rand.Read(b) // never fails: the runtime ends the program instead
 	return hex.EncodeToString(b)
 }

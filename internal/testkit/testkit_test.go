@@ -104,7 +104,7 @@ func TestDirIsSearchableByOthersAndRemoved(t *testing.T) {
 }
 
 func TestServersDieWithAKilledTestBinary(t *testing.T) {
-	child := exec.Command(os.Args[0], "-test.run=^TestChildStartsServers$") //nolint:gosec // this very binary
+	child := exec.Command(os.Args[0], "-test.run=^TestChildStartsServers$")
 	child.Env = append(os.Environ(), childEnv+"=1", "TMPDIR="+testkit.Dir(t)) // goes with the test
 	stdout, err := child.StdoutPipe()
 	require.NoError(t, err)
