@@ -35,6 +35,7 @@ func New(stall time.Duration) *http.Client {
 	// One connection per transfer: a shared one would pass a stall of one
 	// transfer on to the others, and share its bandwidth.
 	t.ForceAttemptHTTP2 = false
+	t.DisableCompression = true // the bytes are the object's
 	return &http.Client{
 		Transport:     t,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
