@@ -2,7 +2,9 @@ package backup
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -276,4 +278,50 @@ func (s *Service) Backups(ctx context.Context, datasourceID string) ([]Backup, e
 	}
 	s.inspect.Inspect(ctx, backups)
 	return backups, nil
+}
+
+// Remover removes the objects of copies and records it.
+type Remover interface {
+	Remove(ctx context.Context, copies []Copy) error
+}
+
+// ApplyRetention deletes what the policy of a job does not keep: marked first,
+// then manifests, then parts. It returns what is on its way out, and makes one
+// notification when that is anything. An error leaves marked copies to the
+// cleanup worker.
+func ApplyRetention(ctx context.Context, c Catalogue, remover Remover, j Job) ([]Backup, error) {
+	plan, err := RetentionOf(ctx, c, j)
+	if err != nil {
+		return nil, err
+	}
+	doomed := plan.Deletions()
+	if len(doomed) == 0 {
+		return nil, nil
+	}
+	marked, err := c.MarkDeleting(ctx, idsOf(doomed))
+	if err != nil || len(marked) == 0 {
+		return nil, err
+	}
+	var copies []Copy
+	var gone []Backup
+	for _, b := range doomed {
+		if !slices.Contains(marked, b.ExecutionID) {
+			continue
+		}
+		gone = append(gone, b)
+		copies = append(copies, b.Copies...)
+	}
+	removeErr := remover.Remove(ctx, copies)
+	if err := c.NoteCleanup(ctx, j, gone); err != nil {
+		return gone, errors.Join(removeErr, err)
+	}
+	return gone, removeErr
+}
+
+func idsOf(backups []Backup) []string {
+	ids := make([]string, 0, len(backups))
+	for _, b := range backups {
+		ids = append(ids, b.ExecutionID)
+	}
+	return ids
 }

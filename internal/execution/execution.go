@@ -36,6 +36,14 @@ const (
 	Verify  Operation = "verify"
 )
 
+// Queue returns the kind of wake-up that the operation's workers wait for.
+func (o Operation) Queue() string {
+	if o == Verify {
+		return string(Restore) // the same workers do both
+	}
+	return string(o)
+}
+
 // Trigger says what started an execution.
 type Trigger string
 

@@ -23,7 +23,7 @@ const BackupAttempts = 2
 type Waker interface {
 	// Up reports whether the queue answers.
 	Up() bool
-	// Wake wakes one waiting worker of a kind (an Operation).
+	// Wake wakes one waiting worker of a kind (see Operation.Queue).
 	Wake(ctx context.Context, kind string) error
 }
 
@@ -136,7 +136,7 @@ func (s *Service) queue(ctx context.Context, n New) (Execution, error) {
 	if err != nil {
 		return Execution{}, err
 	}
-	if err := s.Queue.Wake(ctx, string(n.Operation)); err != nil {
+	if err := s.Queue.Wake(ctx, n.Operation.Queue()); err != nil {
 		s.Logger.WarnContext(ctx, "no worker could be woken, one will find the execution by itself", "execution_id", e.ID, "error", err)
 	}
 	s.announce(ctx, e)

@@ -1,0 +1,102 @@
+package main
+
+import (
+	"errors"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/structpb"
+
+	"github.com/dataguardian/dataguardian/internal/config"
+)
+
+func newRoot(version string) *cobra.Command {
+	root := &cobra.Command{
+		Use:           "dataguardian",
+		Short:         "Database backups you can bet on",
+		Long:          "DataGuardian backs up PostgreSQL databases, keeps and proves the backups, and shows what it does.\n\nStart the control plane with \"dataguardian serve\". Every other command talks to a running one.",
+		Version:       version,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
+			return config.Complete(cmd.Flags(), os.Getenv, everyFlag(cmd.Root()))
+		},
+	}
+	root.PersistentFlags().String("config", "", "YAML file; every flag has its key")
+	root.PersistentFlags().String("data-dir", "./data", "directory of the control plane")
+	root.AddGroup(&cobra.Group{ID: "server", Title: "Control plane:"}, &cobra.Group{ID: "client", Title: "Client:"})
+	add := func(group string, commands ...*cobra.Command) {
+		for _, c := range commands {
+			c.GroupID = group
+			root.AddCommand(c)
+		}
+	}
+	add("server", newServe(version), newWorker(version), newMigrate())
+	add("client", newDatasource(), newStorage(), newJob(), newExecution(), newBackup(), newNotification(), newHealth(), newToken())
+	return root
+}
+
+// everyFlag names the flags of all commands: one file may serve them all.
+func everyFlag(root *cobra.Command) []string {
+	var names []string
+	var visit func(c *cobra.Command)
+	visit = func(c *cobra.Command) {
+		collect := func(f *pflag.Flag) { names = append(names, f.Name) }
+		c.Flags().VisitAll(collect)
+		c.PersistentFlags().VisitAll(collect)
+		for _, child := range c.Commands() {
+			visit(child)
+		}
+	}
+	visit(root)
+	return names
+}
+
+// executionFailed ends a command whose execution did not end well: everything was
+// said already.
+type executionFailed struct{ message string }
+
+func (e executionFailed) Error() string { return e.message }
+
+// exitCode tells a failed execution (2) from a failed command (1).
+func exitCode(err error) int {
+	if errors.As(err, new(executionFailed)) {
+		return 2
+	}
+	return 1
+}
+
+// explain writes an error for a person: the sentence, its code, every bad field.
+func explain(err error) string {
+	s, ok := status.FromError(err)
+	if !ok {
+		return "error: " + err.Error()
+	}
+	if s.Code() == codes.Unavailable && len(s.Details()) == 0 {
+		return "error: the server does not answer (" + s.Message() + "); is \"dataguardian serve\" running, and does --server or --data-dir point to it?"
+	}
+	text := "error: " + s.Message()
+	for _, detail := range s.Details() {
+		switch d := detail.(type) {
+		case *errdetails.ErrorInfo:
+			text += " (" + d.GetReason() + ")"
+		case *structpb.Struct:
+			text += badFields(d)
+		}
+	}
+	return text
+}
+
+func badFields(details *structpb.Struct) string {
+	var b strings.Builder
+	for _, field := range details.GetFields()["fields"].GetListValue().GetValues() {
+		f := field.GetStructValue().GetFields()
+		b.WriteString("\n  " + f["field"].GetStringValue() + ": " + f["message"].GetStringValue())
+	}
+	return b.String()
+}

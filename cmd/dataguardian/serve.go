@@ -1,0 +1,157 @@
+package main
+
+import (
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/dataguardian/dataguardian/internal/app"
+)
+
+func newServe(version string) *cobra.Command {
+	c := &cobra.Command{
+		Use: "serve", Short: "Run the control plane: API and workers", Args: cobra.NoArgs,
+		Long: "Run the control plane. Without --database-url it keeps its own private PostgreSQL under the data directory, without --redis-url it runs an in-process Redis: nothing else has to be installed or configured.",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			config, err := serverConfig(cmd, version)
+			if err != nil {
+				return err
+			}
+			return app.Serve(cmd.Context(), config)
+		},
+	}
+	addServerFlags(c.Flags())
+	addListenFlags(c.Flags())
+	c.Flags().StringSlice("roles", []string{"all"}, "roles of this process: all, or some of api, "+strings.Join(app.WorkerRoles, ", "))
+	c.Flags().Bool("demo", false, "fill an empty control plane with a sample database, job and backup")
+	return c
+}
+
+func newWorker(version string) *cobra.Command {
+	c := &cobra.Command{
+		Use: "worker", Short: "Run worker roles without the API", Args: cobra.NoArgs,
+		Long: "Run worker roles against the PostgreSQL and Redis of a control plane, on as many machines as needed.",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			config, err := serverConfig(cmd, version)
+			if err != nil {
+				return err
+			}
+			return app.Worker(cmd.Context(), config)
+		},
+	}
+	addServerFlags(c.Flags())
+	c.Flags().StringSlice("roles", app.WorkerRoles, "roles of this process")
+	return c
+}
+
+func newMigrate() *cobra.Command {
+	c := &cobra.Command{
+		Use: "migrate", Short: "Bring the schema of an external database up to date", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			config, err := serverConfig(cmd, version)
+			if err != nil {
+				return err
+			}
+			return app.Migrate(cmd.Context(), config)
+		},
+	}
+	addServerFlags(c.Flags())
+	return c
+}
+
+func addListenFlags(flags *pflag.FlagSet) {
+	flags.String("http-addr", "127.0.0.1:8080", "address of REST; port 0 picks a free one")
+	flags.String("grpc-addr", "127.0.0.1:9090", "address of gRPC; port 0 picks a free one")
+	flags.String("tls-cert", "", "PEM file with the certificate for both")
+	flags.String("tls-key", "", "PEM file with its key")
+	flags.Bool("insecure-listen", false, "allow other machines to connect without TLS")
+	flags.String("metrics-token-file", "", "file with a token that /metrics asks for")
+	flags.Bool("grpc-reflection", false, "let gRPC clients ask for the schema")
+}
+
+func addServerFlags(flags *pflag.FlagSet) {
+	flags.String("database-url", "", "PostgreSQL for the metadata (default: a private one under the data directory)")
+	flags.String("redis-url", "", "Redis for wake-ups and live lines (default: in-process)")
+	flags.String("key-file", "", "keyset that encrypts stored credentials (default: <data-dir>/keyset.json)")
+	flags.String("log-format", "auto", "text, json, or auto: text on a terminal")
+	flags.String("log-level", "info", "debug, info, warn or error")
+	flags.StringSlice("postgres-bin-dir", nil, "directories with pg_dump and pg_restore (default: the system's)")
+	flags.Int("concurrency", 2, "backups at once in this process")
+	flags.Duration("lease", time.Minute, "how long a worker may be silent before others take over")
+	flags.Duration("heartbeat", time.Second, "how often a running execution reports")
+	flags.Duration("poll-interval", 3*time.Second, "how often the queue is looked at without a wake-up")
+	flags.Duration("shutdown-grace", 30*time.Second, "how long running work may go on at shutdown")
+	flags.Duration("sweep-interval", 5*time.Second, "how often silent workers are looked for")
+	flags.Duration("cleanup-interval", 5*time.Minute, "how often leftovers are removed")
+	flags.Duration("health-interval", time.Minute, "how often datasources and storages are checked")
+	flags.Duration("stall-timeout", 10*time.Minute, "how long a dump may produce nothing before it is ended")
+	flags.Duration("spool-keep", 24*time.Hour, "how long the dump of a failed upload is kept")
+}
+
+// serverConfig reads the flags of a command; those it does not have stay empty.
+func serverConfig(cmd *cobra.Command, version string) (app.Config, error) {
+	r := flagReader{flags: cmd.Flags()}
+	c := app.Config{
+		DataDir: r.text("data-dir"), HTTPAddr: r.text("http-addr"), GRPCAddr: r.text("grpc-addr"),
+		TLSCert: r.text("tls-cert"), TLSKey: r.text("tls-key"), InsecureListen: r.text("insecure-listen") == "true",
+		DatabaseURL: r.text("database-url"), RedisURL: r.text("redis-url"), Roles: r.list("roles"), KeyFile: r.text("key-file"),
+		LogFormat: r.text("log-format"), LogLevel: r.text("log-level"), MetricsToken: r.text("metrics-token-file"),
+		Reflection: r.text("grpc-reflection") == "true", PostgresBin: r.list("postgres-bin-dir"), Concurrency: r.number("concurrency"),
+		Demo:          r.text("demo") == "true",
+		SweepInterval: r.interval("sweep-interval"), CleanupInterval: r.interval("cleanup-interval"), HealthInterval: r.interval("health-interval"),
+		StallTimeout: r.interval("stall-timeout"), SpoolKeep: r.interval("spool-keep"),
+		Version: version, Stdout: cmd.OutOrStdout(), Stderr: cmd.ErrOrStderr(),
+	}
+	c.Timing.Lease, c.Timing.Heartbeat = r.interval("lease"), r.interval("heartbeat")
+	c.Timing.Poll, c.Timing.Grace = r.interval("poll-interval"), r.interval("shutdown-grace")
+	return c, r.err
+}
+
+// flagReader reads flags and keeps the first error.
+type flagReader struct {
+	flags *pflag.FlagSet
+	err   error
+}
+
+func (r *flagReader) text(name string) string {
+	if f := r.flags.Lookup(name); f != nil {
+		return f.Value.String()
+	}
+	return ""
+}
+
+func (r *flagReader) list(name string) []string {
+	if r.flags.Lookup(name) == nil {
+		return nil
+	}
+	values, err := r.flags.GetStringSlice(name)
+	r.keep(err)
+	return values
+}
+
+func (r *flagReader) number(name string) int {
+	n, err := r.flags.GetInt(name)
+	r.keep(err)
+	return n
+}
+
+func (r *flagReader) interval(name string) time.Duration {
+	d, err := r.flags.GetDuration(name)
+	r.keep(err)
+	if err == nil && d <= 0 {
+		r.keep(&badInterval{name})
+	}
+	return d
+}
+
+func (r *flagReader) keep(err error) {
+	if r.err == nil {
+		r.err = err
+	}
+}
+
+type badInterval struct{ flag string }
+
+func (b *badInterval) Error() string { return "--" + b.flag + ": must be positive, such as 30s" }

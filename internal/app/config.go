@@ -1,0 +1,156 @@
+// Package app puts the parts together: it is the only place that knows which
+// store, drivers and engines there are.
+package app
+
+import (
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/term"
+
+	"github.com/dataguardian/dataguardian/worker"
+)
+
+// Roles of a process.
+const (
+	RoleAPI       = "api"
+	RoleScheduler = "scheduler"
+	RoleBackup    = "backup"
+	RoleRestore   = "restore"
+	RoleHealth    = "health"
+	RoleCleanup   = "cleanup"
+)
+
+// WorkerRoles are all but the API.
+var WorkerRoles = []string{RoleScheduler, RoleBackup, RoleRestore, RoleHealth, RoleCleanup}
+
+// Config of one process.
+type Config struct {
+	DataDir        string
+	HTTPAddr       string
+	GRPCAddr       string
+	TLSCert        string
+	TLSKey         string
+	InsecureListen bool
+	DatabaseURL    string // empty: a private PostgreSQL under DataDir
+	RedisURL       string // empty: in-process
+	Roles          []string
+	KeyFile        string // empty: DataDir/keyset.json
+	LogFormat      string // text, json, or auto: text on a terminal
+	LogLevel       string
+	MetricsToken   string // path of a file; empty: /metrics needs none
+	Reflection     bool
+	PostgresBin    []string
+	Concurrency    int // backups at once
+	Demo           bool
+
+	Timing          worker.Timing
+	SweepInterval   time.Duration
+	CleanupInterval time.Duration
+	HealthInterval  time.Duration
+	StallTimeout    time.Duration
+	SpoolKeep       time.Duration
+
+	Version string
+	Stdout  io.Writer // lines of executions
+	Stderr  io.Writer // the log
+}
+
+// complete checks the configuration and makes its paths absolute. Each error is
+// one line that names the flag.
+func (c *Config) complete() error {
+	dir, err := filepath.Abs(c.DataDir)
+	if err != nil {
+		return fmt.Errorf("--data-dir: %w", err)
+	}
+	c.DataDir = dir
+	if c.KeyFile == "" {
+		if c.DatabaseURL != "" {
+			return fmt.Errorf("--key-file is required with --database-url: every process must encrypt credentials with the same key")
+		}
+		c.KeyFile = filepath.Join(dir, "keyset.json")
+	}
+	if err := c.expandRoles(); err != nil {
+		return err
+	}
+	if c.Concurrency < 1 {
+		return fmt.Errorf("--concurrency: must be at least 1")
+	}
+	if c.Demo && c.DatabaseURL != "" {
+		return fmt.Errorf("--demo needs the private PostgreSQL: leave --database-url out")
+	}
+	if (c.TLSCert == "") != (c.TLSKey == "") {
+		return fmt.Errorf("--tls-cert and --tls-key go together")
+	}
+	return nil
+}
+
+func (c *Config) expandRoles() error {
+	var roles []string
+	for _, role := range c.Roles {
+		switch role = strings.TrimSpace(role); {
+		case role == "all":
+			roles = append(append(roles, RoleAPI), WorkerRoles...)
+		case role == RoleAPI || slices.Contains(WorkerRoles, role):
+			roles = append(roles, role)
+		default:
+			return fmt.Errorf("--roles: %q is none of all, api, %s", role, strings.Join(WorkerRoles, ", "))
+		}
+	}
+	slices.Sort(roles)
+	c.Roles = slices.Compact(roles)
+	if len(c.Roles) == 0 {
+		return fmt.Errorf("--roles: name at least one")
+	}
+	return nil
+}
+
+func (c *Config) has(role string) bool { return slices.Contains(c.Roles, role) }
+
+// checkListen refuses to carry tokens over a network in the clear by accident.
+func (c *Config) checkListen(logger *slog.Logger) error {
+	for flag, address := range map[string]string{"--http-addr": c.HTTPAddr, "--grpc-addr": c.GRPCAddr} {
+		host, _, err := net.SplitHostPort(address)
+		if err != nil {
+			return fmt.Errorf("%s: %q is not host:port", flag, address)
+		}
+		ip := net.ParseIP(host)
+		if host == "localhost" || ip != nil && ip.IsLoopback() || c.TLSCert != "" {
+			continue
+		}
+		if !c.InsecureListen {
+			return fmt.Errorf("%s: %s can be reached from other machines and tokens would travel unprotected: give --tls-cert and --tls-key, or --insecure-listen behind a TLS proxy", flag, address)
+		}
+		logger.Warn("listening without TLS beyond this machine: tokens and backups travel unprotected", "flag", flag, "address", address)
+	}
+	return nil
+}
+
+// logger writes to Stderr as configured.
+func (c *Config) logger() (*slog.Logger, error) {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(c.LogLevel)); err != nil {
+		return nil, fmt.Errorf("--log-level: %q is none of debug, info, warn, error", c.LogLevel)
+	}
+	options := &slog.HandlerOptions{Level: level}
+	file, isFile := c.Stderr.(*os.File)
+	switch c.LogFormat {
+	case "text":
+		return slog.New(slog.NewTextHandler(c.Stderr, options)), nil
+	case "json":
+		return slog.New(slog.NewJSONHandler(c.Stderr, options)), nil
+	case "auto":
+		if isFile && term.IsTerminal(int(file.Fd())) {
+			return slog.New(slog.NewTextHandler(c.Stderr, options)), nil
+		}
+		return slog.New(slog.NewJSONHandler(c.Stderr, options)), nil
+	}
+	return nil, fmt.Errorf("--log-format: %q is none of auto, text, json", c.LogFormat)
+}

@@ -1,0 +1,52 @@
+package app
+
+import (
+	"time"
+
+	"github.com/dataguardian/dataguardian/internal/artifact"
+	"github.com/dataguardian/dataguardian/internal/auth"
+	"github.com/dataguardian/dataguardian/internal/backup"
+	"github.com/dataguardian/dataguardian/internal/datasource"
+	"github.com/dataguardian/dataguardian/internal/engine"
+	"github.com/dataguardian/dataguardian/internal/engine/postgres"
+	"github.com/dataguardian/dataguardian/internal/execution"
+	"github.com/dataguardian/dataguardian/internal/health"
+	"github.com/dataguardian/dataguardian/internal/location"
+	"github.com/dataguardian/dataguardian/internal/vault"
+)
+
+// domain is what the control plane can do, on one foundation.
+type domain struct {
+	engines     map[engine.Type]engine.Engine
+	vault       *vault.Vault
+	datasources *datasource.Service
+	locations   *location.Service
+	backups     *backup.Service
+	executions  *execution.Service
+	tokens      *auth.Service
+	health      *health.Service
+}
+
+func newDomain(f *foundation, started time.Time) *domain {
+	s := f.store
+	engines := map[engine.Type]engine.Engine{
+		engine.Postgres: postgres.New(postgres.Config{BinDirs: f.config.PostgresBin}),
+	}
+	v := vault.New(s.Catalogue(), s.Locations(), opener{}, f.logger)
+	return &domain{
+		engines:     engines,
+		vault:       v,
+		datasources: datasource.NewService(s.Datasources(), engines),
+		locations:   location.NewService(s.Locations(), opener{}, storageTypes...),
+		backups: backup.NewService(backup.Config{
+			Jobs: s.Jobs(), Catalogue: s.Catalogue(), Locations: s.Locations(), Inspector: v,
+			CheckRecipient: func(recipient string) error { return artifact.CheckRecipients([]string{recipient}) },
+		}),
+		executions: execution.NewService(execution.Config{
+			Store: s.Executions(), Jobs: s.Jobs(), Datasources: s.Datasources(), Catalogue: s.Catalogue(), Remover: v,
+			Queue: f.wakeups(), Hub: f.hub, Logger: f.logger,
+		}),
+		tokens: auth.NewService(s.Tokens()),
+		health: health.NewService(s.Health(), f.monitor, f.config.Version, started),
+	}
+}

@@ -1,0 +1,193 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/redis/rueidis"
+
+	"github.com/dataguardian/dataguardian/internal/embedded"
+	"github.com/dataguardian/dataguardian/internal/errs"
+	"github.com/dataguardian/dataguardian/internal/logs"
+	"github.com/dataguardian/dataguardian/internal/queue"
+	"github.com/dataguardian/dataguardian/internal/secret"
+	"github.com/dataguardian/dataguardian/internal/store"
+	"github.com/dataguardian/dataguardian/worker"
+)
+
+// metadataDatabase is the control plane's own database in the private cluster.
+const metadataDatabase = "dataguardian"
+
+// stopTimeout bounds the stop of the private PostgreSQL.
+const stopTimeout = 30 * time.Second
+
+// foundation is what every process stands on.
+type foundation struct {
+	config  Config
+	logger  *slog.Logger
+	cluster *embedded.Cluster // nil with --database-url
+	store   *store.Store
+	client  rueidis.Client
+	queue   *queue.Queue
+	monitor *queue.Monitor
+	hub     *logs.RedisHub
+	closers []func() error
+}
+
+// lay brings the foundation up. On an error everything is closed again.
+func lay(ctx context.Context, c Config) (_ *foundation, err error) {
+	if err := c.complete(); err != nil {
+		return nil, err
+	}
+	logger, err := c.logger()
+	if err != nil {
+		return nil, err
+	}
+	f := &foundation{config: c, logger: logger}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, f.close())
+		}
+	}()
+	if err := os.MkdirAll(c.DataDir, 0o700); err != nil {
+		return nil, err
+	}
+	dsn, err := f.database(ctx)
+	if err != nil {
+		return nil, err
+	}
+	box, err := f.keys()
+	if err != nil {
+		return nil, err
+	}
+	if f.store, err = store.Open(ctx, store.Config{DSN: dsn, Box: box, Logger: logger}); err != nil {
+		return nil, err
+	}
+	f.onClose(func() error { f.store.Close(); return nil })
+	if err := f.schema(ctx); err != nil {
+		return nil, err
+	}
+	return f, f.redis()
+}
+
+func (f *foundation) onClose(closer func() error) { f.closers = append(f.closers, closer) }
+
+// close undoes lay in reverse order.
+func (f *foundation) close() error {
+	var failures []error
+	for i := len(f.closers) - 1; i >= 0; i-- {
+		failures = append(failures, f.closers[i]())
+	}
+	f.closers = nil
+	return errors.Join(failures...)
+}
+
+// database returns how to reach the metadata, starting the private cluster when
+// there is no other.
+func (f *foundation) database(ctx context.Context) (string, error) {
+	if f.config.DatabaseURL != "" {
+		return f.config.DatabaseURL, nil
+	}
+	cluster, err := embedded.Start(ctx, embedded.Config{DataDir: f.config.DataDir, Logger: f.logger})
+	if err != nil {
+		return "", err
+	}
+	f.cluster = cluster
+	f.onClose(func() error {
+		ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
+		defer cancel()
+		return cluster.Stop(ctx)
+	})
+	return cluster.DSN(metadataDatabase), cluster.CreateDatabase(ctx, metadataDatabase)
+}
+
+// keys loads the key file; the single-node default makes one on the first start.
+func (f *foundation) keys() (*secret.Box, error) {
+	_, err := os.Stat(f.config.KeyFile)
+	if errors.Is(err, fs.ErrNotExist) && f.cluster != nil {
+		f.logger.Info("made the key file that encrypts stored credentials: keep a copy in a safe place", "path", f.config.KeyFile)
+		return secret.Create(f.config.KeyFile)
+	}
+	return secret.Load(f.config.KeyFile)
+}
+
+// schema brings the private database up to date; an external one must be, so that
+// nobody's database changes by a mere start.
+func (f *foundation) schema(ctx context.Context) error {
+	if f.cluster != nil {
+		if err := f.store.Migrate(ctx); err != nil {
+			return err
+		}
+		return f.store.CheckKey(ctx)
+	}
+	pending, err := f.store.Pending(ctx)
+	if err != nil {
+		return err
+	}
+	if pending > 0 {
+		return errs.New(errs.Conflict, errs.CodeConflict, "the database lacks %d migrations; run \"dataguardian migrate\" with the same --database-url first", pending)
+	}
+	return f.store.CheckKey(ctx)
+}
+
+// redis connects to Redis, or starts the one of this process.
+func (f *foundation) redis() error {
+	var options rueidis.ClientOption
+	var err error
+	if f.config.RedisURL == "" {
+		own, err := embedded.StartRedis()
+		if err != nil {
+			return err
+		}
+		f.onClose(own.Close)
+		options = own.ClientOption()
+	} else if options, err = queue.ParseURL(f.config.RedisURL); err != nil {
+		return err
+	}
+	if f.client, err = queue.Connect(options); err != nil {
+		return err
+	}
+	f.onClose(func() error { f.client.Close(); return nil })
+	f.queue = queue.New(f.client, queue.Config{})
+	f.monitor = queue.NewMonitor(f.client, queue.MonitorConfig{})
+	f.hub = logs.NewHub(f.client, logs.HubConfig{})
+	return nil
+}
+
+// services are the parts of the foundation that live on their own.
+func (f *foundation) services() []worker.Service {
+	services := []worker.Service{
+		worker.Loop("Redis monitor", f.monitor.Run),
+		worker.Loop("log hub", f.hub.Run),
+	}
+	if f.cluster != nil {
+		services = append([]worker.Service{worker.Loop("private PostgreSQL", f.watchCluster)}, services...)
+	}
+	return services
+}
+
+// watchCluster fails when the private PostgreSQL ends by itself.
+func (f *foundation) watchCluster(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-f.cluster.Done():
+		return f.cluster.Err()
+	}
+}
+
+// wakeups is the queue as workers and callers see it.
+type wakeups struct {
+	*queue.Queue
+	*queue.Monitor
+}
+
+func (f *foundation) wakeups() wakeups { return wakeups{f.queue, f.monitor} }
+
+// spoolDir is where parts wait for their upload.
+func (f *foundation) spoolDir() string { return filepath.Join(f.config.DataDir, "spool") }

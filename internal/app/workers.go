@@ -1,0 +1,105 @@
+package app
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/dataguardian/dataguardian/internal/artifact"
+	"github.com/dataguardian/dataguardian/internal/errs"
+	"github.com/dataguardian/dataguardian/internal/execution"
+	"github.com/dataguardian/dataguardian/internal/health"
+	"github.com/dataguardian/dataguardian/internal/logs"
+	"github.com/dataguardian/dataguardian/internal/metrics"
+	"github.com/dataguardian/dataguardian/worker"
+	backupworker "github.com/dataguardian/dataguardian/worker/backup"
+	"github.com/dataguardian/dataguardian/worker/cleanup"
+	healthworker "github.com/dataguardian/dataguardian/worker/health"
+	"github.com/dataguardian/dataguardian/worker/scheduler"
+)
+
+// reportInterval is how often workers say how they do.
+const reportInterval = 5 * time.Second
+
+// workers returns the worker roles of this process, the registry that reports
+// them first.
+func workers(f *foundation, d *domain, m *metrics.Metrics) []worker.Service {
+	registry := worker.NewRegistry(f.store.Health(), reportInterval, f.logger)
+	services := []worker.Service{registry}
+	if f.config.has(RoleHealth) {
+		services = append(services, &healthworker.Checker{
+			Datasources: f.store.Datasources(), Engines: d.engines, Locations: f.store.Locations(), Vault: d.vault,
+			Store: f.store.Health(), Entry: registry.Register(health.RoleHealth), Logger: f.logger, Interval: f.config.HealthInterval,
+		})
+	}
+	if f.config.has(RoleCleanup) {
+		services = append(services, &cleanup.Cleaner{
+			Jobs: f.store.Jobs(), Catalogue: f.store.Catalogue(), Locations: f.store.Locations(), Vault: d.vault,
+			Spool: spool{dir: f.spoolDir(), executions: f.store.Executions()}, Health: f.store.Health(),
+			Entry: registry.Register(health.RoleCleanup), Logger: f.logger, Interval: f.config.CleanupInterval,
+		})
+	}
+	if f.config.has(RoleScheduler) {
+		services = append(services, &scheduler.Scheduler{
+			Jobs: f.store.Jobs(), Executions: f.store.Executions(), Queue: f.wakeups(), Hub: f.hub,
+			Entry: registry.Register(health.RoleScheduler), Logger: f.logger, Sweep: f.config.SweepInterval,
+		})
+	}
+	if f.config.has(RoleBackup) {
+		services = append(services, backupClaimer(f, d, m, registry))
+	}
+	return services
+}
+
+func backupClaimer(f *foundation, d *domain, m *metrics.Metrics, registry *worker.Registry) worker.Service {
+	runner := &backupworker.Runner{
+		Executions: f.store.Executions(), Jobs: f.store.Jobs(), Datasources: f.store.Datasources(), Catalogue: f.store.Catalogue(),
+		Engines: d.engines, Vault: d.vault, Hub: f.hub, Terminal: logs.NewTerminal(f.config.Stdout), Meter: m,
+		SpoolDir: f.spoolDir(), StallTimeout: f.config.StallTimeout, SpoolKeep: f.config.SpoolKeep, Logger: f.logger,
+	}
+	return &worker.Claimer{
+		Label: "backup worker", WorkerID: workerID(), Operations: []execution.Operation{execution.Backup}, Concurrency: f.config.Concurrency,
+		Timing: f.config.Timing, Store: f.store.Executions(), Queue: f.wakeups(), Entry: registry.Register(health.RoleBackup),
+		Logger: f.logger, Work: runner.Work,
+	}
+}
+
+// workerID tells processes apart, also on one machine and after a restart.
+func workerID() string {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown"
+	}
+	return fmt.Sprintf("%s/%d/%s", host, os.Getpid(), rand.Text()[:6])
+}
+
+// spool sweeps the spools of this machine.
+type spool struct {
+	dir        string
+	executions execution.Reader
+}
+
+// Sweep implements cleanup.Spool. A spool stays while its execution may need it,
+// and while nobody can say whether it does.
+func (s spool) Sweep(ctx context.Context) (int, error) {
+	before, err := artifact.SpoolUsage(s.dir)
+	if err != nil {
+		return 0, err
+	}
+	if _, err := artifact.SweepSpool(s.dir, func(id string) bool { return s.needed(ctx, id) }); err != nil {
+		return 0, err
+	}
+	after, err := artifact.SpoolUsage(s.dir)
+	return max(len(before)-len(after), 0), err
+}
+
+func (s spool) needed(ctx context.Context, id string) bool {
+	e, err := s.executions.Get(ctx, id)
+	if err != nil {
+		return errs.KindOf(err) != errs.NotFound
+	}
+	retry := e.Record.UploadRetry
+	return !e.Status.Terminal() || retry != nil && retry.Possible && (retry.SpoolExpiresAt == nil || time.Now().Before(*retry.SpoolExpiresAt))
+}

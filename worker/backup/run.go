@@ -1,0 +1,260 @@
+package backup
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/dataguardian/dataguardian/internal/artifact"
+	"github.com/dataguardian/dataguardian/internal/backup"
+	"github.com/dataguardian/dataguardian/internal/datasource"
+	"github.com/dataguardian/dataguardian/internal/engine"
+	"github.com/dataguardian/dataguardian/internal/errs"
+	"github.com/dataguardian/dataguardian/internal/execution"
+	"github.com/dataguardian/dataguardian/internal/logs"
+	"github.com/dataguardian/dataguardian/worker"
+)
+
+// run is one attempt at one backup.
+type run struct {
+	*Runner
+	leased    *worker.Leased
+	execution execution.Execution
+	source    datasource.Datasource
+	options   backup.Options
+	temp      string // private directory for credentials
+	log       *logs.Recorder
+	started   time.Time
+	targets   []artifact.Target
+	unopened  []backup.Copy // targets that could not even be opened
+	writer    *artifact.Writer
+}
+
+// outcome is what an attempt has come to.
+type outcome struct {
+	server   engine.ServerInfo
+	dump     engine.DumpResult
+	artifact artifact.Result
+}
+
+// backup walks from the database to the committed artifact.
+func (r *run) backup(ctx context.Context) (outcome, error) {
+	ctx, cancel := r.limited(ctx)
+	defer cancel()
+	var out outcome
+	r.phase(execution.Connecting)
+	e, err := r.connectable()
+	if err != nil {
+		return out, err
+	}
+	r.log.Logf(engine.LevelInfo, "Backing up database %q of %q (attempt %d of %d)", r.source.Conn.Database, r.source.Name, r.execution.Attempt, r.execution.MaxAttempts)
+	if err := r.discardLeftovers(ctx); err != nil {
+		return out, err
+	}
+	if err := r.openTargets(ctx); err != nil {
+		return out, err
+	}
+	if out.server, err = e.Ping(ctx, r.source.Conn); err != nil {
+		return out, err
+	}
+	r.log.Logf(engine.LevelInfo, "Connected to %s %s in %s", out.server.Flavor, out.server.Version, out.server.Latency.Round(time.Millisecond))
+	if r.writer, err = artifact.NewWriter(ctx, r.artifactConfig()); err != nil {
+		return out, err
+	}
+	if out.dump, err = r.dump(ctx, e, out.server); err != nil {
+		return out, why(ctx, err)
+	}
+	r.phase(execution.Uploading)
+	r.log.Log(engine.LevelInfo, "The dump is complete; waiting for the last uploads")
+	out.artifact, err = r.writer.Commit(ctx, artifact.Completion{Dump: out.dump, Proof: proof(out.dump), FinishedAt: time.Now().UTC()})
+	return out, why(ctx, err)
+}
+
+// why prefers the reason of a context's end over what it caused.
+func why(ctx context.Context, err error) error {
+	if err != nil && ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return err
+}
+
+// proof says how the dump was proven complete, for people.
+func proof(d engine.DumpResult) string {
+	return fmt.Sprintf("the dump tool ended with 0 and the %s dump was read to its end as it passed", d.Format)
+}
+
+// limited applies the job's time limit.
+func (r *run) limited(ctx context.Context) (context.Context, context.CancelFunc) {
+	if r.options.TimeoutMinutes == nil {
+		return context.WithCancel(ctx)
+	}
+	limit := time.Duration(*r.options.TimeoutMinutes) * time.Minute
+	return context.WithTimeoutCause(ctx, limit, errs.New(errs.Conflict, errs.CodeTimeout,
+		"the backup took longer than its limit of %d minutes and was stopped; raise timeout_minutes of the job or find out what is slow", *r.options.TimeoutMinutes))
+}
+
+// connectable checks that there still is something to back up.
+func (r *run) connectable() (engine.Engine, error) {
+	if r.source.ID == "" {
+		return nil, errs.New(errs.NotFound, errs.CodeNotFound, "the datasource of the job was deleted; there is nothing to back up")
+	}
+	e, ok := r.Engines[r.source.Type]
+	if !ok {
+		return nil, errs.New(errs.Unimplemented, errs.CodeNotImplemented, "this worker cannot back up %s", r.source.Type)
+	}
+	return e, nil
+}
+
+// phase says what the run does now.
+func (r *run) phase(p execution.Phase) {
+	progress := r.leased.Progress()
+	progress.Phase = p
+	r.leased.SetProgress(progress)
+	r.announce()
+}
+
+// announce tells watchers how far it is. Nobody has to hear it.
+func (r *run) announce() {
+	e := r.execution
+	e.Progress = r.leased.Progress()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	if err := r.Hub.Announce(ctx, e.ID, execution.StateOf(e)); err != nil {
+		r.Logger.Debug("progress was not announced", "execution_id", e.ID, "error", err)
+	}
+}
+
+// discardLeftovers removes what an earlier attempt has written. What cannot be
+// removed now is left to the cleanup worker: this attempt writes elsewhere.
+func (r *run) discardLeftovers(ctx context.Context) error {
+	leftovers := slices.DeleteFunc(slices.Clone(r.execution.Copies), func(c backup.Copy) bool { return c.Status != backup.CopyPending })
+	if len(leftovers) == 0 {
+		return nil
+	}
+	r.log.Log(engine.LevelInfo, "Removing what an interrupted attempt has left")
+	if err := r.leased.Held(); err != nil {
+		return err
+	}
+	if err := r.Vault.Remove(ctx, leftovers); err != nil {
+		r.log.Logf(engine.LevelWarn, "It could not all be removed now and will be later: %s", errs.Message(err))
+	}
+	return artifact.DropSpool(r.SpoolDir, r.execution.ID)
+}
+
+// openTargets opens the storages of the job in their order. One that cannot be
+// opened is a failed target; only when none can there is nothing to dump for.
+func (r *run) openTargets(ctx context.Context) error {
+	var first error
+	for _, id := range targetIDs(r.execution.StorageLocationID, r.options) {
+		l, driver, err := r.Vault.Open(ctx, id)
+		if err != nil {
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
+			r.log.Logf(engine.LevelWarn, "A storage cannot be used: %s", errs.Message(err))
+			r.unopened = append(r.unopened, backup.Copy{StorageLocationID: id, StorageName: l.Name, Status: backup.CopyFailed, Error: errs.Message(err)})
+			if first == nil {
+				first = err
+			}
+			continue
+		}
+		r.targets = append(r.targets, artifact.Target{ID: l.ID, Name: l.Name, Driver: driver})
+	}
+	if len(r.targets) == 0 {
+		return first
+	}
+	return nil
+}
+
+// targetIDs lists the storages of a backup: the named targets by their rank; the
+// job's own storage goes first unless it is ranked among them.
+func targetIDs(own string, o backup.Options) []string {
+	targets := slices.Clone(o.Targets)
+	slices.SortStableFunc(targets, func(a, b backup.Target) int { return a.Order - b.Order })
+	ids := make([]string, 0, len(targets)+1)
+	for _, t := range targets {
+		ids = append(ids, t.StorageLocationID)
+	}
+	if !slices.Contains(ids, own) {
+		ids = append([]string{own}, ids...)
+	}
+	return ids
+}
+
+func (r *run) artifactConfig() artifact.Config {
+	return artifact.Config{
+		Header: artifact.Header{
+			ExecutionID: r.execution.ID, JobID: r.execution.JobID, JobName: r.execution.JobName,
+			DatasourceID: r.source.ID, DatasourceName: r.source.Name, Database: r.source.Conn.Database, Engine: r.source.Type,
+			CreatedAt: r.execution.CreatedAt, StartedAt: r.attemptStarted(),
+		},
+		Path:        artifact.Path(r.source.Conn.Database, r.attemptStarted(), r.execution.ID),
+		Compression: artifact.Compression(r.options.Compression), Level: r.options.CompressionLevel,
+		Recipients: r.options.Recipients, PartSize: int64(r.options.PartSizeMB) << 20,
+		SpoolDir: r.SpoolDir, Spool: artifact.Spool(r.options.Spool), Strategy: artifact.Strategy(r.options.Strategy), Targets: r.targets,
+		BeforeFirstObject: func(ctx context.Context, targetID string) error {
+			return r.Executions.BeginCopy(ctx, r.leased.Lease, targetID, r.path())
+		},
+		Guard: r.leased.Held,
+		Log:   r.log.Log,
+	}
+}
+
+// attemptStarted dates the path of the artifact. Attempts are at least a second
+// apart, so that each has a path of its own.
+func (r *run) attemptStarted() time.Time { return r.started.UTC() }
+
+func (r *run) path() string {
+	return artifact.Path(r.source.Conn.Database, r.attemptStarted(), r.execution.ID)
+}
+
+// dump runs the engine into the artifact.
+func (r *run) dump(ctx context.Context, e engine.Engine, server engine.ServerInfo) (engine.DumpResult, error) {
+	r.log.Phase("dumped")
+	r.phase(execution.Dumping)
+	result, err := e.Dump(ctx, r.source.Conn, engine.DumpOptions{
+		IncludeTables: r.options.IncludeTables, ExcludeTables: r.options.ExcludeTables, ExcludeTableData: r.options.ExcludeTableData,
+		ParallelJobs: r.options.ParallelJobs, StallTimeout: r.StallTimeout, TempDir: r.temp, Log: r.log.Log,
+		Progress: func(p engine.Progress) {
+			if p.BytesTotal == 0 {
+				p.BytesTotal = server.DatabaseSize
+			}
+			r.log.Progress(p)
+			r.leased.SetProgress(r.progress(execution.Dumping))
+		},
+	}, r.writer)
+	if err != nil {
+		return result, err
+	}
+	for _, warning := range result.Warning {
+		r.log.Log(engine.LevelWarn, warning)
+	}
+	r.leased.SetProgress(r.progress(execution.Dumping))
+	r.log.Logf(engine.LevelInfo, "Dumped %d tables", len(result.Tables))
+	return result, nil
+}
+
+// progress translates the recorder's numbers.
+func (r *run) progress(phase execution.Phase) execution.Progress {
+	n := r.log.Numbers()
+	p := execution.Progress{Phase: phase, BytesDone: n.BytesDone, BytesTotal: n.BytesTotal, Percent: n.Percent, Rate: n.Rate}
+	if n.ETA != nil {
+		seconds := n.ETA.Seconds()
+		p.ETASeconds = &seconds
+	}
+	return p
+}
+
+// cleanup closes and removes what the attempt held, however it ended.
+func (r *run) cleanup() {
+	for _, t := range r.targets {
+		if err := t.Driver.Close(); err != nil {
+			r.Logger.Warn("a storage was not closed cleanly", "storage", t.Name, "error", err)
+		}
+	}
+	if err := os.RemoveAll(r.temp); err != nil {
+		r.Logger.Warn("a temporary directory was not removed", "path", r.temp, "error", err)
+	}
+}
