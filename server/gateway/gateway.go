@@ -101,6 +101,11 @@ func outgoing(key string) (string, bool) {
 func (g *gateway) admit(next runtime.HandlerFunc) runtime.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request, params map[string]string) {
 		called, err := g.routes.of(r)
+		for _, value := range params {
+			if value == "" { // "/api/datasources/" names no datasource
+				err = NoSuchRoute(r)
+			}
+		}
 		if err != nil {
 			WriteError(w, err)
 			return

@@ -1,0 +1,409 @@
+package server
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"iter"
+	"log/slog"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/metadata"
+
+	"github.com/dataguardian/dataguardian/docs"
+	"github.com/dataguardian/dataguardian/internal/auth"
+	"github.com/dataguardian/dataguardian/internal/backup"
+	"github.com/dataguardian/dataguardian/internal/datasource"
+	"github.com/dataguardian/dataguardian/internal/engine"
+	"github.com/dataguardian/dataguardian/internal/errs"
+	"github.com/dataguardian/dataguardian/internal/execution"
+	"github.com/dataguardian/dataguardian/internal/health"
+	"github.com/dataguardian/dataguardian/internal/location"
+	"github.com/dataguardian/dataguardian/internal/notification"
+	"github.com/dataguardian/dataguardian/internal/paging"
+	"github.com/dataguardian/dataguardian/server/rpc"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const (
+	someID    = "5f0c2a54-1f0a-4b53-9f61-5a3b7c0d9e21"
+	unknownID = "00000000-0000-4000-8000-000000000000"
+)
+
+// tokens are bearer tokens with the name of their role.
+type tokens struct{}
+
+func (tokens) Authenticate(_ context.Context, bearer string) (auth.Principal, error) {
+	role, ok := auth.ParseRole(bearer)
+	if !ok {
+		return auth.Principal{}, auth.ErrUnauthenticated
+	}
+	return auth.Principal{TokenID: someID, Name: bearer, Role: role}, nil
+}
+
+func notFound() error {
+	return errs.New(errs.NotFound, errs.CodeNotFound, "there is none with this id")
+}
+
+// known fails for every id but someID.
+func known(id string) error {
+	if id != someID {
+		return notFound()
+	}
+	return nil
+}
+
+var noon = time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
+
+type fakeDatasources struct {
+	mu     sync.Mutex
+	patch  datasource.Patch
+	filter datasource.Filter
+	page   paging.Page
+}
+
+func (f *fakeDatasources) one() datasource.Datasource {
+	return datasource.Datasource{ID: someID, Name: "shop", Type: engine.Postgres, Status: datasource.Unknown, Enabled: true,
+		Conn: engine.Conn{Type: engine.Postgres, Host: "db", Port: 5432, Database: "shop", Username: "u", Password: "hush-hush"}, CreatedAt: noon, UpdatedAt: noon}
+}
+
+// Create is the real thing as far as checks go.
+func (f *fakeDatasources) Create(_ context.Context, n datasource.New) (datasource.Datasource, error) {
+	conn, err := datasource.ParseConfig(n.Type, n.Config)
+	if err != nil {
+		return datasource.Datasource{}, err
+	}
+	d := f.one()
+	d.Name, d.Conn, d.Tags, d.Protected = n.Name, conn, n.Tags, n.Protected
+	return d, nil
+}
+func (f *fakeDatasources) Get(_ context.Context, id string) (datasource.Datasource, error) {
+	return f.one(), known(id)
+}
+func (f *fakeDatasources) List(_ context.Context, filter datasource.Filter, p paging.Page) ([]datasource.Datasource, int, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.filter, f.page = filter, p
+	d := f.one()
+	d.Conn = engine.Conn{}
+	return []datasource.Datasource{d}, 41, nil
+}
+func (f *fakeDatasources) Update(_ context.Context, id string, p datasource.Patch) (datasource.Datasource, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.patch = p
+	return f.one(), known(id)
+}
+func (f *fakeDatasources) Delete(_ context.Context, id string) error { return known(id) }
+func (f *fakeDatasources) Test(_ context.Context, id string) (datasource.TestResult, error) {
+	return datasource.TestResult{Latency: 12 * time.Millisecond, Err: errs.New(errs.Unavailable, errs.CodeDatasourceUnreachable, "nothing answers at db:5432")}, known(id)
+}
+
+type fakeLocations struct{}
+
+func (fakeLocations) one() location.Location {
+	return location.Location{ID: someID, Name: "disk", Type: location.Local, Config: location.Config{"path": "/backups"}, Status: location.Healthy, CreatedAt: noon, UpdatedAt: noon}
+}
+func (f fakeLocations) Create(_ context.Context, n location.New) (location.Location, error) {
+	_, err := location.CheckConfig(n.Type, n.Config)
+	return f.one(), err
+}
+func (f fakeLocations) Get(_ context.Context, id string) (location.Location, error) {
+	return f.one(), known(id)
+}
+func (f fakeLocations) List(context.Context, location.Filter, paging.Page) ([]location.Location, int, error) {
+	return []location.Location{f.one()}, 1, nil
+}
+func (f fakeLocations) Update(_ context.Context, id string, _ location.Patch) (location.Location, error) {
+	return f.one(), known(id)
+}
+func (f fakeLocations) Delete(_ context.Context, id string) error { return known(id) }
+func (f fakeLocations) Test(_ context.Context, id string) (location.TestResult, error) {
+	free := int64(5 << 30)
+	return location.TestResult{Latency: time.Millisecond, AvailableBytes: &free}, known(id)
+}
+func (f fakeLocations) TestConfig(context.Context, location.Type, map[string]any) (location.TestResult, error) {
+	return location.TestResult{}, nil
+}
+
+type fakeBackups struct {
+	mu    sync.Mutex
+	patch backup.JobPatch
+}
+
+func (*fakeBackups) one() backup.Job {
+	n := 3
+	return backup.Job{ID: someID, Name: "nightly", DatasourceID: someID, StorageLocationID: someID, ScheduleTimezone: "UTC",
+		Retention: backup.RetentionPolicy{MaxBackups: &n}, DatasourceType: engine.Postgres, StorageType: location.Local, CreatedAt: noon, UpdatedAt: noon}
+}
+func (f *fakeBackups) CreateJob(context.Context, backup.NewJob) (backup.Job, error) {
+	return f.one(), nil
+}
+func (f *fakeBackups) GetJob(_ context.Context, id string) (backup.Job, error) {
+	return f.one(), known(id)
+}
+func (f *fakeBackups) ListJobs(context.Context, backup.JobFilter, paging.Page) ([]backup.Job, int, error) {
+	return nil, 0, nil
+}
+func (f *fakeBackups) UpdateJob(_ context.Context, id string, p backup.JobPatch) (backup.Job, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.patch = p
+	return f.one(), known(id)
+}
+func (f *fakeBackups) DeleteJob(_ context.Context, id string) error { return known(id) }
+func (f *fakeBackups) PreviewRetention(_ context.Context, id string) (backup.Preview, error) {
+	return backup.Preview{Job: f.one()}, known(id)
+}
+func (f *fakeBackups) Datasources(context.Context) ([]backup.DatasourceBackups, error) {
+	return nil, nil
+}
+func (f *fakeBackups) Backups(_ context.Context, id string) ([]backup.Backup, error) {
+	return nil, known(id)
+}
+
+// fakeExecutions answers with err when it is set, and streams events.
+type fakeExecutions struct {
+	err    error
+	panics bool
+	follow func(ctx context.Context, after int64, yield func(execution.Event, error) bool)
+}
+
+func (f *fakeExecutions) one() execution.Execution {
+	return execution.Execution{ID: someID, JobID: someID, DatasourceID: someID, StorageLocationID: someID, Operation: execution.Backup,
+		Status: execution.Queued, Trigger: execution.Manual, DatasourceType: engine.Postgres, StorageType: location.Local, CreatedAt: noon}
+}
+func (f *fakeExecutions) RunJob(_ context.Context, id string) (execution.Execution, error) {
+	return f.one(), known(id)
+}
+func (f *fakeExecutions) Get(_ context.Context, id string) (execution.Execution, error) {
+	if f.panics {
+		panic("a secret: hunter2")
+	}
+	if f.err != nil {
+		return execution.Execution{}, f.err
+	}
+	return f.one(), known(id)
+}
+func (f *fakeExecutions) List(context.Context, execution.Filter, paging.Page) ([]execution.Execution, int, error) {
+	return nil, 0, f.err
+}
+func (f *fakeExecutions) Delete(_ context.Context, id string, _ bool) error { return known(id) }
+func (f *fakeExecutions) Logs(_ context.Context, id string) (execution.Execution, error) {
+	return f.one(), known(id)
+}
+func (f *fakeExecutions) Follow(ctx context.Context, _ string, after int64) iter.Seq2[execution.Event, error] {
+	return func(yield func(execution.Event, error) bool) {
+		if f.follow != nil {
+			f.follow(ctx, after, yield)
+			return
+		}
+		e := f.one()
+		e.Status = execution.Completed
+		yield(execution.Event{End: &e}, nil)
+	}
+}
+func (f *fakeExecutions) Cancel(_ context.Context, id string) (execution.Status, error) {
+	return execution.Cancelled, known(id)
+}
+
+type fakeNotifications struct{}
+
+func (fakeNotifications) List(context.Context, notification.Filter, paging.Page) ([]notification.Notification, int, int, error) {
+	return nil, 0, 7, nil
+}
+func (fakeNotifications) MarkRead(_ context.Context, id string) (notification.Notification, error) {
+	return notification.Notification{ID: id, ReadAt: &noon}, known(id)
+}
+func (fakeNotifications) MarkAllRead(context.Context) (int, error)  { return 7, nil }
+func (fakeNotifications) Delete(_ context.Context, id string) error { return known(id) }
+
+type fakeTokens struct{}
+
+func (fakeTokens) Create(_ context.Context, name string, role auth.Role, expires *time.Time) (auth.Token, string, error) {
+	return auth.Token{ID: someID, Name: name, Role: role, ExpiresAt: expires, CreatedAt: noon}, "dgt_once", nil
+}
+func (fakeTokens) List(context.Context, paging.Page) ([]auth.Token, int, error) { return nil, 0, nil }
+func (fakeTokens) Revoke(_ context.Context, id string) error                    { return known(id) }
+
+type fakeHealth struct{ degraded bool }
+
+func (f *fakeHealth) Get(context.Context) health.Report {
+	return health.Report{OK: !f.degraded, Version: "1", DatabaseOK: true, RedisOK: !f.degraded}
+}
+func (*fakeHealth) Datasources(context.Context, health.CheckFilter, paging.Page) ([]health.Check, int, error) {
+	return nil, 0, nil
+}
+func (*fakeHealth) Storages(context.Context, health.CheckFilter, paging.Page) ([]health.Check, int, error) {
+	return nil, 0, nil
+}
+
+// api is a running server with fakes behind it.
+type api struct {
+	t           *testing.T
+	url         string
+	conn        *grpc.ClientConn
+	client      *http.Client
+	log         *safeBuffer
+	datasources *fakeDatasources
+	backups     *fakeBackups
+	executions  *fakeExecutions
+	health      *fakeHealth
+	stop        func() error // stops the server and returns what Run returned
+}
+
+// start runs a server on free ports until the test ends.
+func start(t *testing.T, options ...func(*Config)) *api {
+	t.Helper()
+	a := &api{t: t, log: &safeBuffer{}, datasources: &fakeDatasources{}, backups: &fakeBackups{}, executions: &fakeExecutions{}, health: &fakeHealth{}}
+	c := Config{
+		HTTPAddr: "127.0.0.1:0", GRPCAddr: "127.0.0.1:0", Authenticator: tokens{}, OpenAPI: docs.OpenAPI(), Version: "test",
+		Logger: slog.New(slog.NewTextHandler(a.log, &slog.HandlerOptions{Level: slog.LevelDebug})), Reflection: true,
+		Services: rpc.Services{
+			Datasources: a.datasources, Locations: fakeLocations{}, Backups: a.backups, Executions: a.executions,
+			Notifications: fakeNotifications{}, Tokens: fakeTokens{}, Health: a.health,
+		},
+	}
+	for _, option := range options {
+		option(&c)
+	}
+	s, err := New(c)
+	require.NoError(t, err)
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- s.Run(ctx) }()
+	var once sync.Once
+	a.stop = func() (err error) {
+		once.Do(func() { cancel(); err = <-ended })
+		return err
+	}
+	web, native := s.Addrs()
+	a.url = "http://" + web.String()
+	a.conn, err = grpc.NewClient(native.String(), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	require.NoError(t, err)
+	transport := &http.Transport{}
+	a.client = &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	t.Cleanup(func() {
+		require.NoError(t, a.conn.Close())
+		transport.CloseIdleConnections()
+		require.NoError(t, a.stop())
+	})
+	return a
+}
+
+// as returns a context that calls with a role's token.
+func as(ctx context.Context, role string) context.Context {
+	return metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+role)
+}
+
+type answer struct {
+	status int
+	header http.Header
+	text   string
+}
+
+// json parses the body.
+func (a answer) json(t *testing.T) map[string]any {
+	t.Helper()
+	var v map[string]any
+	require.NoError(t, json.Unmarshal([]byte(a.text), &v), "body: %s", a.text)
+	return v
+}
+
+// code is the error code of the body.
+func (a answer) code(t *testing.T) string {
+	t.Helper()
+	body := a.json(t)
+	require.Len(t, body, 3, "an error body has error, message and details: %s", a.text)
+	require.Contains(t, body, "details")
+	require.NotEmpty(t, body["message"])
+	code, ok := body["error"].(string)
+	require.True(t, ok, "body: %s", a.text)
+	return code
+}
+
+// fields lists the bad fields of a validation error.
+func (a answer) fields(t *testing.T) []string {
+	t.Helper()
+	details, ok := a.json(t)["details"].(map[string]any)
+	require.True(t, ok, "body: %s", a.text)
+	list, ok := details["fields"].([]any)
+	require.True(t, ok, "body: %s", a.text)
+	var names []string
+	for _, f := range list {
+		field, ok := f.(map[string]any)
+		require.True(t, ok)
+		require.NotEmpty(t, field["message"])
+		name, ok := field["field"].(string)
+		require.True(t, ok)
+		names = append(names, name)
+	}
+	return names
+}
+
+func (a *api) request(role, method, path, body string, headers ...string) *http.Request {
+	a.t.Helper()
+	var reader io.Reader
+	if body != "" {
+		reader = strings.NewReader(body)
+	}
+	r, err := http.NewRequestWithContext(a.t.Context(), method, a.url+path, reader)
+	require.NoError(a.t, err)
+	if body != "" {
+		r.Header.Set("Content-Type", "application/json")
+	}
+	if role != "" {
+		r.Header.Set("Authorization", "Bearer "+role)
+	}
+	for i := 0; i < len(headers); i += 2 {
+		r.Header.Set(headers[i], headers[i+1])
+		if headers[i+1] == "" {
+			r.Header.Del(headers[i])
+		}
+	}
+	return r
+}
+
+func (a *api) do(r *http.Request) answer {
+	a.t.Helper()
+	resp, err := a.client.Do(r)
+	require.NoError(a.t, err)
+	defer func() { require.NoError(a.t, resp.Body.Close()) }()
+	text, err := io.ReadAll(resp.Body)
+	require.NoError(a.t, err)
+	return answer{status: resp.StatusCode, header: resp.Header, text: string(text)}
+}
+
+// call sends a request as the administrator.
+func (a *api) call(method, path, body string, headers ...string) answer {
+	a.t.Helper()
+	return a.do(a.request("admin", method, path, body, headers...))
+}
+
+// safeBuffer is a log that is written and read at once.
+type safeBuffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (b *safeBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+func (b *safeBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
+}
