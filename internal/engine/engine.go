@@ -160,3 +160,12 @@ type RestoreOptions struct {
 	Log            func(level Level, message string)
 	Progress       func(Progress)
 }
+
+// Inspector is an engine that can look into a restored database.
+type Inspector interface {
+	// CountRows counts the rows of tables in the database of c, in their order; -1
+	// for a table that is not there.
+	CountRows(ctx context.Context, c Conn, tables []Table) ([]int64, error)
+	// DropDatabase drops the database of c, ending its sessions. An absent one is fine.
+	DropDatabase(ctx context.Context, c Conn) error
+}

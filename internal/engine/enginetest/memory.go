@@ -60,12 +60,12 @@ func (m *Memory) Put(member string, data []byte) {
 	m.members[member] = mm
 }
 
-// Bytes returns what a member has, whole or not.
+// Bytes returns what a member has, whole or not; nil when there is none.
 func (m *Memory) Bytes(member string) []byte {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if mm := m.members[member]; mm != nil {
-		return bytes.Clone(mm.data.Bytes())
+		return append([]byte{}, mm.data.Bytes()...)
 	}
 	return nil
 }

@@ -31,4 +31,3 @@ func fakeTool(t *testing.T, name, version, script string) string {
 	require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o700))
 	return dir
 }
-

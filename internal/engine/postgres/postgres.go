@@ -6,6 +6,8 @@ package postgres
 import (
 	"cmp"
 	"time"
+
+	"github.com/dataguardian/dataguardian/internal/engine"
 )
 
 // Member is the one stream of a dump, in pg_dump's custom format, uncompressed.
@@ -39,6 +41,8 @@ type Engine struct {
 	connectTimeout time.Duration
 	lockWait       time.Duration
 }
+
+var _ engine.Engine = (*Engine)(nil)
 
 // New returns an engine. It looks for tools when they are needed, so that one
 // installed later is found.

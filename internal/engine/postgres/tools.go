@@ -95,16 +95,41 @@ func (b toolbox) choose(ctx context.Context, name string, major int) (program, e
 			return p, nil
 		}
 	}
+	return program{}, b.unfit(name, found, major)
+}
+
+// chooseRestore returns the pg_restore of the server's own version if it can
+// read the archive, which takes version oldest; else the newest older one that
+// can, for its statements are understood; else the oldest newer one.
+func (b toolbox) chooseRestore(ctx context.Context, server, oldest int) (program, error) {
+	found := b.installed(ctx, "pg_restore")
+	if err := ctx.Err(); err != nil {
+		return program{}, ended(ctx)
+	}
+	best := program{}
+	for _, p := range found {
+		if p.major >= oldest && (p.major <= server || best.major == 0) {
+			best = p
+		}
+	}
+	if best.major == 0 {
+		return program{}, b.unfit("pg_restore", found, max(server, oldest))
+	}
+	return best, nil
+}
+
+// unfit says what to install.
+func (b toolbox) unfit(name string, found []program, major int) error {
 	if len(found) == 0 {
-		return program{}, errs.New(errs.Unavailable, errs.CodeDumpToolMissing,
-			"no %s is installed (looked in %s): the server is PostgreSQL %d, so install it with `apt-get install postgresql-client-%d`",
+		return errs.New(errs.Unavailable, errs.CodeDumpToolMissing,
+			"no %s is installed (looked in %s), and PostgreSQL %d needs one: install it with `apt-get install postgresql-client-%d`",
 			name, strings.Join(b.directories(), ", "), major, major)
 	}
 	var versions []string
 	for _, p := range found {
 		versions = append(versions, p.version)
 	}
-	return program{}, errs.New(errs.Unavailable, errs.CodeDumpToolTooOld,
+	return errs.New(errs.Unavailable, errs.CodeDumpToolTooOld,
 		"the installed %s is too old (%s) for PostgreSQL %d: install the matching one with `apt-get install postgresql-client-%d`",
 		name, strings.Join(versions, ", "), major, major)
 }

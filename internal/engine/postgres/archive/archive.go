@@ -81,7 +81,8 @@ type Entry struct {
 	Namespace    string // its schema, empty for objects without one
 	Owner        string
 	HasData      bool
-	Dependencies []int // dump ids
+	Definition   string // SQL, of the kind "DATABASE" only
+	Dependencies []int  // dump ids
 
 	copyText bool
 	state    byte

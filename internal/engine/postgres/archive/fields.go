@@ -96,8 +96,8 @@ func entryFields(minor int) []field {
 		skipText(), // object id
 		{text, nameLimit, func(v *Verifier) error { v.entry.Tag = v.str; return nil }},
 		{text, nameLimit, func(v *Verifier) error { v.entry.Desc = v.str; return nil }},
-		skipInt(),  // section
-		skipText(), // definition
+		skipInt(), // section
+		{text, nameLimit, (*Verifier).setDefinition},
 		skipText(), // drop statement
 		{text, 5, func(v *Verifier) error { v.entry.copyText = v.str == "COPY "; return nil }},
 		{text, nameLimit, func(v *Verifier) error { v.entry.Namespace = v.str; return nil }},
@@ -167,6 +167,14 @@ func (v *Verifier) setHasData() error {
 		return v.malformed("entry %d has data: %d", v.entry.DumpID, v.num)
 	}
 	v.entry.HasData = v.num == 1
+	return nil
+}
+
+// setDefinition keeps only what says how the database itself was made.
+func (v *Verifier) setDefinition() error {
+	if v.entry.Desc == "DATABASE" {
+		v.entry.Definition = v.str
+	}
 	return nil
 }
 

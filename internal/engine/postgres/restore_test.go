@@ -1,0 +1,475 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/stretchr/testify/require"
+
+	"github.com/dataguardian/dataguardian/internal/engine"
+	"github.com/dataguardian/dataguardian/internal/engine/enginetest"
+	"github.com/dataguardian/dataguardian/internal/errs"
+	"github.com/dataguardian/dataguardian/internal/testkit"
+)
+
+// plain is a database as SQL text, without what changes between two dumps.
+func plain(t *testing.T, pg *testkit.PG, database string, args ...string) string {
+	t.Helper()
+	cmd := exec.Command(filepath.Join(pg.BinDir, "pg_dump"), append([]string{"--dbname=" + pg.DSN(database)}, args...)...)
+	out, err := cmd.Output()
+	require.NoError(t, err)
+	return regexp.MustCompile(`(?m)^(\\(un)?restrict .*|-- Dumped .*)$`).ReplaceAllString(string(out), "")
+}
+
+func databases(t *testing.T, pg *testkit.PG) []string {
+	t.Helper()
+	rows, err := pg.Conn(t, "postgres").Query(t.Context(), "SELECT datname FROM pg_database WHERE datname LIKE 'dg\\_%'")
+	require.NoError(t, err)
+	names, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	require.NoError(t, err)
+	return names
+}
+
+const richDatabase = `
+CREATE EXTENSION IF NOT EXISTS plpgsql;
+CREATE SCHEMA "odd ""schema.";
+CREATE TYPE mood AS ENUM ('sad', 'ok');
+CREATE DOMAIN positive AS int CHECK (VALUE > 0);
+CREATE TABLE people (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, name text NOT NULL, m mood DEFAULT 'ok', n positive, twice int GENERATED ALWAYS AS (n * 2) STORED);
+CREATE TABLE pets (id serial PRIMARY KEY, owner bigint REFERENCES people ON DELETE CASCADE DEFERRABLE INITIALLY DEFERRED, tags text[]);
+CREATE TABLE "odd ""schema."."-t
+😀" (a int, b bytea);
+CREATE TABLE log (at date, what jsonb) PARTITION BY RANGE (at);
+CREATE TABLE log_old PARTITION OF log FOR VALUES FROM (MINVALUE) TO ('2020-01-01');
+CREATE TABLE log_new PARTITION OF log DEFAULT;
+CREATE UNLOGGED TABLE scratch (x int);
+CREATE INDEX ON pets USING gin (tags);
+CREATE FUNCTION touch() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NEW; END $$;
+CREATE TRIGGER t BEFORE INSERT ON pets FOR EACH ROW EXECUTE FUNCTION touch();
+INSERT INTO people (name, n) SELECT 'p' || g, g FROM generate_series(1, 500) g;
+INSERT INTO pets (owner, tags) SELECT g, ARRAY['a', E'b\n\\.', NULL] FROM generate_series(1, 300) g;
+INSERT INTO log SELECT '2019-12-01'::date + g, '{"a": 1}' FROM generate_series(1, 100) g;
+INSERT INTO "odd ""schema."."-t
+😀" VALUES (1, '\x00ff');
+CREATE VIEW names AS SELECT name FROM people;
+CREATE MATERIALIZED VIEW counts AS SELECT count(*) FROM pets;
+COMMENT ON TABLE people IS 'it''s -- a
+\! comment';
+SELECT lo_from_bytea(4242, 'large object');
+ALTER SEQUENCE pets_id_seq RESTART WITH 777;`
+
+func restoreInto(t *testing.T, c engine.Conn, o engine.RestoreOptions, src engine.Source) error {
+	t.Helper()
+	return New(Config{}).Restore(t.Context(), c, o, src)
+}
+
+func TestADatabaseComesBackAsItWas(t *testing.T) {
+	pg := testkit.Postgres(t)
+	db := pg.NewDatabase(t)
+	pg.Exec(t, db, richDatabase)
+	res, dump := dumpOf(t, connTo(pg, db), engine.DumpOptions{})
+	want := plain(t, pg, db)
+	require.Contains(t, want, "4242")
+
+	t.Run("into a database that is made", func(t *testing.T) {
+		c := connTo(pg, `new "db" `+db)
+		t.Cleanup(func() {
+			pg.Exec(t, "postgres", "DROP DATABASE "+pgx.Identifier{c.Database}.Sanitize())
+		})
+		var last engine.Progress
+		err := restoreInto(t, c, engine.RestoreOptions{
+			CreateDatabase: true, Format: res.Format, DumpVersion: res.Server.VersionNum,
+			Progress: func(p engine.Progress) { last = p },
+		}, dump)
+		require.NoError(t, err)
+		require.Equal(t, want, plain(t, pg, c.Database))
+		size := int64(len(dump.Bytes(Member)))
+		require.Equal(t, engine.Progress{TablesDone: 6, TablesTotal: 6, BytesDone: size, BytesTotal: size, Current: last.Current}, last)
+	})
+	t.Run("into an empty database", func(t *testing.T) {
+		empty := pg.NewDatabase(t)
+		require.NoError(t, restoreInto(t, connTo(pg, empty), engine.RestoreOptions{}, dump))
+		require.Equal(t, want, plain(t, pg, empty))
+	})
+	t.Run("over other content, and then again", func(t *testing.T) {
+		other := pg.NewDatabase(t)
+		pg.Exec(t, other, "CREATE TABLE old (a int); CREATE TABLE people (other text)")
+		for range 2 {
+			require.NoError(t, restoreInto(t, connTo(pg, other), engine.RestoreOptions{DropExisting: true}, dump))
+			require.Equal(t, want, plain(t, pg, other))
+		}
+	})
+	require.Empty(t, databases(t, pg))
+	require.Empty(t, enginetest.Children(t))
+}
+
+func TestWhatBelongsToTheDatabaseItselfStays(t *testing.T) {
+	pg := testkit.Postgres(t)
+	db, source := pg.NewDatabase(t), pg.NewDatabase(t)
+	pg.Exec(t, "postgres", "CREATE ROLE keeper; CREATE ROLE guest")
+	t.Cleanup(func() { pg.Exec(t, "postgres", "DROP ROLE guest") })
+	t.Cleanup(func() { pg.Exec(t, "postgres", "DROP DATABASE "+db+"; ") })
+	t.Cleanup(func() {
+		pg.Exec(t, "postgres", "ALTER DATABASE "+db+" OWNER TO postgres")
+		pg.Exec(t, "postgres", "DROP ROLE keeper")
+	})
+	for _, sql := range []string{
+		"ALTER DATABASE %s OWNER TO keeper", "REVOKE ALL ON DATABASE %s FROM PUBLIC", "GRANT CONNECT ON DATABASE %s TO guest WITH GRANT OPTION",
+		`ALTER DATABASE %s SET search_path TO "$user", public, "odd,one"`, "ALTER DATABASE %s SET work_mem TO '7MB'",
+		"ALTER ROLE guest IN DATABASE %s SET my.setting TO 'it''s'", "ALTER DATABASE %s CONNECTION LIMIT 17",
+		"COMMENT ON DATABASE %s IS 'it''s mine'", "ALTER DATABASE %s SET default_transaction_read_only TO on",
+	} {
+		pg.Exec(t, "postgres", fmt.Sprintf(sql, db))
+	}
+	describe := func() string {
+		var s string
+		err := pg.Conn(t, "postgres").QueryRow(t.Context(), `SELECT concat_ws('|', pg_get_userbyid(datdba), datacl, datconnlimit, encoding, datcollate, datctype,
+			shobj_description(oid, 'pg_database'), (SELECT string_agg(setrole::regrole || ':' || setconfig::text, ';' ORDER BY setrole::regrole::text)
+			FROM pg_db_role_setting WHERE setdatabase = d.oid)) FROM pg_database d WHERE datname = $1`, db).Scan(&s)
+		require.NoError(t, err)
+		return s
+	}
+	want := describe()
+	require.Contains(t, want, "keeper")
+	require.Contains(t, want, "guest=c*/keeper")
+	_, dump := dumpOf(t, connTo(pg, source), engine.DumpOptions{})
+	var log lines
+	require.NoError(t, restoreInto(t, connTo(pg, db), engine.RestoreOptions{DropExisting: true, Log: log.log}, dump))
+	require.Equal(t, want, describe())
+	require.NotContains(t, log.String(), "could not")
+}
+
+func TestARestoreThatFailsLeavesTheTargetAsItWas(t *testing.T) {
+	pg := testkit.Postgres(t)
+	db := pg.NewDatabase(t)
+	pg.Exec(t, db, `CREATE TABLE a AS SELECT g FROM generate_series(1, 20000) g; CREATE TABLE z (x int UNIQUE)`)
+	_, dump := dumpOf(t, connTo(pg, db), engine.DumpOptions{})
+	whole := dump.Bytes(Member)
+	lost := errors.New("storage lost")
+
+	broken := func(b []byte) *enginetest.Memory {
+		var m enginetest.Memory
+		m.Put(Member, b)
+		return &m
+	}
+	doubled := strings.Replace(string(whole), "\t", "\t", 1)
+	sources := map[string]struct {
+		src  func() *enginetest.Memory
+		code errs.Code
+	}{
+		"half a dump":     {func() *enginetest.Memory { return broken(whole[:len(whole)/2]) }, errs.CodeArtifactCorrupt},
+		"a byte short":    {func() *enginetest.Memory { return broken(whole[:len(whole)-1]) }, errs.CodeArtifactCorrupt},
+		"half a contents": {func() *enginetest.Memory { return broken(whole[:300]) }, errs.CodeArtifactCorrupt},
+		"nothing":         {func() *enginetest.Memory { return broken(nil) }, errs.CodeArtifactCorrupt},
+		"something else":  {func() *enginetest.Memory { return broken([]byte("-- SQL\n\\! touch /tmp/x\n")) }, errs.CodeArtifactCorrupt},
+		"a statement failing": {func() *enginetest.Memory {
+			return broken([]byte(strings.Replace(doubled, "CREATE TABLE public.z", "CREATE TABLE publix.z", 1)))
+		}, errs.CodeRestoreFailed},
+		"a row failing": {func() *enginetest.Memory { return broken([]byte(strings.Replace(doubled, "19999\n", "1999x\n", 1))) }, errs.CodeRestoreFailed},
+		"a storage failing": {func() *enginetest.Memory {
+			m := broken(whole)
+			m.OnRead = func(_ string, n int64) error {
+				if n >= int64(len(whole))/2 {
+					return lost
+				}
+				return nil
+			}
+			return m
+		}, errs.CodeInternal},
+		"a storage failing at the very end": {func() *enginetest.Memory {
+			m := broken(whole)
+			m.OnRead = func(_ string, n int64) error {
+				if n >= int64(len(whole)) {
+					return lost
+				}
+				return nil
+			}
+			return m
+		}, errs.CodeInternal},
+	}
+	for name, tc := range sources {
+		for _, o := range []engine.RestoreOptions{{DropExisting: true}, {}, {CreateDatabase: true}} {
+			t.Run(fmt.Sprintf("%s, drop %t, create %t", name, o.DropExisting, o.CreateDatabase), func(t *testing.T) {
+				target := pg.NewDatabase(t)
+				pg.Exec(t, target, "CREATE TABLE mine AS SELECT 42 AS answer")
+				before := plain(t, pg, target)
+				if o.CreateDatabase {
+					pg.Exec(t, "postgres", "DROP DATABASE "+target)
+				}
+				err := restoreInto(t, connTo(pg, target), o, tc.src())
+				require.Equal(t, tc.code, errs.CodeOf(err), "%v", err)
+				if tc.code == errs.CodeInternal {
+					require.ErrorIs(t, err, lost)
+				}
+				if o.CreateDatabase {
+					_, err := New(Config{}).Ping(t.Context(), connTo(pg, target))
+					require.Equal(t, errs.CodeDatabaseMissing, errs.CodeOf(err))
+				} else {
+					require.Equal(t, before, plain(t, pg, target))
+				}
+				require.Empty(t, databases(t, pg))
+			})
+		}
+	}
+}
+
+func TestARestoreNeedsItsDatabaseUnlessItMayMakeIt(t *testing.T) {
+	pg := testkit.Postgres(t)
+	_, dump := dumpOf(t, connTo(pg, pg.NewDatabase(t)), engine.DumpOptions{})
+	err := restoreInto(t, connTo(pg, "nothing_here"), engine.RestoreOptions{DropExisting: true}, dump)
+	require.Equal(t, errs.CodeDatabaseMissing, errs.CodeOf(err))
+}
+
+func TestADumpOfANewerServerIsRefused(t *testing.T) {
+	pg := testkit.Postgres(t)
+	db := pg.NewDatabase(t)
+	_, dump := dumpOf(t, connTo(pg, db), engine.DumpOptions{})
+	err := restoreInto(t, connTo(pg, db), engine.RestoreOptions{DumpVersion: (pg.Major + 1) * 10000}, dump)
+	require.Equal(t, errs.CodeRestoreNotSupported, errs.CodeOf(err))
+	require.Contains(t, errs.Message(err), fmt.Sprintf("PostgreSQL %d and the target is PostgreSQL %d.", pg.Major+1, pg.Major))
+
+	newer := strings.Replace(string(dump.Bytes(Member)), fmt.Sprintf("%d.", pg.Major), fmt.Sprintf("%d.", pg.Major+1), 1)
+	var m enginetest.Memory
+	m.Put(Member, []byte(newer))
+	err = restoreInto(t, connTo(pg, db), engine.RestoreOptions{}, &m)
+	require.Equal(t, errs.CodeRestoreNotSupported, errs.CodeOf(err))
+
+	err = restoreInto(t, connTo(pg, db), engine.RestoreOptions{Format: "mariadb-sql"}, dump)
+	require.Equal(t, errs.CodeRestoreNotSupported, errs.CodeOf(err))
+	err = restoreInto(t, connTo(pg, db), engine.RestoreOptions{}, &enginetest.Memory{})
+	require.Equal(t, errs.CodeRestoreNotSupported, errs.CodeOf(err))
+}
+
+func TestTheRestoreToolIsTheServersOrTheNearestThatReadsTheArchive(t *testing.T) {
+	var dirs []string
+	for _, v := range []string{"14.9", "15.3", "16.2", "17.1"} {
+		dirs = append(dirs, fakeTool(t, "pg_restore", v, "exit 1"))
+	}
+	for _, tc := range []struct {
+		server, oldest int
+		dirs           []string
+		want           string
+	}{
+		{15, 12, dirs, "15.3"}, {15, 16, dirs, "16.2"}, {18, 12, dirs, "17.1"}, {13, 12, dirs, "14.9"}, {15, 17, dirs, "17.1"}, {15, 12, dirs[2:], "16.2"},
+	} {
+		p, err := toolbox{dirs: tc.dirs}.chooseRestore(t.Context(), tc.server, tc.oldest)
+		require.NoError(t, err)
+		require.Equal(t, tc.want, p.version)
+	}
+	_, err := toolbox{dirs: dirs[:2]}.chooseRestore(t.Context(), 15, 17)
+	require.Equal(t, errs.CodeDumpToolTooOld, errs.CodeOf(err))
+	require.Contains(t, errs.Message(err), "postgresql-client-17")
+	_, err = toolbox{dirs: []string{t.TempDir()}}.chooseRestore(t.Context(), 15, 12)
+	require.Equal(t, errs.CodeDumpToolMissing, errs.CodeOf(err))
+}
+
+func TestSessionsEndOnlyWhenContentIsReplaced(t *testing.T) {
+	pg := testkit.Postgres(t)
+	db, source := pg.NewDatabase(t), pg.NewDatabase(t)
+	pg.Exec(t, source, "CREATE TABLE a (x int)")
+	_, dump := dumpOf(t, connTo(pg, source), engine.DumpOptions{})
+	session, err := pgx.Connect(t.Context(), pg.DSN(db))
+	require.NoError(t, err)
+	var log lines
+	require.NoError(t, restoreInto(t, connTo(pg, db), engine.RestoreOptions{Log: log.log}, dump))
+	require.NoError(t, session.Ping(t.Context()))
+	require.NotContains(t, log.String(), "session")
+	require.NoError(t, restoreInto(t, connTo(pg, db), engine.RestoreOptions{DropExisting: true, Log: log.log}, dump))
+	require.Error(t, session.Ping(t.Context()))
+	require.Contains(t, log.String(), "1 sessions of database "+db+" were ended")
+	require.Contains(t, log.String(), "postgres")
+}
+
+func TestCancellingARestoreEndsItAndLeavesTheTarget(t *testing.T) {
+	pg := testkit.Postgres(t)
+	db := pg.NewDatabase(t)
+	pg.Exec(t, db, `CREATE TABLE a AS SELECT repeat('x', 1000) t FROM generate_series(1, 20000)`)
+	_, dump := dumpOf(t, connTo(pg, db), engine.DumpOptions{})
+	before := plain(t, pg, db)
+	cause := errors.New("operator said so")
+	for _, o := range []engine.RestoreOptions{{DropExisting: true}, {DropExisting: true, IncludeTables: []string{"a"}}} {
+		ctx, cancel := context.WithCancelCause(t.Context())
+		var began time.Time
+		dump.OnRead = func(_ string, n int64) error {
+			if n > 8<<20 && began.IsZero() {
+				began = time.Now()
+				cancel(cause)
+			}
+			return nil
+		}
+		err := New(Config{}).Restore(ctx, connTo(pg, db), o, dump)
+		require.ErrorIs(t, err, cause)
+		require.Equal(t, errs.Cancelled, errs.KindOf(err))
+		require.Less(t, time.Since(began), 4*time.Second)
+		require.Empty(t, enginetest.Children(t))
+		require.Empty(t, databases(t, pg))
+		require.Equal(t, before, plain(t, pg, db))
+	}
+}
+
+func TestSomeTablesAreReplacedAndTheRestStays(t *testing.T) {
+	pg := testkit.Postgres(t)
+	db := pg.NewDatabase(t)
+	pg.Exec(t, db, richDatabase)
+	_, dump := dumpOf(t, connTo(pg, db), engine.DumpOptions{})
+	before := plain(t, pg, db)
+
+	pg.Exec(t, db, `DELETE FROM pets; UPDATE people SET name = 'changed' WHERE id = 1; DROP TABLE "odd ""schema."."-t
+😀"; INSERT INTO log VALUES ('2000-01-01', '[]')`)
+	pg.Exec(t, db, "DROP MATERIALIZED VIEW counts")
+	var log lines
+	err := restoreInto(t, connTo(pg, db), engine.RestoreOptions{
+		DropExisting: true, Log: log.log,
+		IncludeTables: []string{"pets", "odd \"schema..-t\n😀", "public.log", "counts"},
+	}, dump)
+	require.NoError(t, err)
+	require.Contains(t, log.String(), "foreign key public.pets pets_owner_fkey is left out")
+	pg.Exec(t, db, "ALTER TABLE pets ADD CONSTRAINT pets_owner_fkey FOREIGN KEY (owner) REFERENCES people(id) ON DELETE CASCADE DEFERRABLE INITIALLY DEFERRED")
+	after := plain(t, pg, db)
+	require.Contains(t, after, "\tchanged\t", "a table that was not asked for was touched")
+	require.Equal(t, strings.Replace(before, "1\tp1\t", "1\tchanged\t", 1), rowsInOrder(after))
+}
+
+// rowsInOrder puts the row that an UPDATE moved to the end of its table back.
+func rowsInOrder(sql string) string {
+	const moved = "1\tchanged\tok\t1\n"
+	if i := strings.Index(sql, moved); i >= 0 {
+		sql = sql[:i] + sql[i+len(moved):]
+		j := strings.Index(sql, "2\tp2\tok\t2\n")
+		sql = sql[:j] + moved + sql[j:]
+	}
+	return sql
+}
+
+func TestSomeTablesComeIntoANewDatabaseWithWhatTheyNeed(t *testing.T) {
+	pg := testkit.Postgres(t)
+	db := pg.NewDatabase(t)
+	pg.Exec(t, db, richDatabase)
+	_, dump := dumpOf(t, connTo(pg, db), engine.DumpOptions{})
+	c := connTo(pg, "partly_"+db)
+	t.Cleanup(func() { pg.Exec(t, "postgres", "DROP DATABASE "+c.Database) })
+	err := restoreInto(t, c, engine.RestoreOptions{CreateDatabase: true, IncludeTables: []string{"people", "pets", "odd \"schema..-t\n😀"}}, dump)
+	require.NoError(t, err)
+	var tables []string
+	rows, err := pg.Conn(t, c.Database).Query(t.Context(), "SELECT relname::text FROM pg_class WHERE relkind IN ('r', 'p', 'v') AND relnamespace::regnamespace::text NOT IN ('pg_catalog', 'information_schema', 'pg_toast') ORDER BY 1")
+	require.NoError(t, err)
+	tables, err = pgx.CollectRows(rows, pgx.RowTo[string])
+	require.NoError(t, err)
+	require.Equal(t, []string{"-t\n😀", "people", "pets"}, tables)
+	parts := []string{"--table=people", "--table=pets", `--table="odd ""schema."."-t` + "\n😀\""}
+	require.ElementsMatch(t, // the tables were made in another order
+		strings.Split(plain(t, pg, db, parts...), "\n"), strings.Split(plain(t, pg, c.Database, parts...), "\n"))
+}
+
+func TestADumpOfSomeTablesRestoresByItself(t *testing.T) {
+	pg := testkit.Postgres(t)
+	db := pg.NewDatabase(t)
+	pg.Exec(t, db, `CREATE SCHEMA "Deep"; CREATE TABLE "Deep".t (id serial, a int); INSERT INTO "Deep".t (a) VALUES (1), (2); CREATE TABLE x (a int)`)
+	_, dump := dumpOf(t, connTo(pg, db), engine.DumpOptions{IncludeTables: []string{"Deep.t"}})
+	c := connTo(pg, "some_"+db)
+	t.Cleanup(func() { pg.Exec(t, "postgres", "DROP DATABASE "+c.Database) })
+	require.NoError(t, restoreInto(t, c, engine.RestoreOptions{CreateDatabase: true}, dump))
+	require.Equal(t, plain(t, pg, db, "--table=*.t"), plain(t, pg, c.Database, "--table=*.t"))
+}
+
+func TestNamesToIncludeMustBeInTheDumpAndUnambiguous(t *testing.T) {
+	pg := testkit.Postgres(t)
+	db := pg.NewDatabase(t)
+	pg.Exec(t, db, `CREATE SCHEMA a; CREATE SCHEMA b; CREATE TABLE a.twice (x int); CREATE TABLE b.twice (x int); CREATE TABLE a.once (x int)`)
+	_, dump := dumpOf(t, connTo(pg, db), engine.DumpOptions{})
+	for name, says := range map[string]string{"nothing": "no table", "twice": "several schemas"} {
+		err := restoreInto(t, connTo(pg, db), engine.RestoreOptions{IncludeTables: []string{name}, DropExisting: true}, dump)
+		require.Equal(t, errs.CodeRestoreFailed, errs.CodeOf(err))
+		require.Contains(t, errs.Message(err), says)
+	}
+	require.NoError(t, restoreInto(t, connTo(pg, db), engine.RestoreOptions{IncludeTables: []string{"once", "a.twice"}, DropExisting: true}, dump))
+}
+
+func TestDatabasesLeftBehindAreDroppedByTheNextRestore(t *testing.T) {
+	pg := testkit.Postgres(t)
+	db := pg.NewDatabase(t)
+	_, dump := dumpOf(t, connTo(pg, db), engine.DumpOptions{})
+	pg.Exec(t, "postgres", "CREATE DATABASE dg_restore_0123456789ab")
+	pg.Exec(t, "postgres", "CREATE DATABASE dg_replaced_00000000000f")
+	pg.Exec(t, "postgres", "CREATE DATABASE dg_restore_mine")
+	t.Cleanup(func() { pg.Exec(t, "postgres", "DROP DATABASE dg_restore_mine") })
+	live := pg.Conn(t, "postgres")
+	_, err := live.Exec(t.Context(), "SELECT pg_advisory_lock($1, hashtext($2))", lockSpace, "00000000000f")
+	require.NoError(t, err)
+	var log lines
+	require.NoError(t, restoreInto(t, connTo(pg, db), engine.RestoreOptions{DropExisting: true, Log: log.log}, dump))
+	require.ElementsMatch(t, []string{"dg_replaced_00000000000f", "dg_restore_mine"}, databases(t, pg), "a running restore lost its database, or somebody else's was taken")
+	require.Contains(t, log.String(), "dg_restore_0123456789ab")
+	_, err = live.Exec(t.Context(), "SELECT pg_advisory_unlock_all()")
+	require.NoError(t, err)
+	require.NoError(t, restoreInto(t, connTo(pg, db), engine.RestoreOptions{DropExisting: true}, dump))
+	require.Equal(t, []string{"dg_restore_mine"}, databases(t, pg))
+}
+
+func TestARoleThatMayNotReplaceADatabaseIsTold(t *testing.T) {
+	pg := testkit.Postgres(t)
+	db := pg.NewDatabase(t)
+	pg.Exec(t, db, "CREATE TABLE a (x int)")
+	_, dump := dumpOf(t, connTo(pg, db), engine.DumpOptions{})
+	pg.Exec(t, "postgres", "CREATE ROLE weak LOGIN PASSWORD 'weak-password'")
+	t.Cleanup(func() { pg.Exec(t, "postgres", "DROP ROLE weak") })
+	c := connTo(pg, db)
+	c.Username, c.Password = "weak", "weak-password"
+	before := plain(t, pg, db)
+	err := restoreInto(t, c, engine.RestoreOptions{DropExisting: true}, dump)
+	require.Equal(t, errs.CodeDatasourcePermission, errs.CodeOf(err))
+	require.Contains(t, errs.Message(err), "CREATEDB")
+	require.Equal(t, before, plain(t, pg, db))
+}
+
+func TestALocaleTheServerDoesNotHaveIsReplacedByItsOwn(t *testing.T) {
+	pg := testkit.Postgres(t)
+	db := pg.NewDatabase(t)
+	pg.Exec(t, db, "CREATE TABLE a AS SELECT 'ä'::text")
+	_, dump := dumpOf(t, connTo(pg, db), engine.DumpOptions{})
+	b := strings.ReplaceAll(string(dump.Bytes(Member)), "'C.UTF-8'", "'X.UTF-8'")
+	var m enginetest.Memory
+	m.Put(Member, []byte(b))
+	c := connTo(pg, "locale_"+db)
+	t.Cleanup(func() { pg.Exec(t, "postgres", "DROP DATABASE "+c.Database) })
+	var log lines
+	require.NoError(t, restoreInto(t, c, engine.RestoreOptions{CreateDatabase: true, Log: log.log}, &m))
+	require.Contains(t, log.String(), "locale")
+	require.Equal(t, plain(t, pg, db), plain(t, pg, c.Database))
+}
+
+func TestARestoringToolThatFailsLiesOrHangsIsFoundOut(t *testing.T) {
+	pg := testkit.Postgres(t)
+	db := pg.NewDatabase(t)
+	pg.Exec(t, db, `CREATE TABLE a AS SELECT repeat('x', 1000) t FROM generate_series(1, 5000)`)
+	_, dump := dumpOf(t, connTo(pg, db), engine.DumpOptions{})
+	for name, tc := range map[string]struct {
+		script string
+		code   errs.Code
+	}{
+		"failure at once":         {"echo 'pg_restore: error: no' >&2; exit 1", errs.CodeRestoreFailed},
+		"failure at the end":      {"cat > /dev/null; echo 'pg_restore: error: no' >&2; exit 1", errs.CodeRestoreFailed},
+		"a lost connection":       {"head -c 100000 > /dev/null; echo 'server closed the connection unexpectedly' >&2; exit 1", errs.CodeDatasourceLost},
+		"no appetite":             {"exec sleep 600", errs.CodeRestoreFailed},
+		"a password in its mouth": {"echo $PGPASSWORD >&2; exit 1", errs.CodeRestoreFailed},
+		"a signal":                {"kill -KILL $$", errs.CodeRestoreFailed},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var log lines
+			e := New(Config{BinDirs: []string{fakeTool(t, "pg_restore", strconv.Itoa(pg.Major)+".1", tc.script)}})
+			err := e.Restore(t.Context(), connTo(pg, db), engine.RestoreOptions{DropExisting: true, StallTimeout: 200 * time.Millisecond, Log: log.log}, dump)
+			require.Equal(t, tc.code, errs.CodeOf(err), "%v", err)
+			require.NotContains(t, err.Error()+log.String(), pg.Password)
+			require.Empty(t, databases(t, pg))
+		})
+	}
+}
