@@ -78,7 +78,8 @@ func addServerFlags(flags *pflag.FlagSet) {
 	flags.String("log-format", "auto", "text, json, or auto: text on a terminal")
 	flags.String("log-level", "info", "debug, info, warn or error")
 	flags.StringSlice("postgres-bin-dir", nil, "directories with pg_dump and pg_restore (default: the system's)")
-	flags.Int("concurrency", 2, "backups at once in this process")
+	flags.String("identity-dir", "", "age identity files that open encrypted backups (default: <data-dir>/identities)")
+	flags.Int("concurrency", 2, "backups at once, and restores at once, in this process")
 	flags.Duration("lease", time.Minute, "how long a worker may be silent before others take over")
 	flags.Duration("heartbeat", time.Second, "how often a running execution reports")
 	flags.Duration("poll-interval", 3*time.Second, "how often the queue is looked at without a wake-up")
@@ -98,7 +99,7 @@ func serverConfig(cmd *cobra.Command, version string) (app.Config, error) {
 		TLSCert: r.text("tls-cert"), TLSKey: r.text("tls-key"), InsecureListen: r.text("insecure-listen") == "true",
 		DatabaseURL: r.text("database-url"), RedisURL: r.text("redis-url"), Roles: r.list("roles"), KeyFile: r.text("key-file"),
 		LogFormat: r.text("log-format"), LogLevel: r.text("log-level"), MetricsToken: r.text("metrics-token-file"),
-		Reflection: r.text("grpc-reflection") == "true", PostgresBin: r.list("postgres-bin-dir"), Concurrency: r.number("concurrency"),
+		Reflection: r.text("grpc-reflection") == "true", PostgresBin: r.list("postgres-bin-dir"), Concurrency: r.number("concurrency"), IdentityDir: r.text("identity-dir"),
 		Demo:          r.text("demo") == "true",
 		SweepInterval: r.interval("sweep-interval"), CleanupInterval: r.interval("cleanup-interval"), HealthInterval: r.interval("health-interval"),
 		StallTimeout: r.interval("stall-timeout"), SpoolKeep: r.interval("spool-keep"),

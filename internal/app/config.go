@@ -48,7 +48,8 @@ type Config struct {
 	MetricsToken   string // path of a file; empty: /metrics needs none
 	Reflection     bool
 	PostgresBin    []string
-	Concurrency    int // backups at once
+	IdentityDir    string // age identities for encrypted backups; empty: DataDir/identities
+	Concurrency    int    // backups at once, and restores at once
 	Demo           bool
 
 	Timing          worker.Timing
@@ -76,6 +77,9 @@ func (c *Config) complete() error {
 			return fmt.Errorf("--key-file is required with --database-url: every process must encrypt credentials with the same key")
 		}
 		c.KeyFile = filepath.Join(dir, "keyset.json")
+	}
+	if c.IdentityDir == "" {
+		c.IdentityDir = filepath.Join(dir, "identities")
 	}
 	if err := c.expandRoles(); err != nil {
 		return err

@@ -14,9 +14,11 @@ import (
 	"github.com/dataguardian/dataguardian/internal/logs"
 	"github.com/dataguardian/dataguardian/internal/metrics"
 	"github.com/dataguardian/dataguardian/worker"
+	"github.com/dataguardian/dataguardian/worker/attempt"
 	backupworker "github.com/dataguardian/dataguardian/worker/backup"
 	"github.com/dataguardian/dataguardian/worker/cleanup"
 	healthworker "github.com/dataguardian/dataguardian/worker/health"
+	restoreworker "github.com/dataguardian/dataguardian/worker/restore"
 	"github.com/dataguardian/dataguardian/worker/scheduler"
 )
 
@@ -28,6 +30,7 @@ const reportInterval = 5 * time.Second
 func workers(f *foundation, d *domain, m *metrics.Metrics) []worker.Service {
 	registry := worker.NewRegistry(f.store.Health(), reportInterval, f.logger)
 	services := []worker.Service{registry}
+	desk := attempt.Desk{Executions: f.store.Executions(), Hub: f.hub, Terminal: logs.NewTerminal(f.config.Stdout), Meter: m, Logger: f.logger}
 	if f.config.has(RoleHealth) {
 		services = append(services, &healthworker.Checker{
 			Datasources: f.store.Datasources(), Engines: d.engines, Locations: f.store.Locations(), Vault: d.vault,
@@ -47,21 +50,35 @@ func workers(f *foundation, d *domain, m *metrics.Metrics) []worker.Service {
 			Entry: registry.Register(health.RoleScheduler), Logger: f.logger, Sweep: f.config.SweepInterval,
 		})
 	}
+	if f.config.has(RoleRestore) {
+		services = append(services, restoreClaimer(f, d, desk, registry))
+	}
 	if f.config.has(RoleBackup) {
-		services = append(services, backupClaimer(f, d, m, registry))
+		services = append(services, backupClaimer(f, d, desk, registry))
 	}
 	return services
 }
 
-func backupClaimer(f *foundation, d *domain, m *metrics.Metrics, registry *worker.Registry) worker.Service {
+func backupClaimer(f *foundation, d *domain, desk attempt.Desk, registry *worker.Registry) worker.Service {
 	runner := &backupworker.Runner{
-		Executions: f.store.Executions(), Jobs: f.store.Jobs(), Datasources: f.store.Datasources(), Catalogue: f.store.Catalogue(),
-		Engines: d.engines, Vault: d.vault, Hub: f.hub, Terminal: logs.NewTerminal(f.config.Stdout), Meter: m,
-		SpoolDir: f.spoolDir(), StallTimeout: f.config.StallTimeout, SpoolKeep: f.config.SpoolKeep, Logger: f.logger,
+		Desk: desk, Jobs: f.store.Jobs(), Datasources: f.store.Datasources(), Catalogue: f.store.Catalogue(),
+		Engines: d.engines, Vault: d.vault, SpoolDir: f.spoolDir(), StallTimeout: f.config.StallTimeout, SpoolKeep: f.config.SpoolKeep,
 	}
 	return &worker.Claimer{
 		Label: "backup worker", WorkerID: workerID(), Operations: []execution.Operation{execution.Backup}, Concurrency: f.config.Concurrency,
 		Timing: f.config.Timing, Store: f.store.Executions(), Queue: f.wakeups(), Entry: registry.Register(health.RoleBackup),
+		Logger: f.logger, Work: runner.Work,
+	}
+}
+
+func restoreClaimer(f *foundation, d *domain, desk attempt.Desk, registry *worker.Registry) worker.Service {
+	runner := &restoreworker.Runner{
+		Desk: desk, Datasources: f.store.Datasources(), Catalogue: f.store.Catalogue(), Engines: d.engines, Vault: d.vault,
+		Identities: identities{dir: f.config.IdentityDir}, StallTimeout: f.config.StallTimeout,
+	}
+	return &worker.Claimer{
+		Label: "restore worker", WorkerID: workerID(), Operations: []execution.Operation{execution.Restore, execution.Verify}, Concurrency: f.config.Concurrency,
+		Timing: f.config.Timing, Store: f.store.Executions(), Queue: f.wakeups(), Entry: registry.Register(health.RoleRestore),
 		Logger: f.logger, Work: runner.Work,
 	}
 }

@@ -106,6 +106,7 @@ const (
 	CodeDumpStalled           Code = "DUMP_STALLED"
 	CodeRestoreFailed         Code = "RESTORE_FAILED"
 	CodeRestoreInterrupted    Code = "RESTORE_INTERRUPTED"
+	CodeVerificationFailed    Code = "VERIFICATION_FAILED"
 	CodeUploadFailed          Code = "UPLOAD_FAILED"
 	CodeStorageFull           Code = "STORAGE_FULL"
 	CodeStorageAuth           Code = "STORAGE_AUTH_FAILED"

@@ -5,8 +5,6 @@ package backup
 import (
 	"context"
 	"errors"
-	"log/slog"
-	"os"
 	"time"
 
 	"github.com/dataguardian/dataguardian/internal/backup"
@@ -15,9 +13,9 @@ import (
 	"github.com/dataguardian/dataguardian/internal/errs"
 	"github.com/dataguardian/dataguardian/internal/execution"
 	"github.com/dataguardian/dataguardian/internal/location"
-	"github.com/dataguardian/dataguardian/internal/logs"
 	"github.com/dataguardian/dataguardian/storage"
 	"github.com/dataguardian/dataguardian/worker"
+	"github.com/dataguardian/dataguardian/worker/attempt"
 )
 
 // Datasources is what a backup needs of datasources.
@@ -36,26 +34,17 @@ type Vault interface {
 	Remove(ctx context.Context, copies []backup.Copy) error
 }
 
-// Meter counts what was done.
-type Meter interface {
-	Ended(e execution.Execution, r execution.Result, took time.Duration)
-}
-
 // Runner makes backups. Its Work belongs into a worker.Claimer.
 type Runner struct {
-	Executions   execution.Store
+	Desk         attempt.Desk
 	Jobs         Jobs
 	Datasources  Datasources
 	Catalogue    backup.Catalogue
 	Engines      map[engine.Type]engine.Engine
 	Vault        Vault
-	Hub          logs.Hub
-	Terminal     *logs.Terminal
-	Meter        Meter
 	SpoolDir     string
 	StallTimeout time.Duration // no bytes for so long ends a dump; 0: the engine's default
 	SpoolKeep    time.Duration // how long a failed upload can be retried; 0: 24 hours
-	Logger       *slog.Logger
 }
 
 // Work makes the backup of one leased execution and books how it ended. The
@@ -65,25 +54,27 @@ func (r *Runner) Work(ctx context.Context, l *worker.Leased) error {
 	if err != nil {
 		return err // nothing is known of the execution: its lease runs out and it is tried again
 	}
-	defer run.cleanup()
-	result, err := run.backup(ctx)
-	if err != nil && ctx.Err() != nil {
-		err = context.Cause(ctx) // what the work met on its way out is not why it ended
-	}
+	out, err := run.work(ctx)
+	err = attempt.Cause(ctx, err) // what the work met on its way out is not why it ended
+	ending, cancel := attempt.Ending()
+	defer cancel()
 	switch {
 	case errors.Is(err, execution.ErrLeaseLost):
-		run.abandon()
+		run.abort(ending)
+		run.Abandon(ending)
 	case errors.Is(err, worker.ErrShutdown):
-		run.release()
+		run.abort(ending)
+		run.Release(ending, "The worker is shutting down; the backup starts again on another one")
 	default:
-		run.finish(result, err)
+		run.finish(ending, out, err)
 	}
+	run.closeTargets()
 	return err
 }
 
 // begin loads what the run needs and opens its log.
 func (r *Runner) begin(ctx context.Context, l *worker.Leased) (*run, error) {
-	full, err := r.Executions.Get(ctx, l.Execution.ID)
+	full, err := r.Desk.Executions.Get(ctx, l.Execution.ID)
 	if err != nil {
 		return nil, err
 	}
@@ -95,21 +86,9 @@ func (r *Runner) begin(ctx context.Context, l *worker.Leased) (*run, error) {
 	if full.Request.Options != nil {
 		options = *full.Request.Options
 	}
-	temp, err := os.MkdirTemp("", "dataguardian-")
+	a, err := r.Desk.Begin(l, full, "BACKUP", source.Conn.Password)
 	if err != nil {
 		return nil, err
 	}
-	return &run{
-		Runner: r, leased: l, execution: full, source: source, options: options.WithDefaults(), temp: temp, started: time.Now(),
-		log: logs.NewRecorder(logs.RecorderConfig{
-			ExecutionID: full.ID, Label: "BACKUP", Job: full.JobName, Stored: full.Logs, Hub: r.Hub, Terminal: r.Terminal,
-			Redactor: logs.NewRedactor(source.Conn.Password),
-			Save: func(ctx context.Context, lines []logs.Line) error {
-				return r.Executions.SaveLogs(ctx, l.Lease, lines)
-			},
-			Report: func(err error) {
-				r.Logger.Warn("a log line did not get through at once", "execution_id", full.ID, "error", err)
-			},
-		}),
-	}, nil
+	return &run{Runner: r, Attempt: a, source: source, options: options.WithDefaults()}, nil
 }

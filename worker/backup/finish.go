@@ -3,8 +3,6 @@ package backup
 import (
 	"context"
 	"errors"
-	"fmt"
-	"os"
 	"time"
 
 	"github.com/dataguardian/dataguardian/internal/artifact"
@@ -12,50 +10,13 @@ import (
 	"github.com/dataguardian/dataguardian/internal/engine"
 	"github.com/dataguardian/dataguardian/internal/errs"
 	"github.com/dataguardian/dataguardian/internal/execution"
+	"github.com/dataguardian/dataguardian/internal/logs"
 	"github.com/dataguardian/dataguardian/worker"
+	"github.com/dataguardian/dataguardian/worker/attempt"
 )
 
-const (
-	// endTimeout bounds what is done after the work's own context has ended.
-	endTimeout = 2 * time.Minute
-	// bookPause is between two tries to book how an execution ended.
-	bookPause = time.Second
-	// defaultSpoolKeep is how long a failed upload can be retried.
-	defaultSpoolKeep = 24 * time.Hour
-)
-
-// ending returns a context for putting things in order: it outlives the work's
-// own, which may have been cancelled.
-func ending() (context.Context, context.CancelFunc) {
-	return context.WithTimeout(context.Background(), endTimeout)
-}
-
-// abandon leaves the execution to whoever holds it now: nothing that others can
-// see is touched any more.
-func (r *run) abandon() {
-	ctx, cancel := ending()
-	defer cancel()
-	r.log.Log(engine.LevelError, "This worker has lost its lease and stops")
-	if _, err := r.log.Close(ctx); err != nil {
-		r.Logger.Info("the last lines of a lost execution were not stored", "execution_id", r.execution.ID, "error", err)
-	}
-	r.abort(ctx)
-}
-
-// release gives the execution back at shutdown; the attempt does not count.
-func (r *run) release() {
-	ctx, cancel := ending()
-	defer cancel()
-	r.log.Log(engine.LevelWarn, "The worker is shutting down; the backup starts again on another one")
-	r.abort(ctx)
-	lines, err := r.log.Close(ctx)
-	if err != nil {
-		r.Logger.Warn("lines were not stored in time", "execution_id", r.execution.ID, "error", err)
-	}
-	if err := r.Executions.Release(ctx, r.leased.Lease, time.Second, false, lines); err != nil {
-		r.Logger.Error("the execution could not be given back; it is taken over when its lease runs out", "execution_id", r.execution.ID, "error", err)
-	}
-}
+// defaultSpoolKeep is how long a failed upload can be retried.
+const defaultSpoolKeep = 24 * time.Hour
 
 // abort removes what this attempt has written.
 func (r *run) abort(ctx context.Context) {
@@ -63,66 +24,33 @@ func (r *run) abort(ctx context.Context) {
 		return
 	}
 	if err := r.writer.Abort(ctx); err != nil && !errors.Is(err, execution.ErrLeaseLost) {
-		r.Logger.Warn("what an ended attempt has written could not all be removed now, the cleanup worker does it", "execution_id", r.execution.ID, "error", err)
+		r.Logger.Warn("what an ended attempt has written could not all be removed now, the cleanup worker does it", "execution_id", r.Execution.ID, "error", err)
 	}
 }
 
 // finish books a success, failure or cancellation, and then applies retention.
-func (r *run) finish(out outcome, err error) {
-	ctx, cancel := ending()
-	defer cancel()
-	r.phase(execution.Finalizing)
+func (r *run) finish(ctx context.Context, out outcome, err error) {
+	r.Phase(execution.Finalizing, "")
+	if errors.Is(err, worker.ErrCancelled) {
+		out.artifact.SpoolKept = false // nobody wants to go on with it
+	}
 	result := r.result(out, err)
 	r.lastLine(out, result)
 	if err != nil && !out.artifact.SpoolKept {
 		r.abort(ctx)
 	}
-	lines, saveErr := r.log.Close(ctx)
-	if saveErr != nil {
-		r.Logger.Warn("lines are stored with the result", "execution_id", r.execution.ID, "error", saveErr)
-	}
-	result.Logs = lines
-	if bookErr := r.book(ctx, result); bookErr != nil {
-		r.Logger.Error("how the execution ended could not be booked; it is taken over when its lease runs out", "execution_id", r.execution.ID, "error", bookErr)
-		return
-	}
-	r.Meter.Ended(r.execution, result, time.Since(r.started))
-	r.tell(ctx, result.Status)
-	if result.Status == execution.Completed {
+	if r.Finish(ctx, result) && result.Status == execution.Completed {
 		r.retention(ctx)
-	}
-}
-
-// book stores the result, again and again while the lease lasts: a database that
-// is away for a moment must not cost a backup.
-func (r *run) book(ctx context.Context, result execution.Result) error {
-	for {
-		err := r.Executions.Finish(ctx, r.leased.Lease, result)
-		if err == nil || errs.KindOf(err) != errs.Unavailable {
-			return err
-		}
-		r.Logger.Warn("the result could not be booked yet", "execution_id", r.execution.ID, "error", err)
-		timer := time.NewTimer(bookPause)
-		select {
-		case <-ctx.Done():
-			timer.Stop()
-			return errors.Join(err, context.Cause(ctx))
-		case <-timer.C:
-		}
 	}
 }
 
 // result translates what happened into what is stored.
 func (r *run) result(out outcome, err error) execution.Result {
-	host, hostErr := os.Hostname()
-	if hostErr != nil {
-		host = "unknown"
-	}
 	result := execution.Result{
-		Status: execution.Completed, Progress: r.progress(execution.Finalizing), BackupPath: out.artifact.Path, Copies: r.copies(out.artifact.Outcomes, err),
+		Status: execution.Completed, BackupPath: out.artifact.Path, Copies: r.copies(out.artifact.Outcomes, err),
 		Record: execution.Record{
 			ServerVersion: out.server.Version, Tools: out.dump.Tools, Format: out.dump.Format, Tables: len(out.dump.Tables),
-			Encrypted: len(r.options.Recipients) > 0, Compression: string(r.options.Compression), WorkerHost: host,
+			Encrypted: len(r.options.Recipients) > 0, Compression: string(r.options.Compression), WorkerHost: attempt.Host(),
 		},
 	}
 	if out.artifact.RawBytes > 0 {
@@ -134,15 +62,8 @@ func (r *run) result(out outcome, err error) execution.Result {
 	if err != nil || failed(result.Copies) > 0 {
 		result.Record.UploadRetry = r.uploadRetry(out.artifact)
 	}
-	if err == nil {
-		return result
-	}
-	result.Status, result.ErrorCode, result.ErrorMessage = execution.Failed, errs.CodeOf(err), errs.Message(err)
-	if errors.Is(err, worker.ErrCancelled) {
-		result.Status = execution.Cancelled
-	}
-	if errs.As(err) == nil {
-		r.Logger.Error("a backup failed in a way that has no code", "execution_id", r.execution.ID, "error", err)
+	if err != nil {
+		r.Failure(&result, err)
 	}
 	return result
 }
@@ -194,52 +115,30 @@ func (r *run) copies(outcomes []artifact.Outcome, err error) []backup.Copy {
 
 // lastLine sums the run up.
 func (r *run) lastLine(out outcome, result execution.Result) {
-	took := time.Since(r.started).Round(100 * time.Millisecond)
+	took := time.Since(r.Started).Round(100 * time.Millisecond)
 	switch result.Status { //nolint:exhaustive // a result is final
 	case execution.Completed:
 		for _, c := range result.Copies {
 			if c.Status == backup.CopyFailed {
-				r.log.Logf(engine.LevelWarn, "No copy on %q: %s", c.StorageName, c.Error)
+				r.Log.Logf(engine.LevelWarn, "No copy on %q: %s", c.StorageName, c.Error)
 			}
 		}
-		r.log.Logf(engine.LevelSuccess, "Completed in %s: %s dumped, %s stored in %d parts at %s",
-			took, size(out.artifact.RawBytes), size(out.artifact.StoredBytes), len(out.artifact.Parts), out.artifact.Path)
+		r.Log.Logf(engine.LevelSuccess, "Completed in %s: %s dumped, %s stored in %d parts at %s",
+			took, logs.HumanBytes(out.artifact.RawBytes), logs.HumanBytes(out.artifact.StoredBytes), len(out.artifact.Parts), out.artifact.Path)
 	case execution.Cancelled:
-		r.log.Logf(engine.LevelWarn, "Cancelled after %s", took)
+		r.Log.Logf(engine.LevelWarn, "Cancelled after %s", took)
 	default:
-		r.log.Logf(engine.LevelError, "Failed after %s: %s (%s)", took, result.ErrorMessage, result.ErrorCode)
-	}
-}
-
-func size(n int64) string {
-	const unit = 1024
-	if n < unit {
-		return fmt.Sprintf("%d B", n)
-	}
-	value, exponent := float64(n)/unit, 0
-	for value >= unit && exponent < 4 {
-		value /= unit
-		exponent++
-	}
-	return fmt.Sprintf("%.1f %ciB", value, "KMGTP"[exponent])
-}
-
-// tell ends the tails. Those that do not hear it look at the row by themselves.
-func (r *run) tell(ctx context.Context, status execution.Status) {
-	e := r.execution
-	e.Status, e.Progress = status, r.leased.Progress()
-	if err := errors.Join(r.Hub.Announce(ctx, e.ID, execution.StateOf(e)), r.Hub.Close(ctx, e.ID)); err != nil {
-		r.Logger.Debug("tails were not told of the end", "execution_id", e.ID, "error", err)
+		r.Log.Logf(engine.LevelError, "Failed after %s: %s (%s)", took, result.ErrorMessage, result.ErrorCode)
 	}
 }
 
 // retention applies the job's policy in the same breath as the success. What
 // fails here is tried again by the cleanup worker; the backup stays a success.
 func (r *run) retention(ctx context.Context) {
-	if r.execution.JobID == "" {
+	if r.Execution.JobID == "" {
 		return
 	}
-	j, err := r.Jobs.Get(ctx, r.execution.JobID)
+	j, err := r.Jobs.Get(ctx, r.Execution.JobID)
 	if errs.KindOf(err) == errs.NotFound {
 		return // deleted meanwhile: its backups stay
 	}
@@ -247,17 +146,10 @@ func (r *run) retention(ctx context.Context) {
 		var gone []backup.Backup
 		gone, err = backup.ApplyRetention(ctx, r.Catalogue, r.Vault, j)
 		for _, b := range gone {
-			r.print(engine.LevelInfo, "Retention removes the backup of "+b.TakenAt().UTC().Format(time.RFC3339))
+			r.Print(engine.LevelInfo, "Retention removes the backup of "+b.TakenAt().UTC().Format(time.RFC3339))
 		}
 	}
 	if err != nil {
 		r.Logger.Warn("retention could not be applied in full, the cleanup worker goes on", "job", j.Name, "error", err)
-	}
-}
-
-// print shows a line after the log was closed.
-func (r *run) print(level engine.Level, message string) {
-	if err := r.Terminal.Print("BACKUP", r.execution.JobName, level, message); err != nil {
-		r.Logger.Debug("the terminal is gone", "error", err)
 	}
 }

@@ -3,7 +3,6 @@ package backup
 import (
 	"context"
 	"fmt"
-	"os"
 	"slices"
 	"time"
 
@@ -13,23 +12,18 @@ import (
 	"github.com/dataguardian/dataguardian/internal/engine"
 	"github.com/dataguardian/dataguardian/internal/errs"
 	"github.com/dataguardian/dataguardian/internal/execution"
-	"github.com/dataguardian/dataguardian/internal/logs"
-	"github.com/dataguardian/dataguardian/worker"
+	"github.com/dataguardian/dataguardian/worker/attempt"
 )
 
 // run is one attempt at one backup.
 type run struct {
 	*Runner
-	leased    *worker.Leased
-	execution execution.Execution
-	source    datasource.Datasource
-	options   backup.Options
-	temp      string // private directory for credentials
-	log       *logs.Recorder
-	started   time.Time
-	targets   []artifact.Target
-	unopened  []backup.Copy // targets that could not even be opened
-	writer    *artifact.Writer
+	*attempt.Attempt
+	source   datasource.Datasource
+	options  backup.Options
+	targets  []artifact.Target
+	unopened []backup.Copy // targets that could not even be opened
+	writer   *artifact.Writer
 }
 
 // outcome is what an attempt has come to.
@@ -39,17 +33,17 @@ type outcome struct {
 	artifact artifact.Result
 }
 
-// backup walks from the database to the committed artifact.
-func (r *run) backup(ctx context.Context) (outcome, error) {
+// work walks from the database to the committed artifact.
+func (r *run) work(ctx context.Context) (outcome, error) {
 	ctx, cancel := r.limited(ctx)
 	defer cancel()
 	var out outcome
-	r.phase(execution.Connecting)
+	r.Phase(execution.Connecting, "")
 	e, err := r.connectable()
 	if err != nil {
 		return out, err
 	}
-	r.log.Logf(engine.LevelInfo, "Backing up database %q of %q (attempt %d of %d)", r.source.Conn.Database, r.source.Name, r.execution.Attempt, r.execution.MaxAttempts)
+	r.Log.Logf(engine.LevelInfo, "Backing up database %q of %q (attempt %d of %d)", r.source.Conn.Database, r.source.Name, r.Execution.Attempt, r.Execution.MaxAttempts)
 	if err := r.discardLeftovers(ctx); err != nil {
 		return out, err
 	}
@@ -59,25 +53,17 @@ func (r *run) backup(ctx context.Context) (outcome, error) {
 	if out.server, err = e.Ping(ctx, r.source.Conn); err != nil {
 		return out, err
 	}
-	r.log.Logf(engine.LevelInfo, "Connected to %s %s in %s", out.server.Flavor, out.server.Version, out.server.Latency.Round(time.Millisecond))
+	r.Log.Logf(engine.LevelInfo, "Connected to %s %s in %s", out.server.Flavor, out.server.Version, out.server.Latency.Round(time.Millisecond))
 	if r.writer, err = artifact.NewWriter(ctx, r.artifactConfig()); err != nil {
 		return out, err
 	}
 	if out.dump, err = r.dump(ctx, e, out.server); err != nil {
-		return out, why(ctx, err)
+		return out, attempt.Cause(ctx, err)
 	}
-	r.phase(execution.Uploading)
-	r.log.Log(engine.LevelInfo, "The dump is complete; waiting for the last uploads")
+	r.Phase(execution.Uploading, "")
+	r.Log.Log(engine.LevelInfo, "The dump is complete; waiting for the last uploads")
 	out.artifact, err = r.writer.Commit(ctx, artifact.Completion{Dump: out.dump, Proof: proof(out.dump), FinishedAt: time.Now().UTC()})
-	return out, why(ctx, err)
-}
-
-// why prefers the reason of a context's end over what it caused.
-func why(ctx context.Context, err error) error {
-	if err != nil && ctx.Err() != nil {
-		return context.Cause(ctx)
-	}
-	return err
+	return out, attempt.Cause(ctx, err)
 }
 
 // proof says how the dump was proven complete, for people.
@@ -107,53 +93,34 @@ func (r *run) connectable() (engine.Engine, error) {
 	return e, nil
 }
 
-// phase says what the run does now.
-func (r *run) phase(p execution.Phase) {
-	progress := r.leased.Progress()
-	progress.Phase = p
-	r.leased.SetProgress(progress)
-	r.announce()
-}
-
-// announce tells watchers how far it is. Nobody has to hear it.
-func (r *run) announce() {
-	e := r.execution
-	e.Progress = r.leased.Progress()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-	defer cancel()
-	if err := r.Hub.Announce(ctx, e.ID, execution.StateOf(e)); err != nil {
-		r.Logger.Debug("progress was not announced", "execution_id", e.ID, "error", err)
-	}
-}
-
 // discardLeftovers removes what an earlier attempt has written. What cannot be
 // removed now is left to the cleanup worker: this attempt writes elsewhere.
 func (r *run) discardLeftovers(ctx context.Context) error {
-	leftovers := slices.DeleteFunc(slices.Clone(r.execution.Copies), func(c backup.Copy) bool { return c.Status != backup.CopyPending })
+	leftovers := slices.DeleteFunc(slices.Clone(r.Execution.Copies), func(c backup.Copy) bool { return c.Status != backup.CopyPending })
 	if len(leftovers) == 0 {
 		return nil
 	}
-	r.log.Log(engine.LevelInfo, "Removing what an interrupted attempt has left")
-	if err := r.leased.Held(); err != nil {
+	r.Log.Log(engine.LevelInfo, "Removing what an interrupted attempt has left")
+	if err := r.Held(); err != nil {
 		return err
 	}
 	if err := r.Vault.Remove(ctx, leftovers); err != nil {
-		r.log.Logf(engine.LevelWarn, "It could not all be removed now and will be later: %s", errs.Message(err))
+		r.Log.Logf(engine.LevelWarn, "It could not all be removed now and will be later: %s", errs.Message(err))
 	}
-	return artifact.DropSpool(r.SpoolDir, r.execution.ID)
+	return artifact.DropSpool(r.SpoolDir, r.Execution.ID)
 }
 
 // openTargets opens the storages of the job in their order. One that cannot be
 // opened is a failed target; only when none can there is nothing to dump for.
 func (r *run) openTargets(ctx context.Context) error {
 	var first error
-	for _, id := range targetIDs(r.execution.StorageLocationID, r.options) {
+	for _, id := range targetIDs(r.Execution.StorageLocationID, r.options) {
 		l, driver, err := r.Vault.Open(ctx, id)
 		if err != nil {
 			if ctx.Err() != nil {
 				return context.Cause(ctx)
 			}
-			r.log.Logf(engine.LevelWarn, "A storage cannot be used: %s", errs.Message(err))
+			r.Log.Logf(engine.LevelWarn, "A storage cannot be used: %s", errs.Message(err))
 			r.unopened = append(r.unopened, backup.Copy{StorageLocationID: id, StorageName: l.Name, Status: backup.CopyFailed, Error: errs.Message(err)})
 			if first == nil {
 				first = err
@@ -186,75 +153,58 @@ func targetIDs(own string, o backup.Options) []string {
 func (r *run) artifactConfig() artifact.Config {
 	return artifact.Config{
 		Header: artifact.Header{
-			ExecutionID: r.execution.ID, JobID: r.execution.JobID, JobName: r.execution.JobName,
+			ExecutionID: r.Execution.ID, JobID: r.Execution.JobID, JobName: r.Execution.JobName,
 			DatasourceID: r.source.ID, DatasourceName: r.source.Name, Database: r.source.Conn.Database, Engine: r.source.Type,
-			CreatedAt: r.execution.CreatedAt, StartedAt: r.attemptStarted(),
+			CreatedAt: r.Execution.CreatedAt, StartedAt: r.attemptStarted(),
 		},
-		Path:        artifact.Path(r.source.Conn.Database, r.attemptStarted(), r.execution.ID),
+		Path:        artifact.Path(r.source.Conn.Database, r.attemptStarted(), r.Execution.ID),
 		Compression: artifact.Compression(r.options.Compression), Level: r.options.CompressionLevel,
 		Recipients: r.options.Recipients, PartSize: int64(r.options.PartSizeMB) << 20,
 		SpoolDir: r.SpoolDir, Spool: artifact.Spool(r.options.Spool), Strategy: artifact.Strategy(r.options.Strategy), Targets: r.targets,
 		BeforeFirstObject: func(ctx context.Context, targetID string) error {
-			return r.Executions.BeginCopy(ctx, r.leased.Lease, targetID, r.path())
+			return r.Executions.BeginCopy(ctx, r.Lease(), targetID, r.path())
 		},
-		Guard: r.leased.Held,
-		Log:   r.log.Log,
+		Guard: r.Held,
+		Log:   r.Log.Log,
 	}
 }
 
 // attemptStarted dates the path of the artifact. Attempts are at least a second
 // apart, so that each has a path of its own.
-func (r *run) attemptStarted() time.Time { return r.started.UTC() }
+func (r *run) attemptStarted() time.Time { return r.Started.UTC() }
 
 func (r *run) path() string {
-	return artifact.Path(r.source.Conn.Database, r.attemptStarted(), r.execution.ID)
+	return artifact.Path(r.source.Conn.Database, r.attemptStarted(), r.Execution.ID)
 }
 
 // dump runs the engine into the artifact.
 func (r *run) dump(ctx context.Context, e engine.Engine, server engine.ServerInfo) (engine.DumpResult, error) {
-	r.log.Phase("dumped")
-	r.phase(execution.Dumping)
+	r.Phase(execution.Dumping, "dumped")
 	result, err := e.Dump(ctx, r.source.Conn, engine.DumpOptions{
 		IncludeTables: r.options.IncludeTables, ExcludeTables: r.options.ExcludeTables, ExcludeTableData: r.options.ExcludeTableData,
-		ParallelJobs: r.options.ParallelJobs, StallTimeout: r.StallTimeout, TempDir: r.temp, Log: r.log.Log,
+		ParallelJobs: r.options.ParallelJobs, StallTimeout: r.StallTimeout, TempDir: r.Temp, Log: r.Log.Log,
 		Progress: func(p engine.Progress) {
 			if p.BytesTotal == 0 {
 				p.BytesTotal = server.DatabaseSize
 			}
-			r.log.Progress(p)
-			r.leased.SetProgress(r.progress(execution.Dumping))
+			r.Progress(p)
 		},
 	}, r.writer)
 	if err != nil {
 		return result, err
 	}
 	for _, warning := range result.Warning {
-		r.log.Log(engine.LevelWarn, warning)
+		r.Log.Log(engine.LevelWarn, warning)
 	}
-	r.leased.SetProgress(r.progress(execution.Dumping))
-	r.log.Logf(engine.LevelInfo, "Dumped %d tables", len(result.Tables))
+	r.Log.Logf(engine.LevelInfo, "Dumped %d tables", len(result.Tables))
 	return result, nil
 }
 
-// progress translates the recorder's numbers.
-func (r *run) progress(phase execution.Phase) execution.Progress {
-	n := r.log.Numbers()
-	p := execution.Progress{Phase: phase, BytesDone: n.BytesDone, BytesTotal: n.BytesTotal, Percent: n.Percent, Rate: n.Rate}
-	if n.ETA != nil {
-		seconds := n.ETA.Seconds()
-		p.ETASeconds = &seconds
-	}
-	return p
-}
-
-// cleanup closes and removes what the attempt held, however it ended.
-func (r *run) cleanup() {
+// closeTargets closes the storages of the attempt, however it ended.
+func (r *run) closeTargets() {
 	for _, t := range r.targets {
 		if err := t.Driver.Close(); err != nil {
 			r.Logger.Warn("a storage was not closed cleanly", "storage", t.Name, "error", err)
 		}
-	}
-	if err := os.RemoveAll(r.temp); err != nil {
-		r.Logger.Warn("a temporary directory was not removed", "path", r.temp, "error", err)
 	}
 }

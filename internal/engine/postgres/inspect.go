@@ -3,8 +3,6 @@ package postgres
 import (
 	"context"
 	"errors"
-	"strconv"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -14,7 +12,8 @@ import (
 
 const (
 	undefinedTable = "42P01"
-	closeTimeout   = 5 * time.Second
+	// forcedDropSince is the version that drops a database with its sessions.
+	forcedDropSince = 130000
 )
 
 var _ engine.Inspector = (*Engine)(nil)
@@ -26,7 +25,7 @@ func (e *Engine) CountRows(ctx context.Context, c engine.Conn, tables []engine.T
 	if err != nil {
 		return nil, err
 	}
-	defer closeConn(conn)
+	defer closeConn(ctx, conn)
 	counts := make([]int64, 0, len(tables))
 	for _, t := range tables {
 		var n int64
@@ -35,7 +34,7 @@ func (e *Engine) CountRows(ctx context.Context, c engine.Conn, tables []engine.T
 			n, err = -1, nil
 		}
 		if err != nil {
-			return nil, e.explain(ctx, c, err)
+			return nil, queryError(ctx, err, c, "counting the rows of "+t.Schema+"."+t.Name)
 		}
 		counts = append(counts, n)
 	}
@@ -44,30 +43,21 @@ func (e *Engine) CountRows(ctx context.Context, c engine.Conn, tables []engine.T
 
 // DropDatabase implements engine.Inspector.
 func (e *Engine) DropDatabase(ctx context.Context, c engine.Conn) error {
-	maintenance := c
-	maintenance.Database = "postgres"
-	if c.Database == maintenance.Database {
-		maintenance.Database = "template1"
-	}
-	conn, err := e.connect(ctx, maintenance)
+	conn, err := e.maintenance(ctx, c)
 	if err != nil {
 		return err
 	}
-	defer closeConn(conn)
+	defer closeConn(ctx, conn)
+	server, err := serverInfo(ctx, conn, c)
+	if err != nil {
+		return err
+	}
 	drop := "DROP DATABASE IF EXISTS " + pgx.Identifier{c.Database}.Sanitize()
-	if version, err := strconv.Atoi(conn.PgConn().ParameterStatus("server_version_num")); err == nil && version >= 130000 {
+	if server.VersionNum >= forcedDropSince {
 		drop += " WITH (FORCE)"
 	}
-	_, err = conn.Exec(ctx, drop)
-	if err != nil {
-		return e.explain(ctx, c, err)
+	if _, err := conn.Exec(ctx, drop); err != nil {
+		return queryError(ctx, err, c, "dropping the database")
 	}
 	return nil
-}
-
-// closeConn says goodbye; a server that does not hear it loses nothing.
-func closeConn(conn *pgx.Conn) {
-	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
-	defer cancel()
-	_ = conn.Close(ctx)
 }

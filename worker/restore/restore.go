@@ -1,0 +1,163 @@
+// Package restore brings backups back, and proves that they can be: it restores
+// into a database, and verifies artifacts without one.
+package restore
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"filippo.io/age"
+
+	"github.com/dataguardian/dataguardian/internal/backup"
+	"github.com/dataguardian/dataguardian/internal/datasource"
+	"github.com/dataguardian/dataguardian/internal/engine"
+	"github.com/dataguardian/dataguardian/internal/errs"
+	"github.com/dataguardian/dataguardian/internal/execution"
+	"github.com/dataguardian/dataguardian/internal/location"
+	"github.com/dataguardian/dataguardian/storage"
+	"github.com/dataguardian/dataguardian/worker"
+	"github.com/dataguardian/dataguardian/worker/attempt"
+)
+
+// Datasources is what a restore needs of datasources.
+type Datasources interface {
+	Get(ctx context.Context, id string) (datasource.Datasource, error)
+}
+
+// Vault opens storages.
+type Vault interface {
+	Open(ctx context.Context, locationID string) (location.Location, storage.Driver, error)
+}
+
+// Identities finds the secret keys that open encrypted backups. They never leave
+// the worker.
+type Identities interface {
+	// Load returns the identities of a reference; the empty one is the default.
+	Load(reference string) ([]age.Identity, error)
+}
+
+// Runner restores and verifies. Its Work belongs into a worker.Claimer.
+type Runner struct {
+	Desk         attempt.Desk
+	Datasources  Datasources
+	Catalogue    backup.Catalogue
+	Engines      map[engine.Type]engine.Engine
+	Vault        Vault
+	Identities   Identities
+	StallTimeout time.Duration
+}
+
+// run is one attempt at one restore or verification.
+type run struct {
+	*Runner
+	*attempt.Attempt
+	target     datasource.Datasource
+	backup     backup.Backup
+	request    execution.RestoreRequest
+	identities []age.Identity
+}
+
+// Work does one leased execution and books how it ended.
+func (r *Runner) Work(ctx context.Context, l *worker.Leased) error {
+	run, err := r.begin(ctx, l)
+	if err != nil {
+		return err // nothing is known of the execution: its lease runs out
+	}
+	result, err := run.work(ctx)
+	err = attempt.Cause(ctx, err)
+	ending, cancel := attempt.Ending()
+	defer cancel()
+	switch {
+	case errors.Is(err, execution.ErrLeaseLost):
+		run.Abandon(ending)
+	case errors.Is(err, worker.ErrShutdown) && !run.touched():
+		run.Release(ending, "The worker is shutting down; another one starts again")
+	default:
+		run.finish(ending, result, err)
+	}
+	return err
+}
+
+func (r *Runner) begin(ctx context.Context, l *worker.Leased) (*run, error) {
+	full, err := r.Desk.Executions.Get(ctx, l.Execution.ID)
+	if err != nil {
+		return nil, err
+	}
+	target, err := r.Datasources.Get(ctx, full.DatasourceID)
+	if err != nil && errs.KindOf(err) != errs.NotFound {
+		return nil, err
+	}
+	source, err := r.Catalogue.Get(ctx, full.Request.SourceExecutionID)
+	if err != nil && errs.KindOf(err) != errs.NotFound {
+		return nil, err
+	}
+	label := "RESTORE"
+	if full.Operation == execution.Verify {
+		label = "VERIFY"
+	}
+	a, err := r.Desk.Begin(l, full, label, target.Conn.Password)
+	if err != nil {
+		return nil, err
+	}
+	run := &run{Runner: r, Attempt: a, target: target, backup: source}
+	if full.Request.Restore != nil {
+		run.request = *full.Request.Restore
+	}
+	return run, nil
+}
+
+// work walks from the storage to the proven or restored backup.
+func (r *run) work(ctx context.Context) (execution.Result, error) {
+	result := execution.Result{Status: execution.Completed, Record: execution.Record{WorkerHost: attempt.Host(), Encrypted: r.backup.Encrypted}}
+	r.Phase(execution.Connecting, "")
+	if r.backup.ExecutionID == "" {
+		return result, errs.New(errs.NotFound, errs.CodeBackupUnavailable, "the backup was deleted before this began; choose another one")
+	}
+	if err := r.loadIdentities(); err != nil {
+		return result, err
+	}
+	if r.Execution.Operation == execution.Verify {
+		return r.verify(ctx, result)
+	}
+	return r.restore(ctx, result)
+}
+
+// loadIdentities finds the secret keys of an encrypted backup. A restore without
+// them ends here, before anything else; a verification proves what it can.
+func (r *run) loadIdentities() error {
+	if !r.backup.Encrypted {
+		return nil
+	}
+	identities, err := r.Identities.Load(r.request.Identity)
+	if err != nil && (r.request.Identity != "" || r.Execution.Operation == execution.Restore) {
+		return err
+	}
+	r.identities = identities
+	return nil
+}
+
+// touched reports whether the target may have been changed.
+func (r *run) touched() bool {
+	return r.Execution.Progress.Phase == execution.Restoring
+}
+
+// finish books the end.
+func (r *run) finish(ctx context.Context, result execution.Result, err error) {
+	took := time.Since(r.Started).Round(100 * time.Millisecond)
+	if err != nil {
+		if errors.Is(err, worker.ErrShutdown) {
+			err = errs.New(errs.Unavailable, errs.CodeRestoreInterrupted, "the worker was shut down in the middle of the restore; start it again")
+		}
+		r.Failure(&result, err)
+	}
+	switch result.Status { //nolint:exhaustive // a result is final
+	case execution.Completed:
+		r.Log.Logf(engine.LevelSuccess, "Completed in %s", took)
+	case execution.Cancelled:
+		r.Log.Logf(engine.LevelWarn, "Cancelled after %s", took)
+	default:
+		r.Log.Logf(engine.LevelError, "Failed after %s: %s (%s)", took, result.ErrorMessage, result.ErrorCode)
+	}
+	r.Finish(ctx, result)
+}
