@@ -46,10 +46,16 @@ type Hub interface {
 	// Gap. It ends with an End event after Close, or with an error.
 	Follow(ctx context.Context, executionID string, after int64) iter.Seq2[Event, error]
 	// Watch follows the announcements (and lines, when lines is set) of all
-	// executions from now on. A reader that falls behind receives an error.
+	// executions from now on. A reader that falls behind receives an error. A Gap
+	// without an execution says that from here on nothing is missed, but that
+	// something may have been before: it comes first, and again after every loss of
+	// the connection. Idle comes without an execution, too.
 	Watch(ctx context.Context, lines bool) iter.Seq2[Announcement, error]
 	// Close ends all tails of an execution and lets its lines expire.
 	Close(ctx context.Context, executionID string) error
+	// Open takes Close back, for an execution that goes on after its end. Its lines
+	// go on where they ended.
+	Open(ctx context.Context, executionID string) error
 }
 
 // Announcement is an event with the execution it belongs to.
