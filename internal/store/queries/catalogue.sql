@@ -1,0 +1,76 @@
+-- name: BackupDatasources :many
+select d.id, d.name, d.type, d.status, d.enabled, d.updated_at, coalesce(b.backups, 0)::bigint as backups, coalesce(b.newest, 'epoch')::timestamptz as newest
+from datasources d
+left join (
+    select e.datasource_id, count(*) as backups, max(e.created_at) as newest
+    from backup_executions e
+    where e.operation = 'backup' and e.status = 'completed'
+        and exists (select from backup_copies c where c.execution_id = e.id and c.status in ('available', 'missing'))
+    group by e.datasource_id
+) b on b.datasource_id = d.id
+where d.deleted_at is null
+order by d.name;
+
+-- name: BackupsOfDatasource :many
+select v.* from execution_view v
+where v.datasource_id = @datasource_id and v.operation = 'backup' and v.status = 'completed'
+    and exists (select from backup_copies c where c.execution_id = v.id and c.status in ('available', 'missing'))
+order by v.created_at desc, v.id desc;
+
+-- name: BackupsOfJob :many
+select v.* from execution_view v
+where v.job_id = @job_id and v.operation = 'backup' and v.status = 'completed'
+    and exists (select from backup_copies c where c.execution_id = v.id and c.status = 'available')
+order by v.created_at desc, v.id desc;
+
+-- name: GetBackup :one
+select v.* from execution_view v
+where v.id = @id and v.operation = 'backup' and v.status = 'completed'
+    and exists (select from backup_copies c where c.execution_id = v.id and c.status in ('available', 'missing'));
+
+-- name: LockBackups :many
+select id from backup_executions
+where id = any(cast(@ids::text[] as uuid[])) and operation = 'backup' and status = 'completed'
+order by id
+for update;
+
+-- name: MarkDeleting :many
+-- Runs after LockBackups in one transaction: nobody can begin to read them now.
+update backup_copies c
+set status = 'deleting', error = '', updated_at = now()
+where c.execution_id = any(cast(@ids::text[] as uuid[])) and c.status in ('available', 'missing')
+    and not exists (select from backup_executions r where r.source_execution_id = c.execution_id and r.status in ('queued', 'running'))
+returning c.execution_id;
+
+-- name: DoomedCopies :many
+select v.* from copy_view v
+join backup_copies c on c.execution_id = v.execution_id and c.storage_location_id = v.storage_location_id and c.path = v.path
+join backup_executions e on e.id = v.execution_id
+where c.status in ('pending', 'failed', 'deleting')
+    and (c.status <> 'pending' or e.status <> 'running' or e.fence <> c.fence)
+    and (sqlc.narg('location_ids')::text[] is null or c.storage_location_id = any(cast(sqlc.narg('location_ids')::text[] as uuid[])))
+order by c.updated_at, c.execution_id
+limit @page_limit::bigint;
+
+-- name: MarkDeleted :execrows
+update backup_copies c
+set status = 'deleted', error = '', updated_at = now()
+from backup_executions e
+where e.id = c.execution_id
+    and c.execution_id = @execution_id and c.storage_location_id = @storage_location_id and c.path = @path
+    and c.status in ('pending', 'failed', 'deleting', 'deleted')
+    and (c.status <> 'pending' or e.status <> 'running' or e.fence <> c.fence);
+
+-- name: MarkMissing :execrows
+update backup_copies
+set status = 'missing', error = @error, updated_at = now()
+where execution_id = @execution_id and storage_location_id = @storage_location_id and path = @path and status in ('available', 'missing');
+
+-- name: NoteDeleteFailure :execrows
+update backup_copies
+set error = @error, updated_at = now()
+where execution_id = @execution_id and storage_location_id = @storage_location_id and path = @path
+    and status in ('pending', 'failed', 'deleting');
+
+-- name: Now :one
+select clock_timestamp()::timestamptz as now;

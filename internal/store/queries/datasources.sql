@@ -1,0 +1,50 @@
+-- name: CreateDatasource :exec
+insert into datasources (id, name, type, status, enabled, protected, tags, connection_config, secrets)
+values (@id, @name, @type, @status, @enabled, @protected, @tags, @connection_config, @secrets);
+
+-- name: GetDatasource :one
+select * from datasources where id = @id and deleted_at is null;
+
+-- name: LockDatasource :one
+select * from datasources where id = @id and deleted_at is null for update;
+
+-- name: HoldDatasource :one
+-- Keeps it from being deleted until the end of the transaction.
+select id from datasources where id = @id and deleted_at is null for key share;
+
+-- name: UpdateDatasource :exec
+update datasources set name = @name, type = @type, status = @status, enabled = @enabled, protected = @protected, tags = @tags,
+    connection_config = @connection_config, secrets = @secrets, last_health_check_at = @last_health_check_at, updated_at = clock_timestamp()
+where id = @id;
+
+-- name: ListDatasources :many
+select * from datasources
+where deleted_at is null
+    and (sqlc.narg('type')::text is null or type = sqlc.narg('type'))
+    and (sqlc.narg('status')::text is null or status = sqlc.narg('status'))
+    and (sqlc.narg('enabled')::boolean is null or enabled = sqlc.narg('enabled'))
+    and (sqlc.narg('tag')::text is null or tags @> array[sqlc.narg('tag')])
+order by name
+limit @page_limit::bigint offset @page_offset::bigint;
+
+-- name: CountDatasources :one
+select count(*) from datasources
+where deleted_at is null
+    and (sqlc.narg('type')::text is null or type = sqlc.narg('type'))
+    and (sqlc.narg('status')::text is null or status = sqlc.narg('status'))
+    and (sqlc.narg('enabled')::boolean is null or enabled = sqlc.narg('enabled'))
+    and (sqlc.narg('tag')::text is null or tags @> array[sqlc.narg('tag')]);
+
+-- name: DatasourceUse :one
+select
+    (select count(*) from backup_jobs j where j.datasource_id = @id and j.deleted_at is null) as jobs,
+    (select count(*) from backup_executions e where e.datasource_id = @id and e.status in ('queued', 'running')) as executions,
+    (select count(*) from backup_executions e where e.datasource_id = @id
+        and exists (select from backup_copies c where c.execution_id = e.id and c.status = 'available')) as backups;
+
+-- name: DeleteDatasource :exec
+update datasources set deleted_at = now(), updated_at = now(), enabled = false, secrets = null, connection_config = '{}', tags = '{}'
+where id = @id;
+
+-- name: SetDatasourceStatus :exec
+update datasources set status = @status, last_health_check_at = clock_timestamp() where id = @id;

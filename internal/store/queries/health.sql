@@ -1,0 +1,73 @@
+-- name: ReportInstance :batchexec
+insert into worker_instances (id, role, host, pid, state, last_started_at, last_finished_at, last_error, expires_at)
+values (@id, @role, @host, @pid, @state, @last_started_at, @last_finished_at, @last_error, now() + @ttl::interval)
+on conflict (id) do update
+set role = excluded.role, host = excluded.host, pid = excluded.pid, state = excluded.state, last_started_at = excluded.last_started_at,
+    last_finished_at = excluded.last_finished_at, last_error = excluded.last_error, expires_at = excluded.expires_at;
+
+-- name: RemoveGoneInstances :exec
+delete from worker_instances
+where id in (select w.id from worker_instances w where w.expires_at < now() - interval '1 hour' for update skip locked);
+
+-- name: WithdrawInstances :exec
+delete from worker_instances where id = any(@ids::text[]);
+
+-- name: ListInstances :many
+select * from worker_instances where expires_at > now() order by role, id;
+
+-- name: Stats :one
+with today as (
+    select count(*) as total, count(*) filter (where e.status = 'failed') as failed
+    from backup_executions e
+    where e.created_at >= date_trunc('day', now() at time zone 'utc') at time zone 'utc'
+)
+select d.total as datasources_total, d.healthy as datasources_healthy, d.critical as datasources_critical,
+    j.total as jobs_total, j.enabled as jobs_enabled, t.total as executions_today, t.failed as executions_failed_today
+from today t,
+    (select count(*) as total, count(*) filter (where status = 'healthy') as healthy, count(*) filter (where status = 'critical') as critical
+        from datasources where deleted_at is null) d,
+    (select count(*) as total, count(*) filter (where enabled) as enabled from backup_jobs where deleted_at is null) j;
+
+-- name: CreateDatasourceCheck :exec
+insert into health_checks (id, datasource_id, status, latency_ms, error_message, metadata)
+values (coalesce(sqlc.narg('id')::uuid, gen_random_uuid()), @datasource_id, @status, @latency_ms, @error_message, @metadata);
+
+-- name: CreateStorageCheck :exec
+insert into storage_health_checks (id, storage_location_id, status, latency_ms, available_bytes, error_message, metadata)
+values (coalesce(sqlc.narg('id')::uuid, gen_random_uuid()), @storage_location_id, @status, @latency_ms, @available_bytes, @error_message, @metadata);
+
+-- name: ListDatasourceChecks :many
+select sqlc.embed(h), d.name as entity_name, d.type as entity_type from health_checks h
+join datasources d on d.id = h.datasource_id
+where (sqlc.narg('entity_id')::uuid is null or h.datasource_id = sqlc.narg('entity_id'))
+    and (sqlc.narg('from_time')::timestamptz is null or h.checked_at >= sqlc.narg('from_time'))
+    and (sqlc.narg('to_time')::timestamptz is null or h.checked_at < sqlc.narg('to_time'))
+order by h.checked_at desc, h.id desc
+limit @page_limit::bigint offset @page_offset::bigint;
+
+-- name: CountDatasourceChecks :one
+select count(*) from health_checks h
+where (sqlc.narg('entity_id')::uuid is null or h.datasource_id = sqlc.narg('entity_id'))
+    and (sqlc.narg('from_time')::timestamptz is null or h.checked_at >= sqlc.narg('from_time'))
+    and (sqlc.narg('to_time')::timestamptz is null or h.checked_at < sqlc.narg('to_time'));
+
+-- name: ListStorageChecks :many
+select sqlc.embed(h), l.name as entity_name, l.type as entity_type from storage_health_checks h
+join storage_locations l on l.id = h.storage_location_id
+where (sqlc.narg('entity_id')::uuid is null or h.storage_location_id = sqlc.narg('entity_id'))
+    and (sqlc.narg('from_time')::timestamptz is null or h.checked_at >= sqlc.narg('from_time'))
+    and (sqlc.narg('to_time')::timestamptz is null or h.checked_at < sqlc.narg('to_time'))
+order by h.checked_at desc, h.id desc
+limit @page_limit::bigint offset @page_offset::bigint;
+
+-- name: CountStorageChecks :one
+select count(*) from storage_health_checks h
+where (sqlc.narg('entity_id')::uuid is null or h.storage_location_id = sqlc.narg('entity_id'))
+    and (sqlc.narg('from_time')::timestamptz is null or h.checked_at >= sqlc.narg('from_time'))
+    and (sqlc.narg('to_time')::timestamptz is null or h.checked_at < sqlc.narg('to_time'));
+
+-- name: PruneDatasourceChecks :execrows
+delete from health_checks where checked_at < now() - @age::interval;
+
+-- name: PruneStorageChecks :execrows
+delete from storage_health_checks where checked_at < now() - @age::interval;

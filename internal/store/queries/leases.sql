@@ -1,0 +1,107 @@
+-- name: ClaimExecution :one
+with next as (
+    select q.id from backup_executions q
+    where q.status = 'queued' and q.operation = any(@operations::text[]) and q.available_at <= now()
+    order by q.created_at, q.id
+    limit 1
+    for update skip locked
+)
+update backup_executions e
+set status = 'running', fence = e.fence + 1, attempt = e.attempt + 1, worker_id = @worker_id,
+    started_at = now(), heartbeat_at = now(), lease_expires_at = now() + @lease::interval, phase = null, progress = null
+from next
+where e.id = next.id
+returning e.id;
+
+-- name: Heartbeat :one
+update backup_executions
+set heartbeat_at = now(), lease_expires_at = now() + @lease::interval, phase = @phase, progress = @progress
+where id = @id and fence = @fence and worker_id = @worker_id and status = 'running'
+returning (cancel_requested_at is not null)::boolean as cancel;
+
+-- name: SaveLogs :execrows
+update backup_executions
+set metadata = jsonb_set(metadata, '{execution_logs}', @logs)
+where id = @id and fence = @fence and worker_id = @worker_id and status = 'running';
+
+-- name: HoldLease :one
+-- Keeps the lease until the end of the transaction.
+select id from backup_executions
+where id = @id and fence = @fence and worker_id = @worker_id and status = 'running'
+for no key update;
+
+-- name: BeginCopy :execrows
+insert into backup_copies (execution_id, storage_location_id, path, fence, status)
+values (@execution_id, @storage_location_id, @path, @fence, 'pending')
+on conflict (execution_id, storage_location_id, path) do update
+set fence = excluded.fence, status = 'pending', error = '', updated_at = now()
+where backup_copies.status in ('pending', 'failed');
+
+-- name: FinishExecution :execrows
+update backup_executions
+set status = @status, finished_at = now(), lease_expires_at = null, error_code = @error_code, error_message = @error_message,
+    size_bytes = @size_bytes, stored_bytes = @stored_bytes, backup_path = @backup_path, parts_count = @parts_count,
+    phase = @phase, progress = @progress, metadata = @metadata
+where id = @id and fence = @fence and worker_id = @worker_id and status = 'running';
+
+-- name: SettleCopies :exec
+insert into backup_copies (execution_id, storage_location_id, path, fence, status, error)
+select @execution_id, x.storage_location_id, x.path, @fence, x.status, x.error
+from (select unnest(cast(@storage_location_ids::text[] as uuid[])) as storage_location_id, unnest(@paths::text[]) as path,
+    unnest(@statuses::text[]) as status, unnest(@errors::text[]) as error) x
+on conflict (execution_id, storage_location_id, path) do update
+set fence = excluded.fence, status = excluded.status, error = excluded.error, updated_at = now()
+where backup_copies.status in ('pending', 'failed', 'available');
+
+-- name: DeleteChunks :exec
+delete from backup_chunks where execution_id = @execution_id;
+
+-- name: CreateChunks :exec
+insert into backup_chunks (execution_id, chunk_number, file_path, size_bytes, checksum)
+select @execution_id, unnest(@numbers::bigint[]), unnest(@paths::text[]), unnest(@sizes::bigint[]), unnest(@checksums::text[]);
+
+-- name: SetVerified :exec
+update backup_executions set verified_at = now() where id = @id and operation = 'backup' and status = 'completed';
+
+-- name: ReleaseExecution :one
+-- A cancelled one does not go back: nobody would tell its next worker. Ready from
+-- the next full second on at the earliest, so that no two attempts start in one.
+update backup_executions
+set status = case when cancel_requested_at is null then 'queued' else 'cancelled' end,
+    finished_at = case when cancel_requested_at is null then null else now() end,
+    error_code = case when cancel_requested_at is null then null else @cancel_code::text end,
+    error_message = case when cancel_requested_at is null then null else @cancel_message::text end,
+    started_at = case when cancel_requested_at is null then null else started_at end,
+    attempt = case when @burn::boolean then attempt else greatest(attempt - 1, 0) end,
+    available_at = greatest(now() + @delay::interval, date_trunc('second', now()) + interval '1 second'),
+    worker_id = null, lease_expires_at = null, heartbeat_at = null, phase = null, progress = null,
+    metadata = jsonb_set(metadata, '{execution_logs}', @logs)
+where id = @id and fence = @fence and worker_id = @worker_id and status = 'running'
+returning status;
+
+-- name: ListExpired :many
+select sqlc.embed(v), coalesce(e.metadata -> 'execution_logs', '[]')::jsonb as logs
+from execution_view v
+join backup_executions e on e.id = v.id
+where e.status = 'running' and e.lease_expires_at < now()
+order by e.lease_expires_at, e.id
+limit @page_limit::bigint;
+
+-- name: LockExpired :one
+select attempt, max_attempts, operation, cancel_requested_at
+from backup_executions
+where id = @id and fence = @fence and status = 'running' and lease_expires_at < now()
+for update;
+
+-- name: RequeueExpired :exec
+update backup_executions
+set status = 'queued', started_at = null, available_at = now() + interval '1 second',
+    worker_id = null, lease_expires_at = null, heartbeat_at = null, phase = null, progress = null,
+    metadata = jsonb_set(metadata, '{execution_logs}', @logs)
+where id = @id;
+
+-- name: EndExpired :exec
+update backup_executions
+set status = @status, finished_at = now(), lease_expires_at = null, error_code = @error_code, error_message = @error_message,
+    metadata = jsonb_set(metadata, '{execution_logs}', @logs)
+where id = @id;

@@ -1,0 +1,48 @@
+-- name: TakeNotificationTurn :exec
+-- Writers of notifications take turns until their commit, so that seq is the
+-- order in which readers see them. It is the last lock a transaction takes.
+select pg_advisory_xact_lock(@key::bigint);
+
+-- name: CreateNotifications :exec
+insert into notifications (type, severity, entity_type, entity_id, title, message, metadata)
+select unnest(@types::text[]), unnest(@severities::text[]), unnest(@entity_types::text[]), unnest(@entity_ids::text[]),
+    unnest(@titles::text[]), unnest(@messages::text[]), nullif(unnest(@metadata::text[]), '')::jsonb;
+
+-- name: ListNotifications :many
+select *
+from notifications
+where (sqlc.narg('read')::boolean is null or (read_at is not null) = sqlc.narg('read'))
+    and (sqlc.narg('severity')::text is null or severity = sqlc.narg('severity'))
+    and (sqlc.narg('type')::text is null or type = sqlc.narg('type'))
+order by seq desc
+limit @page_limit::bigint offset @page_offset::bigint;
+
+-- name: CountNotifications :one
+select count(*) from notifications
+where (sqlc.narg('read')::boolean is null or (read_at is not null) = sqlc.narg('read'))
+    and (sqlc.narg('severity')::text is null or severity = sqlc.narg('severity'))
+    and (sqlc.narg('type')::text is null or type = sqlc.narg('type'));
+
+-- name: CountUnreadNotifications :one
+select count(*) from notifications where read_at is null;
+
+-- name: MarkNotificationRead :one
+update notifications set read_at = coalesce(read_at, now()) where id = @id
+returning *;
+
+-- name: MarkAllNotificationsRead :execrows
+update notifications set read_at = now() where read_at is null;
+
+-- name: DeleteNotification :execrows
+delete from notifications where id = @id;
+
+-- name: NotificationSeq :one
+select seq from notifications where id = @id;
+
+-- name: NotificationsAfter :many
+select *
+from notifications where seq > @seq order by seq limit @page_limit::bigint;
+
+-- name: NotificationsSince :many
+select *
+from notifications where created_at > @since order by seq limit @page_limit::bigint;

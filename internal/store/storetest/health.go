@@ -1,0 +1,140 @@
+package storetest
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/dataguardian/dataguardian/internal/backup"
+	"github.com/dataguardian/dataguardian/internal/datasource"
+	"github.com/dataguardian/dataguardian/internal/engine"
+	"github.com/dataguardian/dataguardian/internal/health"
+	"github.com/dataguardian/dataguardian/internal/location"
+	"github.com/dataguardian/dataguardian/internal/notification"
+	"github.com/dataguardian/dataguardian/internal/paging"
+)
+
+func healthChecks(t *testing.T, w *world) {
+	s := w.Health()
+	t.Run("the database answers", func(t *testing.T) { require.NoError(t, s.Ping(t.Context())) })
+	t.Run("instances live as long as they report", func(t *testing.T) { instances(t, s) })
+	t.Run("stats count the living, and today", func(t *testing.T) {
+		j := w.newJob(t)
+		w.newJob(t, func(j *backup.Job) { j.Enabled = false })
+		require.NoError(t, s.RecordDatasource(t.Context(), health.Check{EntityID: j.DatasourceID, Outcome: health.OK}, datasource.Healthy))
+		gone := w.newDatasource(t)
+		require.NoError(t, w.Datasources().Delete(t.Context(), gone.ID))
+		w.complete(t, j)
+		_, l := w.run(t, j)
+		require.NoError(t, w.Executions().Finish(t.Context(), l, failedResult("X")))
+		old := w.queue(t, j)
+		w.exec(t, "update backup_executions set created_at = now() - interval '2 days' where id = $1", old.ID)
+		w.drain(t)
+		stats, err := s.Stats(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, health.Stats{
+			DatasourcesTotal: 2, DatasourcesHealthy: 1, JobsTotal: 2, JobsEnabled: 1, ExecutionsToday: 2, ExecutionsFailedToday: 1,
+		}, stats)
+	})
+	t.Run("checks of datasources are kept, newest first", func(t *testing.T) {
+		d := w.newDatasource(t)
+		bad := health.Check{
+			EntityID: d.ID, Outcome: health.AuthFailed, LatencyMS: ptr(12), ErrorMessage: "no\x00 entry", Metadata: map[string]any{"version": "15"},
+		}
+		require.NoError(t, s.RecordDatasource(t.Context(), health.Check{EntityID: d.ID, Outcome: health.OK}, datasource.Healthy))
+		require.NoError(t, s.RecordDatasource(t.Context(), bad, datasource.Critical))
+		rows, total, err := s.Datasources(t.Context(), health.CheckFilter{EntityID: d.ID}, paging.Page{Number: 1, Limit: 1})
+		require.NoError(t, err)
+		require.Equal(t, 2, total)
+		require.Len(t, rows, 1)
+		bad.ID, bad.CheckedAt, bad.EntityName, bad.DatasourceType, bad.ErrorMessage = rows[0].ID, rows[0].CheckedAt, d.Name, engine.Postgres, "no\uFFFD entry"
+		require.Equal(t, bad, rows[0])
+		got, err := w.Datasources().Get(t.Context(), d.ID)
+		require.NoError(t, err)
+		require.Equal(t, datasource.Critical, got.Status)
+		require.NotNil(t, got.LastHealthCheckAt)
+		rows, total, err = s.Datasources(t.Context(), health.CheckFilter{EntityID: d.ID, From: &bad.CheckedAt}, firstPage)
+		require.NoError(t, err)
+		require.Len(t, rows, 1)
+		require.Equal(t, 1, total)
+		_, total, err = s.Datasources(t.Context(), health.CheckFilter{EntityID: d.ID, To: past(-time.Hour)}, firstPage)
+		require.NoError(t, err)
+		require.Equal(t, 2, total)
+	})
+	t.Run("checks of storages are kept, newest first", func(t *testing.T) {
+		l := w.newLocation(t)
+		c := health.Check{ID: id(), EntityID: l.ID, Outcome: health.OK, AvailableBytes: ptr(int64(1 << 40))}
+		require.NoError(t, s.RecordStorage(t.Context(), c, location.Healthy))
+		rows, total, err := s.Storages(t.Context(), health.CheckFilter{EntityID: l.ID, From: past(time.Hour), To: past(-time.Hour)}, firstPage)
+		require.NoError(t, err)
+		require.Equal(t, 1, total)
+		c.CheckedAt, c.EntityName, c.StorageType = rows[0].CheckedAt, l.Name, location.Local
+		require.Equal(t, []health.Check{c}, rows)
+		got, err := w.Locations().Get(t.Context(), l.ID)
+		require.NoError(t, err)
+		require.Equal(t, c.AvailableBytes, got.AvailableBytes)
+	})
+	t.Run("a change is told, a state is not", func(t *testing.T) { changesAreTold(t, w) })
+	t.Run("absent ones are not found", func(t *testing.T) {
+		for _, gone := range absent() {
+			requireNotFound(t, s.RecordDatasource(t.Context(), health.Check{EntityID: gone, Outcome: health.OK}, datasource.Healthy))
+			requireNotFound(t, s.RecordStorage(t.Context(), health.Check{EntityID: gone, Outcome: health.OK}, location.Healthy))
+		}
+	})
+	t.Run("old checks are pruned", func(t *testing.T) {
+		d, l := w.newDatasource(t), w.newLocation(t)
+		require.NoError(t, s.RecordDatasource(t.Context(), health.Check{EntityID: d.ID, Outcome: health.OK}, datasource.Healthy))
+		require.NoError(t, s.RecordStorage(t.Context(), health.Check{EntityID: l.ID, Outcome: health.OK}, location.Healthy))
+		w.exec(t, "update health_checks set checked_at = now() - interval '2 hours' where datasource_id = $1", d.ID)
+		w.exec(t, "update storage_health_checks set checked_at = now() - interval '2 hours' where storage_location_id = $1", l.ID)
+		pruned, err := s.PruneChecks(t.Context(), time.Hour)
+		require.NoError(t, err)
+		require.Equal(t, 2, pruned)
+	})
+}
+
+func instances(t *testing.T, s health.Store) {
+	a := health.Instance{ID: "h-1-backup", Role: health.RoleBackup, Host: "h", PID: 1, State: health.WorkerRunning, LastStartedAt: &epoch}
+	b := health.Instance{ID: "h-1-health", Role: health.RoleHealth, Host: "h", PID: 1, State: health.WorkerError, LastFinishedAt: &epoch, LastError: "x"}
+	require.NoError(t, s.Report(t.Context(), minute))
+	require.NoError(t, s.Report(t.Context(), minute, a, b))
+	got, err := s.Instances(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, []health.Instance{a, b}, got)
+	a.State, a.LastStartedAt = health.WorkerStopped, nil
+	require.NoError(t, s.Report(t.Context(), minute, a))
+	require.NoError(t, s.Report(t.Context(), -minute, b))
+	got, err = s.Instances(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, []health.Instance{a}, got, "one that has not reported in time is gone")
+	require.NoError(t, s.Withdraw(t.Context(), a.ID, "nobody"))
+	require.NoError(t, s.Withdraw(t.Context()))
+	got, err = s.Instances(t.Context())
+	require.NoError(t, err)
+	require.Empty(t, got)
+}
+
+func changesAreTold(t *testing.T, w *world) {
+	s, d, l := w.Health(), w.newDatasource(t), w.newLocation(t)
+	before := len(notes(t, w))
+	for _, status := range []datasource.Status{
+		datasource.Healthy, datasource.Healthy, datasource.Critical, datasource.Critical, datasource.Healthy,
+		datasource.Warning, datasource.Warning, datasource.Healthy, datasource.Unknown, datasource.Critical,
+	} {
+		require.NoError(t, s.RecordDatasource(t.Context(), health.Check{EntityID: d.ID, Outcome: health.Error, ErrorMessage: "the port is closed"}, status))
+	}
+	news := notes(t, w)[before:]
+	require.Equal(t, []notification.Type{
+		notification.ConnectionLost, notification.ConnectionRestored, notification.HealthDegraded, notification.ConnectionRestored, notification.ConnectionLost,
+	}, types(news))
+	require.Equal(t, d.ID, news[0].EntityID)
+	require.Equal(t, notification.Critical, news[0].Severity)
+	require.Contains(t, news[0].Message, d.Name)
+	require.Contains(t, news[0].Message, "the port is closed.")
+	before += len(news)
+	for _, status := range []location.Status{location.Healthy, location.Unreachable, location.Unreachable, location.Full, location.Healthy} {
+		require.NoError(t, s.RecordStorage(t.Context(), health.Check{EntityID: l.ID, Outcome: health.OK}, status))
+	}
+	require.Equal(t, []notification.Type{notification.StorageUnreachable, notification.StorageFull, notification.StorageRestored}, types(notes(t, w)[before:]))
+}
