@@ -12,7 +12,7 @@ import (
 func newBackup() *cobra.Command {
 	c := &cobra.Command{Use: "backup", Short: "Backups that can be restored"}
 	addClientFlags(c)
-	c.AddCommand(backupDatasources(), backupList())
+	c.AddCommand(backupDatasources(), backupList(), backupRestore(), backupVerify(), backupDownload())
 	return c
 }
 

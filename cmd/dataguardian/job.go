@@ -277,16 +277,7 @@ func jobRun() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if cmd.Flags().Lookup("follow").Value.String() == "true" {
-				return follow(cmd, c, r.GetExecutionId(), args[0], 0)
-			}
-			return show(cmd, r, func() *table {
-				t := newTable()
-				t.add("Execution", r.GetExecutionId())
-				t.add("Status", r.GetStatus().String())
-				t.add("Watch it", "dataguardian execution logs -f "+r.GetExecutionId())
-				return t
-			})
+			return queued(cmd, c, r, r.GetExecutionId(), args[0])
 		})}
 	c.Flags().BoolP("follow", "f", false, "show the live log until it ends; exit code 2 when it fails")
 	return c

@@ -74,6 +74,7 @@ func (f *foundation) api(ctx context.Context, d *domain, m *metrics.Metrics) (*a
 		HTTPAddr: f.config.HTTPAddr, GRPCAddr: f.config.GRPCAddr, CertFile: f.config.TLSCert, KeyFile: f.config.TLSKey,
 		Services: rpc.Services{
 			Datasources: d.datasources, Locations: d.locations, Backups: d.backups, Executions: d.executions,
+			Restores: d.executions, Downloads: d.vault,
 			Notifications: f.store.Notifications(), Tokens: d.tokens, Health: d.health,
 		},
 		Authenticator: d.tokens, Logger: f.logger, Version: f.config.Version, OpenAPI: docs.OpenAPI(),

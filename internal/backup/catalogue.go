@@ -2,6 +2,7 @@ package backup
 
 import (
 	"context"
+	"io"
 	"time"
 
 	"github.com/dataguardian/dataguardian/internal/datasource"
@@ -69,6 +70,13 @@ type Backup struct {
 	VerifiedAt     *time.Time
 	Copies         []Copy
 	Parts          []Part // of one copy; all copies have the same
+}
+
+// Download is one backup as a tar: its parts, then its manifest. Reading it fails
+// before a clean end when any part differs from the manifest. The caller closes it.
+type Download struct {
+	io.ReadCloser
+	Name string // for a file
 }
 
 // Part is one stored object of a backup.

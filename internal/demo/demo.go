@@ -139,7 +139,7 @@ func (d Demo) createDatabase(ctx context.Context, password string) error {
 	for _, sql := range []string{
 		"DROP DATABASE IF EXISTS " + Database,
 		"DROP ROLE IF EXISTS " + role,
-		"CREATE ROLE " + role + " LOGIN PASSWORD '" + password + "'",
+		"CREATE ROLE " + role + " LOGIN CREATEDB PASSWORD '" + password + "'",
 		"CREATE DATABASE " + Database + " OWNER " + role,
 	} {
 		if _, err := admin.Exec(ctx, sql); err != nil {

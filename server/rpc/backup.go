@@ -14,6 +14,8 @@ type backupServer struct {
 
 	backups    Backups
 	executions Executions
+	restores   Restores
+	downloads  Downloads
 }
 
 func (s *backupServer) ListBackupJobs(ctx context.Context, req *pb.ListBackupJobsRequest) (*pb.ListBackupJobsResponse, error) {

@@ -19,10 +19,6 @@ func pending() []string {
 		pb.StorageLocationService_CopyStorageFile_FullMethodName,
 		pb.StorageLocationService_DownloadStorageFile_FullMethodName,
 
-		pb.BackupService_RestoreBackup_FullMethodName,
-		pb.BackupService_VerifyBackup_FullMethodName,
-		pb.BackupService_DownloadBackup_FullMethodName,
-
 		pb.ExecutionService_WatchExecutions_FullMethodName,
 		pb.ExecutionService_RetryUpload_FullMethodName,
 

@@ -62,6 +62,17 @@ type Executions interface {
 	Cancel(ctx context.Context, id string) (execution.Status, error)
 }
 
+// Restores is what the RPCs ask of restores; *execution.Service has it.
+type Restores interface {
+	Restore(ctx context.Context, backupID string, o execution.RestoreOrder) (execution.Execution, datasource.Datasource, error)
+	VerifyBackup(ctx context.Context, backupID, locationID, identity string) (execution.Execution, error)
+}
+
+// Downloads opens stored backups; a vault has it.
+type Downloads interface {
+	Download(ctx context.Context, executionID, locationID string) (*backup.Download, error)
+}
+
 // Notifications is what the RPCs ask of notifications; a notification.Store has it.
 type Notifications interface {
 	List(ctx context.Context, f notification.Filter, p paging.Page) (rows []notification.Notification, total, unread int, err error)
@@ -90,6 +101,8 @@ type Services struct {
 	Locations     Locations
 	Backups       Backups
 	Executions    Executions
+	Restores      Restores
+	Downloads     Downloads
 	Notifications Notifications
 	Tokens        Tokens
 	Health        Health
@@ -100,7 +113,7 @@ type Services struct {
 func Register(s grpc.ServiceRegistrar, domain Services) {
 	pb.RegisterDatasourceServiceServer(s, &datasourceServer{datasources: domain.Datasources})
 	pb.RegisterStorageLocationServiceServer(s, &locationServer{locations: domain.Locations})
-	pb.RegisterBackupServiceServer(s, &backupServer{backups: domain.Backups, executions: domain.Executions})
+	pb.RegisterBackupServiceServer(s, &backupServer{backups: domain.Backups, executions: domain.Executions, restores: domain.Restores, downloads: domain.Downloads})
 	pb.RegisterExecutionServiceServer(s, &executionServer{executions: domain.Executions})
 	pb.RegisterNotificationServiceServer(s, &notificationServer{notifications: domain.Notifications})
 	pb.RegisterAuthServiceServer(s, &authServer{tokens: domain.Tokens})
