@@ -60,6 +60,7 @@ type scene struct {
 	f              *fickle
 	writer, reader *logs.RedisHub
 	last           int64 // written so far
+	done           int64 // of these the hub has taken
 	pending        []logs.Line
 	tails          []*transcript
 	stalls         []*stall
@@ -73,8 +74,8 @@ func (s *scene) step(ctx context.Context, t *rapid.T, step string) {
 	case "many":
 		s.write(300)
 	case "again": // a retry, or an outdated writer
-		from := rapid.Int64Range(1, s.last+1).Draw(t, "from")
-		_ = s.reader.Append(context.Background(), "e", lineRange(from, s.last)...)
+		from := rapid.Int64Range(1, s.done+1).Draw(t, "from")
+		_ = s.reader.Append(context.Background(), "e", lineRange(from, s.done)...)
 	case "tail", "slow tail":
 		st := newStall(step == "slow tail")
 		s.stalls = append(s.stalls, st)
@@ -102,7 +103,7 @@ func (s *scene) write(n int64) {
 	s.pending = append(s.pending, lineRange(s.last+1, s.last+n)...)
 	s.last += n
 	if s.writer.Append(context.Background(), "e", s.pending...) == nil {
-		s.pending = nil
+		s.pending, s.done = nil, s.last
 	}
 }
 

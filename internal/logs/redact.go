@@ -127,14 +127,13 @@ func base64Core(alphabet *base64.Encoding, s string, offset int) string {
 
 // Redact returns s with every secret replaced by three asterisks.
 func (r *Redactor) Redact(s string) string {
-	for {
-		spans := r.find(s)
-		if len(spans) == 0 {
+	for { // what grows together may be a secret again; the text is shorter each time
+		next := r.cutOff(replace(s, r.find(s)))
+		if next == s {
 			break
 		}
-		s = replace(s, spans) // what grows together may be a secret again: it is shorter each time
+		s = next
 	}
-	s = r.cutOff(s)
 	for _, word := range r.short {
 		s = maskWord(s, word)
 	}
@@ -245,6 +244,9 @@ func union(spans []span) []span {
 }
 
 func replace(s string, spans []span) string {
+	if len(spans) == 0 {
+		return s
+	}
 	var b strings.Builder
 	end := 0
 	for _, found := range spans {
@@ -265,6 +267,9 @@ func (r *Redactor) cutOff(s string) string {
 	}
 	longest := 0
 	for _, secret := range r.raw {
+		if strings.ContainsAny(secret, "\r\n") { // its lines are secrets of their own
+			continue
+		}
 		for n := min(len(secret)-1, len(body)); n >= cutPrefix && n > longest; n-- {
 			if strings.HasSuffix(body, secret[:n]) {
 				longest = n
