@@ -56,7 +56,7 @@ func CheckConfig(t Type, config map[string]any) (Config, error) {
 }
 
 func checkLocal(r *settings.Reader) {
-	path := r.Required("path", 4000)
+	path := r.RequiredLine("path", 4000)
 	r.Number("max_size_gb", 1<<30)
 	switch {
 	case path == "":
@@ -67,7 +67,6 @@ func checkLocal(r *settings.Reader) {
 	case filepath.Clean(path) == "/":
 		r.Complain("path", "must not be the root directory")
 	}
-	r.Line("path", 4000)
 }
 
 func checkS3(r *settings.Reader) {

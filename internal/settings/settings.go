@@ -79,10 +79,21 @@ func (r *Reader) Required(key string, limit int) string {
 	return v
 }
 
+// RequiredLine reads a text that must be there, without control characters.
+func (r *Reader) RequiredLine(key string, limit int) string {
+	before := len(r.fields)
+	v := r.Line(key, limit)
+	if v == "" && len(r.fields) == before {
+		r.Complain(key, "is required")
+	}
+	return v
+}
+
 // Line reads an optional text without control characters.
 func (r *Reader) Line(key string, limit int) string {
+	before := len(r.fields)
 	v := r.String(key, limit)
-	if strings.ContainsFunc(v, unicode.IsControl) {
+	if len(r.fields) == before && strings.ContainsFunc(v, unicode.IsControl) {
 		r.Complain(key, "must not hold control characters")
 	}
 	return v
