@@ -100,7 +100,7 @@ func TestAnRPCThatDeclaresNothingIsRefusedForEverybody(t *testing.T) {
 	g := &guard{authenticator: tokens{}, rules: map[string]rule{"/x.Y/Z": {}}}
 	for _, name := range []string{"/x.Y/Z", "/x.Y/Unknown"} {
 		ctx := metadata.NewIncomingContext(t.Context(), metadata.Pairs("authorization", "Bearer admin"))
-		_, err := g.begin(ctx, name).admit()
+		_, err := g.begin(ctx, name).admit(ctx)
 		require.Equal(t, errs.Denied, errs.KindOf(err), name)
 	}
 }

@@ -122,6 +122,15 @@ func TestSuccessesHaveTheirStatus(t *testing.T) {
 	require.NotContains(t, created.text, "hush-hush")
 	require.Equal(t, http.StatusCreated, a.call(http.MethodPost, "/api/auth/tokens", `{"name":"ci","role":"viewer","expires_at":"2030-01-01T00:00:00Z"}`).status)
 
+	restored := a.call(http.MethodPost, "/api/backups/"+someID+"/restore", "")
+	require.Equal(t, http.StatusAccepted, restored.status, restored.text)
+	require.Equal(t, "queued", restored.json(t)["status"])
+	require.Nil(t, restored.json(t)["started_at"])
+	download := a.call(http.MethodGet, "/api/backups/"+someID+"/download", "")
+	require.Equal(t, http.StatusOK, download.status)
+	require.Equal(t, "tar", download.text)
+	require.Equal(t, `attachment; filename="backup.tar"`, download.header.Get("Content-Disposition"))
+
 	deleted := a.call(http.MethodDelete, "/api/datasources/"+someID, "")
 	require.Equal(t, http.StatusNoContent, deleted.status)
 	require.Empty(t, deleted.text)
@@ -161,7 +170,7 @@ func TestRequestIDsAreKeptWhenTheyAreHarmless(t *testing.T) {
 	a := start(t)
 	require.Equal(t, "abc-1.2_3", a.call(http.MethodGet, "/health", "", "X-Request-Id", "abc-1.2_3").header.Get("X-Request-Id"))
 	made := a.call(http.MethodGet, "/health", "", "X-Request-Id", "a b\"").header.Get("X-Request-Id")
-	require.Regexp(t, regexp.MustCompile(`^[0-9a-f-]{36}$`), made)
+	require.Regexp(t, `^[0-9a-f-]{36}$`, made)
 
 	var header metadata.MD
 	ctx := metadata.AppendToOutgoingContext(as(t.Context(), "viewer"), "x-request-id", "from-grpc")

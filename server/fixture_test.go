@@ -217,6 +217,21 @@ func (f *fakeExecutions) Cancel(_ context.Context, id string) (execution.Status,
 	return execution.Cancelled, known(id)
 }
 
+type fakeRestores struct{}
+
+func (fakeRestores) Restore(_ context.Context, id string, _ execution.RestoreOrder) (execution.Execution, datasource.Datasource, error) {
+	return (&fakeExecutions{}).one(), (&fakeDatasources{}).one(), known(id)
+}
+func (fakeRestores) VerifyBackup(_ context.Context, id, _, _ string) (execution.Execution, error) {
+	return (&fakeExecutions{}).one(), known(id)
+}
+
+type fakeDownloads struct{}
+
+func (fakeDownloads) Download(_ context.Context, id, _ string) (*backup.Download, error) {
+	return &backup.Download{Name: "backup.tar", ReadCloser: io.NopCloser(strings.NewReader("tar"))}, known(id)
+}
+
 type fakeNotifications struct{}
 
 func (fakeNotifications) List(context.Context, notification.Filter, paging.Page) ([]notification.Notification, int, int, error) {
@@ -270,7 +285,7 @@ func start(t *testing.T, options ...func(*Config)) *api {
 		HTTPAddr: "127.0.0.1:0", GRPCAddr: "127.0.0.1:0", Authenticator: tokens{}, OpenAPI: docs.OpenAPI(), Version: "test",
 		Logger: slog.New(slog.NewTextHandler(a.log, &slog.HandlerOptions{Level: slog.LevelDebug})), Reflection: true,
 		Services: rpc.Services{
-			Datasources: a.datasources, Locations: fakeLocations{}, Backups: a.backups, Executions: a.executions,
+			Datasources: a.datasources, Locations: fakeLocations{}, Backups: a.backups, Executions: a.executions, Restores: fakeRestores{}, Downloads: fakeDownloads{},
 			Notifications: fakeNotifications{}, Tokens: fakeTokens{}, Health: a.health,
 		},
 	}

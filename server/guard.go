@@ -42,7 +42,7 @@ type rule struct {
 	live   bool // a stream that goes on until it is told to stop
 }
 
-func newGuard(c Config, stopping context.Context) (*guard, error) {
+func newGuard(stopping context.Context, c Config) (*guard, error) {
 	validator, err := protovalidate.New()
 	if err != nil {
 		return nil, fmt.Errorf("preparing the validation of requests: %w", err)
@@ -84,8 +84,8 @@ func public(service string) bool {
 
 func (g *guard) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (answer any, err error) {
 	call := g.begin(ctx, info.FullMethod)
-	err = call.run(func() error {
-		ctx, err := call.admit()
+	err = call.run(func(ctx context.Context) error {
+		ctx, err := call.admit(ctx)
 		if err != nil {
 			return err
 		}
@@ -109,8 +109,8 @@ func (g *guard) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerInf
 		defer end(nil)
 		defer context.AfterFunc(g.stopping, func() { end(context.Cause(g.stopping)) })()
 	}
-	return call.run(func() error {
-		ctx, err := call.admit()
+	return call.run(func(ctx context.Context) error {
+		ctx, err := call.admit(ctx)
 		if err != nil {
 			return err
 		}
@@ -164,8 +164,8 @@ func (g *guard) begin(ctx context.Context, method string) *call {
 
 // run does the call, survives its panic, writes it down, and returns its error as
 // a status.
-func (c *call) run(work func() error) error {
-	err := survive(work)
+func (c *call) run(work func(context.Context) error) error {
+	err := survive(c.ctx, work)
 	if errors.Is(err, context.Canceled) && errs.As(context.Cause(c.ctx)) != nil {
 		err = context.Cause(c.ctx) // the server ended it, not the caller
 	}
@@ -181,47 +181,47 @@ func (c *call) run(work func() error) error {
 	return rpc.Status(err).Err()
 }
 
-func survive(work func() error) (err error) {
+func survive(ctx context.Context, work func(context.Context) error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = errs.Wrap(fmt.Errorf("panic: %v\n%s", p, debug.Stack()), errs.Internal, errs.CodeInternal, "the handler panicked")
 		}
 	}()
-	return work()
+	return work(ctx)
 }
 
 // admit returns the context of an allowed call, with its caller.
-func (c *call) admit() (context.Context, error) {
+func (c *call) admit(ctx context.Context) (context.Context, error) {
 	access := c.guard.rules[c.method].access
 	if !access.Declared {
 		return nil, errs.New(errs.Denied, errs.CodeForbidden, "%s says nothing about who may call it, so nobody may", c.method)
 	}
-	ctx, err := c.authenticate(access.Role)
+	ctx, err := c.authenticate(ctx, access.Role)
 	if err != nil {
 		return nil, err
 	}
 	return ctx, c.guard.pending[c.method]
 }
 
-func (c *call) authenticate(needed auth.Role) (context.Context, error) {
-	bearer := bearerOf(c.ctx)
+func (c *call) authenticate(ctx context.Context, needed auth.Role) (context.Context, error) {
+	bearer := bearerOf(ctx)
 	if bearer == "" {
 		if needed == auth.Nobody {
-			return c.ctx, nil
+			return ctx, nil
 		}
 		return nil, auth.ErrUnauthenticated
 	}
-	p, err := c.guard.authenticator.Authenticate(c.ctx, bearer)
+	p, err := c.guard.authenticator.Authenticate(ctx, bearer)
 	switch {
 	case err != nil && needed == auth.Nobody && errs.KindOf(err) == errs.Unauthenticated:
-		return c.ctx, nil
+		return ctx, nil
 	case err != nil:
 		return nil, err
 	case p.Role < needed:
 		return nil, errs.New(errs.Denied, errs.CodeForbidden, "this needs the role %s; %q has the role %s", needed, p.Name, p.Role)
 	}
 	c.caller = p.Name
-	return rpc.WithPrincipal(c.ctx, p), nil
+	return rpc.WithPrincipal(ctx, p), nil
 }
 
 // bearerOf returns the credential of a call; nothing when there is none or more

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"crypto/subtle"
 	"errors"
 	"log/slog"
@@ -107,14 +108,14 @@ func observed(logger *slog.Logger, next http.Handler) http.Handler {
 		r.Header.Set(gateway.RequestIDHeader, id)
 		w.Header().Set(gateway.RequestIDHeader, id)
 		seen := &observer{ResponseWriter: w}
-		started := time.Now()
+		ctx, started := r.Context(), time.Now()
 		defer func() {
-			aborted := seen.survive(recover(), logger, id, r)
+			aborted := seen.survive(ctx, recover(), logger, id)
 			level := slog.LevelInfo
 			if r.URL.Path == "/health" || r.URL.Path == "/metrics" {
 				level = slog.LevelDebug
 			}
-			logger.Log(r.Context(), level, "request", "method", r.Method, "path", r.URL.Path, "status", seen.status, "bytes", seen.bytes,
+			logger.Log(ctx, level, "request", "method", r.Method, "path", r.URL.Path, "status", seen.status, "bytes", seen.bytes,
 				"duration", time.Since(started), "remote", r.RemoteAddr, "request_id", id, "aborted", aborted)
 			if aborted {
 				panic(http.ErrAbortHandler) // net/http breaks the connection, so that nobody takes the answer for whole
@@ -155,14 +156,14 @@ func (o *observer) Write(b []byte) (int, error) {
 
 // survive answers a panic while nothing is out, and reports whether the
 // connection must be broken instead.
-func (o *observer) survive(p any, logger *slog.Logger, id string, r *http.Request) (abort bool) {
+func (o *observer) survive(ctx context.Context, p any, logger *slog.Logger, id string) (abort bool) {
 	if p == nil {
 		return false
 	}
 	if err, ok := p.(error); ok && errors.Is(err, http.ErrAbortHandler) {
 		return true
 	}
-	logger.ErrorContext(r.Context(), "a handler panicked", "path", r.URL.Path, "request_id", id, "panic", p, "stack", string(debug.Stack()))
+	logger.ErrorContext(ctx, "a handler panicked", "request_id", id, "panic", p, "stack", string(debug.Stack()))
 	if o.status != 0 {
 		return true
 	}

@@ -30,7 +30,7 @@ func TestBadInputIsRefusedWithTheStatusOfItsKind(t *testing.T) {
 		"two JSON values":               {"POST", "/api/datasources", `{} {}`, nil, 400, "INVALID_ARGUMENT", "more than one"},
 		"a list for an object":          {"POST", "/api/datasources", `[]`, nil, 400, "INVALID_ARGUMENT", "object"},
 		"a duplicate key":               {"POST", "/api/backup-jobs/" + someID + "/run", `{"id":"a","id":"b"}`, nil, 400, "INVALID_ARGUMENT", "id"},
-		"an unknown field":              {"POST", "/api/datasources", `{"nmae":"shop"}`, nil, 400, "INVALID_ARGUMENT", "nmae"},
+		"an unknown field":              {"POST", "/api/datasources", `{"naem":"shop"}`, nil, 400, "INVALID_ARGUMENT", "naem"},
 		"a nested unknown field":        {"POST", "/api/backup-jobs", `{"retention_policy":{"max_backup":3}}`, nil, 400, "INVALID_ARGUMENT", "retention_policy.max_backup"},
 		"an unknown field in an action": {"POST", "/api/backup-jobs/" + someID + "/run", `{"now":true}`, nil, 400, "INVALID_ARGUMENT", "now"},
 		"a bad id":                      {"GET", "/api/executions/42", "", nil, 400, "INVALID_ARGUMENT", "UUID"},

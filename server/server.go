@@ -77,7 +77,7 @@ func New(c Config) (*Server, error) {
 	if s.httpListener, err = net.Listen("tcp", c.HTTPAddr); err != nil {
 		return nil, fmt.Errorf("listening for HTTP: %w", err)
 	}
-	guard, err := newGuard(c, stopping)
+	guard, err := newGuard(stopping, c)
 	if err != nil {
 		return nil, err
 	}

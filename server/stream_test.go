@@ -193,7 +193,7 @@ func TestShutdownEndsOpenStreamsWithinMoments(t *testing.T) {
 	}
 	done := make(chan ended, 3)
 	for _, accept := range []string{"application/x-ndjson", "text/event-stream"} {
-		resp, err := a.client.Do(a.request("viewer", http.MethodGet, a.stream(), "", "Accept", accept))
+		resp, err := a.client.Do(a.request("viewer", http.MethodGet, a.stream(), "", "Accept", accept)) //nolint:bodyclose // closed by who reads it, below
 		require.NoError(t, err)
 		go func() {
 			var text strings.Builder

@@ -99,26 +99,29 @@ func unknownFields(fields []string) error {
 // completed adds to the fields that cannot be decoded what the server says of the
 // others, so that one answer names all.
 func (g *gateway) completed(bad []errs.Field, fitting map[string]any, called *route) error {
-	if rest := g.refused(fitting, called); rest != nil {
-		for _, field := range rest.Fields {
-			named := slices.ContainsFunc(bad, func(b errs.Field) bool { return b.Field == field.Field })
-			if !named && !slices.Contains(called.inPath, field.Field) {
-				bad = append(bad, field)
-			}
+	for _, field := range g.refused(fitting, called) {
+		named := slices.ContainsFunc(bad, func(b errs.Field) bool { return b.Field == field.Field })
+		if !named && !slices.Contains(called.inPath, field.Field) {
+			bad = append(bad, field)
 		}
 	}
 	slices.SortFunc(bad, func(a, b errs.Field) int { return strings.Compare(a.Field, b.Field) })
 	return errs.InvalidFields(errs.CodeValidation, bad...)
 }
 
-func (g *gateway) refused(fitting map[string]any, called *route) *errs.Error {
-	text, err := json.Marshal(fitting)
-	if err != nil {
-		return nil // it came from JSON
-	}
+// refused lists what the server says of the fitting part of a body; nothing when
+// that part cannot be decoded after all.
+func (g *gateway) refused(fitting map[string]any, called *route) []errs.Field {
 	message := called.input.New().Interface()
-	if err := protojson.Unmarshal(text, message); err != nil {
-		return nil // there is enough to say about the body already
+	text, err := json.Marshal(fitting)
+	if err == nil {
+		err = protojson.Unmarshal(text, message)
 	}
-	return errs.As(g.Check(message))
+	if err == nil {
+		err = g.Check(message)
+	}
+	if refusal := errs.As(err); refusal != nil {
+		return refusal.Fields
+	}
+	return nil
 }

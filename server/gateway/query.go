@@ -84,6 +84,7 @@ func checkParameter(field protoreflect.FieldDescriptor, value string) string {
 		if field.Message().FullName() == "google.protobuf.Timestamp" {
 			return checkInstant(value)
 		}
+	default: // text, or a kind that no request has
 	}
 	return ""
 }

@@ -93,6 +93,7 @@ func (r *reading) single(path string, field protoreflect.FieldDescriptor, value 
 		}
 	case protoreflect.MessageKind:
 		return r.nested(path, field.Message(), value)
+	default: // a kind that no request has
 	}
 	return value
 }

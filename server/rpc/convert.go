@@ -103,7 +103,7 @@ func policy(p backup.RetentionPolicy) *pb.RetentionPolicy {
 // policyFrom reads a policy; auto_delete is true unless it says otherwise.
 func policyFrom(p *pb.RetentionPolicy) backup.RetentionPolicy {
 	return backup.RetentionPolicy{
-		MaxBackups: intFrom(p.MaxBackups), KeepDaily: intFrom(p.KeepDaily), KeepWeekly: intFrom(p.KeepWeekly), //nolint:protogetter // presence counts
+		MaxBackups: intFrom(p.MaxBackups), KeepDaily: intFrom(p.KeepDaily), KeepWeekly: intFrom(p.KeepWeekly),
 		KeepMonthly: intFrom(p.KeepMonthly), AutoDelete: p.AutoDelete == nil || p.GetAutoDelete(),
 	}
 }

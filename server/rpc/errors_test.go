@@ -33,7 +33,7 @@ func TestAnErrorComesBackAsItWent(t *testing.T) {
 		require.Equal(t, e.Kind, back.Kind)
 		require.Equal(t, e.Code, back.Code)
 		require.Equal(t, e.Msg, back.Msg)
-		require.Equal(t, len(e.Details), len(back.Details))
+		require.Len(t, back.Details, len(e.Details))
 		for key, value := range e.Details {
 			require.Equal(t, value, back.Details[key])
 		}

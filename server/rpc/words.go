@@ -91,7 +91,7 @@ func toInt32(n *int) *int32 {
 // count fits a count into the contract's 32 bits.
 func count(n int) int32 {
 	const most = 1<<31 - 1
-	return int32(min(max(n, 0), most)) //nolint:gosec // bounded on this line
+	return int32(min(max(n, 0), most))
 }
 
 func intFrom(n *int32) *int {
