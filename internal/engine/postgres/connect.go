@@ -120,14 +120,6 @@ func verifyChain(s tls.ConnectionState, roots *x509.CertPool) error {
 	return err
 }
 
-// systemRoots are the files in which systems keep the roots they trust.
-func systemRoots() []string {
-	return []string{
-		"/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt",
-		"/etc/ssl/ca-bundle.pem", "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem", "/etc/ssl/cert.pem",
-	}
-}
-
 // environment returns what a tool needs to reach c, as libpq's variables: they
 // are literal, and no other process can read them. Files go into dir. Names of
 // files that are not there keep libpq from looking in a home directory.
@@ -172,7 +164,7 @@ func rootCertFile(c engine.Conn, dir, absent string) (string, error) {
 		}
 		return file, nil
 	case c.SSLMode == engine.SSLVerifyCA || c.SSLMode == engine.SSLVerifyFull:
-		for _, file := range systemRoots() {
+		for _, file := range engine.SystemRoots() {
 			if _, err := os.Stat(file); err == nil {
 				return file, nil
 			}

@@ -19,6 +19,7 @@ type properties struct {
 	Owner      string `json:"owner"`
 	Encoding   string `json:"encoding_name"`
 	Tablespace string `json:"tablespace_name"`
+	Default    string `json:"default_tablespace"` // where a database goes that names none
 	Collate    string `json:"datcollate"`
 	Ctype      string `json:"datctype"`
 	Provider   string `json:"datlocprovider"` // since 15: c, i, b
@@ -35,6 +36,7 @@ const readProperties = `
 SELECT to_jsonb(d) - 'datacl' || jsonb_build_object(
 	'owner', pg_get_userbyid(d.datdba), 'encoding_name', pg_encoding_to_char(d.encoding), 'oid', d.oid::int8,
 	'tablespace_name', (SELECT spcname FROM pg_tablespace t WHERE t.oid = d.dattablespace),
+	'default_tablespace', (SELECT spcname FROM pg_tablespace t JOIN pg_database z ON z.dattablespace = t.oid WHERE z.datname = 'template0'),
 	'comment', shobj_description(d.oid, 'pg_database'), 'has_acl', d.datacl IS NOT NULL)
 FROM pg_database d WHERE d.datname = $1`
 
@@ -71,7 +73,9 @@ func (p properties) options() (o sqlOptions) {
 	case "b":
 		o.add("LOCALE_PROVIDER builtin BUILTIN_LOCALE %L", p.Locale)
 	}
-	o.add("TABLESPACE %I", p.Tablespace)
+	if p.Tablespace != p.Default { // to name even the default asks for a right that owners of databases mostly lack
+		o.add("TABLESPACE %I", p.Tablespace)
+	}
 	o.add("CONNECTION LIMIT " + strconv.Itoa(p.ConnLimit))
 	return o
 }

@@ -22,7 +22,7 @@ import (
 )
 
 // plain is a database as SQL text, without what changes between two dumps.
-func plain(t *testing.T, pg *testkit.PG, database string, args ...string) string {
+func plain(t testing.TB, pg *testkit.PG, database string, args ...string) string {
 	t.Helper()
 	cmd := exec.Command(filepath.Join(pg.BinDir, "pg_dump"), append([]string{"--dbname=" + pg.DSN(database)}, args...)...)
 	out, err := cmd.Output()

@@ -1,0 +1,82 @@
+package mysql
+
+import (
+	"testing"
+
+	"github.com/dataguardian/dataguardian/internal/engine"
+	"github.com/dataguardian/dataguardian/internal/engine/enginetest"
+	"github.com/dataguardian/dataguardian/internal/testkit"
+)
+
+// server lets the suite use a MariaDB server.
+type server struct{ *testkit.Maria }
+
+func (s server) Conn(database string) engine.Conn { return connTo(s.Maria, database) }
+
+func (s server) Drop(t testing.TB, database string) {
+	s.Maria.Exec(t, "", "DROP DATABASE IF EXISTS "+ident(database))
+}
+
+func (s server) Exec(t testing.TB, database, statements string) {
+	s.Maria.Exec(t, database, statements)
+}
+
+func (s server) Fingerprint(t testing.TB, database string) string {
+	return plain(t, s.Maria, database)
+}
+
+const richDatabase = "SET NAMES utf8mb4;" + `
+CREATE TABLE people (id bigint AUTO_INCREMENT PRIMARY KEY, name varchar(100) NOT NULL, n int CHECK (n > 0), twice int AS (n * 2) VIRTUAL, thrice int AS (n * 3) STORED,
+	kind ENUM('a', 'b''c') DEFAULT 'a', flags SET('x', 'y'), j JSON, bits bit(9), at datetime(6) DEFAULT current_timestamp(6), KEY (name)) AUTO_INCREMENT = 77;
+CREATE TABLE pets (id int PRIMARY KEY, owner bigint, blob_ mediumblob, bin_ varbinary(40), t longtext, FOREIGN KEY (owner) REFERENCES people (id) ON DELETE CASCADE);
+CREATE TABLE circle_a (id int PRIMARY KEY, b int);
+CREATE TABLE circle_b (id int PRIMARY KEY, a int, FOREIGN KEY (a) REFERENCES circle_a (id));
+ALTER TABLE circle_a ADD FOREIGN KEY (b) REFERENCES circle_b (id);
+CREATE TABLE parts (id int, at date) PARTITION BY RANGE (id) (PARTITION p0 VALUES LESS THAN (10), PARTITION p1 VALUES LESS THAN MAXVALUE);
+CREATE TABLE ` + "`od``d \"na'me. -x`" + ` (a int);
+CREATE TABLE ` + "`--force`" + ` (a int);
+CREATE TABLE ` + "`grün Ж 日`" + ` (a int);
+CREATE TABLE ` + "`line\nbreak`" + ` (a int);
+CREATE TABLE Upper (a int); CREATE TABLE upper (a int);
+CREATE TABLE latin (a varchar(50)) CHARACTER SET latin1;
+CREATE TABLE places (p point, g geometry);
+CREATE TABLE empty_one (a int);
+CREATE SEQUENCE counter START WITH 5;
+INSERT INTO people (name, n, flags, j, bits) SELECT concat('p', seq), seq, 'x,y', '{"a": [1, "😀"]}', b'101' FROM seq_1_to_500;
+INSERT INTO pets SELECT seq, seq + 80, concat(char(0, 10, 13, 39, 34, 92, 255), seq), unhex('00ff0a27'), 'line
+break; -- no comment ),\n(''x''); DELIMITER ;; 😀 \\! \\. ' FROM seq_1_to_300;
+INSERT INTO circle_a VALUES (1, NULL); INSERT INTO circle_b VALUES (1, 1); UPDATE circle_a SET b = 1;
+INSERT INTO parts SELECT seq, '2020-01-01' FROM seq_1_to_20;
+INSERT INTO ` + "`od``d \"na'me. -x`" + ` VALUES (1), (2);
+INSERT INTO ` + "`--force`" + ` VALUES (1);
+INSERT INTO ` + "`grün Ж 日`" + ` VALUES (1);
+INSERT INTO ` + "`line\nbreak`" + ` VALUES (1);
+INSERT INTO Upper VALUES (1); INSERT INTO upper VALUES (1), (2);
+INSERT INTO latin VALUES ('grün'), ('café'), ('');
+INSERT INTO places VALUES (point(1, 2), ST_GeomFromText('LINESTRING(0 0, 1 1)'));
+CREATE VIEW names AS SELECT name FROM people;
+CREATE VIEW first_names AS SELECT name FROM names WHERE name LIKE 'p1%';
+CREATE FUNCTION twice_of(x int) RETURNS int DETERMINISTIC RETURN x * 2;
+CREATE PROCEDURE add_one(IN x int) COMMENT 'it''s' BEGIN
+	-- Table structure for table ` + "`fake`" + `
+	INSERT INTO people (name, n) VALUES ('LOCK TABLES ` + "`people`" + ` WRITE;', x);
+	SELECT '-- Dump completed';
+END;
+CREATE TRIGGER pets_before BEFORE INSERT ON pets FOR EACH ROW BEGIN SET NEW.t = NEW.t; END;
+CREATE EVENT nothing ON SCHEDULE EVERY 1 DAY STARTS '2030-01-01 00:00:00' DO BEGIN SELECT 1; END;`
+
+func TestConformance(t *testing.T) {
+	enginetest.Run(t, enginetest.Subject{
+		Engine:    New(Config{}),
+		Server:    server{testkit.MariaDB(t)},
+		NewServer: func(t testing.TB) enginetest.MortalServer { return server{testkit.NewMariaDB(t)} },
+		Format:    FormatMariaDB, Member: Member,
+		Hostile: richDatabase,
+		HostileTables: map[string]int64{
+			"people": 500, "pets": 300, "circle_a": 1, "circle_b": 1, "parts": 20, "od`d \"na'me. -x": 2, "--force": 1, "grün Ж 日": 1,
+			"line\nbreak": -1, "Upper": 1, "upper": 2, "latin": 3, "places": 1, "empty_one": 0,
+		},
+		Large: "CREATE TABLE large AS SELECT seq g, repeat(md5(seq), 30) t FROM seq_1_to_40000",
+		Small: "CREATE TABLE small AS SELECT seq g FROM seq_1_to_3",
+	})
+}

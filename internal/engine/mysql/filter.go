@@ -1,0 +1,117 @@
+package mysql
+
+import (
+	"bufio"
+	"errors"
+	"io"
+	"slices"
+	"strings"
+)
+
+// Headings that the dump tools write before what belongs to one table, and
+// before what belongs to none.
+const (
+	structureHeading = "-- Table structure for table `"
+	dataHeading      = "-- Dumping data for table `"
+	viewHeading      = "-- Temporary table structure for view `"
+	finalViewHeading = "-- Final view structure for view `"
+	sequenceHeading  = "-- Sequence structure for `"
+	eventsHeading    = "-- Dumping events for database "
+	routinesHeading  = "-- Dumping routines for database "
+	footerBegin      = "/*!40103 SET TIME_ZONE=@OLD_TIME_ZONE */;"
+)
+
+// filter passes on the frame of a dump and the sections of some tables. Lines
+// are read in pieces, so a line of any length costs no memory.
+type filter struct {
+	in       *bufio.Reader
+	database string
+	wanted   map[string]bool // and whether it came
+	pending  []byte          // passed, not yet read
+	err      error
+
+	midLine   bool // the next piece continues a line
+	keep      bool // the section is wanted
+	delimited bool
+}
+
+const filterBuffer = 256 << 10
+
+func newFilter(in io.Reader, database string, names []string) *filter {
+	f := &filter{in: bufio.NewReaderSize(in, filterBuffer), database: database, wanted: map[string]bool{}, keep: true}
+	for _, name := range names {
+		f.wanted[name] = false
+	}
+	return f
+}
+
+// missing returns wanted tables that did not come.
+func (f *filter) missing() (names []string) {
+	for name, came := range f.wanted {
+		if !came {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// Read gives the text that is kept.
+func (f *filter) Read(b []byte) (int, error) {
+	for len(f.pending) == 0 {
+		if f.err != nil {
+			return 0, f.err
+		}
+		f.next()
+	}
+	n := copy(b, f.pending)
+	f.pending = f.pending[n:]
+	return n, nil
+}
+
+// next reads a line, or a piece of a long one.
+func (f *filter) next() {
+	piece, err := f.in.ReadSlice('\n')
+	long := errors.Is(err, bufio.ErrBufferFull)
+	if err != nil && !long {
+		f.err = err
+	}
+	if !f.midLine {
+		f.see(strings.TrimSuffix(string(piece[:min(len(piece), lineHead)]), "\n"))
+	}
+	f.midLine = long
+	if f.keep {
+		f.pending = piece
+	}
+}
+
+func (f *filter) see(line string) {
+	if f.delimited {
+		f.delimited = line != delimiterEnd
+		return
+	}
+	switch {
+	case line == delimiterBegin:
+		f.delimited = true
+	case line == footerBegin:
+		f.keep = true
+	case strings.HasPrefix(line, eventsHeading), strings.HasPrefix(line, routinesHeading):
+		f.keep = false
+	default:
+		for _, heading := range []string{structureHeading, dataHeading, viewHeading, finalViewHeading, sequenceHeading} {
+			if quoted, ok := strings.CutPrefix(line, heading); ok {
+				f.keep = f.wants(unquoteName(strings.TrimSuffix(quoted, "`")))
+			}
+		}
+	}
+}
+
+func (f *filter) wants(name string) bool {
+	for _, n := range []string{name, f.database + "." + name} {
+		if _, ok := f.wanted[n]; ok {
+			f.wanted[n] = true
+			return true
+		}
+	}
+	return false
+}

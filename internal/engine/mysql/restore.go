@@ -1,0 +1,254 @@
+package mysql
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/dataguardian/dataguardian/internal/engine"
+	"github.com/dataguardian/dataguardian/internal/engine/tool"
+	"github.com/dataguardian/dataguardian/internal/errs"
+	"github.com/dataguardian/dataguardian/internal/process"
+)
+
+// headSize is what is looked at before the target is touched.
+const headSize = 64 << 10
+
+// Restore runs the member backup.sql in c's database; the first failing
+// statement ends it. The client takes no commands of its own from the text, so
+// that a hostile dump reaches the server only, with the user's privileges, and
+// reads no files here.
+//
+// What is asked for is checked before anything changes. From then on these
+// servers cannot go back: they have no transactions around definitions and no
+// way to exchange databases. So a failed restore leaves
+//
+//   - a database that was made for it: gone;
+//   - one whose content is replaced (DropExisting), or that was empty: with a
+//     part of the content, and the error says so.
+//
+// Without DropExisting the database must be empty, or hold none of
+// IncludeTables. With IncludeTables there are no routines and events, and with
+// DropExisting only those tables are replaced. Definers are part of the text
+// and stay; giving objects to others needs a privilege. ParallelJobs is not
+// used.
+func (e *Engine) Restore(ctx context.Context, c engine.Conn, o engine.RestoreOptions, src engine.Source) error {
+	if bad := append(ValidateConn(c), checkTables("include_tables", o.IncludeTables)...); len(bad) > 0 {
+		return errs.InvalidFields(errs.CodeInvalidConnection, bad...)
+	}
+	members := src.Members()
+	i := slices.IndexFunc(members, func(m engine.Member) bool { return m.Name == Member })
+	if i < 0 || !slices.Contains([]string{"", FormatMySQL, FormatMariaDB}, o.Format) {
+		return errs.New(errs.Conflict, errs.CodeRestoreNotSupported,
+			"the backup holds no SQL dump (%s): restore it with the engine that made it", Member)
+	}
+	dir, remove, err := workDir(o.TempDir)
+	if err != nil {
+		return err
+	}
+	r := &restore{engine: e, conn: c, options: o, dir: dir, progress: engine.Progress{BytesTotal: members[i].Size}}
+	return also(r.run(ctx, src), remove())
+}
+
+// restore is one run.
+type restore struct {
+	engine  *Engine
+	conn    engine.Conn
+	options engine.RestoreOptions
+	dir     string
+
+	server   engine.ServerInfo
+	tool     program
+	charset  charset // of the dump
+	progress engine.Progress
+	partial  bool // the target has lost its old content
+}
+
+func (r *restore) run(ctx context.Context, src engine.Source) (err error) {
+	s, exists, err := r.findTarget(ctx)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	if r.server, err = s.serverInfo(ctx); err != nil {
+		return err
+	}
+	if err := r.refuse(); err != nil {
+		return err
+	}
+	if r.tool, err = r.engine.tools.choose(ctx, clientNames[:], r.server); err != nil {
+		return err
+	}
+	in, err := src.Open(ctx, Member)
+	if err != nil {
+		return err
+	}
+	defer func() { err = also(err, in.Close()) }()
+	head, err := r.readHead(in)
+	if err != nil {
+		return err
+	}
+	r.log(engine.LevelInfo, fmt.Sprintf("%s %s, %s", r.server.Flavor, r.server.Version, r.tool))
+	if err := r.makeReady(ctx, s, exists); err != nil {
+		return err
+	}
+	err = r.feed(ctx, io.MultiReader(bytes.NewReader(head), in))
+	if err != nil && !exists {
+		r.discard(ctx)
+	}
+	return err
+}
+
+// findTarget connects to the database, or to none when it is absent and may be
+// made.
+func (r *restore) findTarget(ctx context.Context) (s *session, exists bool, err error) {
+	s, err = r.engine.connect(ctx, r.conn, r.conn.Database)
+	if errs.CodeOf(err) != errs.CodeDatabaseMissing || !r.options.CreateDatabase {
+		return s, err == nil, err
+	}
+	s, err = r.engine.connect(ctx, r.conn, "")
+	return s, false, err
+}
+
+// refuse keeps dumps from targets that may not understand them.
+func (r *restore) refuse() error {
+	if r.options.Format != "" && r.options.Format != formatOf(r.server.Flavor) {
+		return errs.New(errs.Conflict, errs.CodeRestoreNotSupported,
+			"the dump is %s and the target is %s %s: restore it into a server of its own kind", r.options.Format, r.server.Flavor, r.server.Version)
+	}
+	if r.options.DumpVersion/100 > r.server.VersionNum/100 {
+		return errs.New(errs.Conflict, errs.CodeRestoreNotSupported,
+			"the dump is from version %s and the target has version %s, which may not understand it: restore into version %[1]s or newer",
+			shortVersion(r.options.DumpVersion), r.server.Version)
+	}
+	return nil
+}
+
+func shortVersion(num int) string { return fmt.Sprintf("%d.%d", num/10000, num/100%100) }
+
+// readHead reads the start of the text and refuses what is none.
+func (r *restore) readHead(in io.Reader) ([]byte, error) {
+	head := make([]byte, headSize)
+	n, err := io.ReadFull(in, head)
+	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+		return nil, err
+	}
+	head = head[:n]
+	begins := bytes.HasPrefix(head, []byte("--")) || bytes.HasPrefix(head, []byte("/*"))
+	if !begins || !utf8.Valid(head[:min(n, 64)]) {
+		return nil, corrupt(errs.New(errs.Conflict, errs.CodeArtifactCorrupt, "the text does not begin like a dump"))
+	}
+	r.charset = readCharset(head)
+	return head, nil
+}
+
+func corrupt(err error) error {
+	return errs.Wrap(err, errs.Conflict, errs.CodeArtifactCorrupt, "the backup does not hold a whole dump: restore another one, and check the storage")
+}
+
+// arguments: commands of the client are off, whichever way a version names it,
+// and comments in bodies of routines are sent along.
+func (r *restore) arguments(file string) []string {
+	args := []string{
+		"--defaults-file=" + file, "--batch", "--comments", "--binary-mode", "--skip-named-commands", "--local-infile=0",
+		"--skip-reconnect", "--skip-auto-rehash", maxPacket,
+	}
+	if r.tool.flavor == engine.MariaDB {
+		args = append(args, "--loose-sandbox")
+	}
+	return append(args, "--", r.conn.Database)
+}
+
+func (r *restore) feed(ctx context.Context, input io.Reader) error {
+	file, err := optionFile(r.conn, r.tool, r.dir)
+	if err != nil {
+		return err
+	}
+	var missing func() []string
+	if len(r.options.IncludeTables) > 0 {
+		f := newFilter(input, r.conn.Database, r.options.IncludeTables)
+		input, missing = f, f.missing
+	}
+	proof := &sourceProof{script: script{started: r.started, finished: r.finished}, missing: missing}
+	_, err = tool.Feed{
+		Spec: process.Spec{
+			Path: r.tool.path, Args: r.arguments(file), Env: process.Environment(r.dir, "MYSQL_HOME="+r.dir), Dir: r.dir,
+			OnStderr: func(line string) { r.log(engine.LevelWarn, tool.Redact(line, r.conn.Password)) },
+		},
+		Stall: r.options.StallTimeout, Source: input, Proof: proof, OnFeed: r.read,
+	}.Run(ctx)
+	return r.failure(ctx, err)
+}
+
+// sourceProof makes broken bytes of a backup a matter of the backup.
+type sourceProof struct {
+	script
+	missing func() []string // included tables that did not come, may be nil
+}
+
+func (p *sourceProof) Done() error {
+	if err := p.script.Done(); err != nil {
+		return corrupt(err)
+	}
+	if p.missing == nil {
+		return nil
+	}
+	if names := p.missing(); len(names) > 0 {
+		return errs.New(errs.Invalid, errs.CodeRestoreFailed, "the backup has no table %q of include_tables", names[0])
+	}
+	return nil
+}
+
+func (r *restore) failure(ctx context.Context, err error) error {
+	if err == nil {
+		return nil
+	}
+	after := ""
+	if r.partial {
+		after = fmt.Sprintf("; database %q now holds only a part of the backup, so restore again", r.conn.Database)
+		r.log(engine.LevelError, fmt.Sprintf("the restore ended early: database %s holds only a part of the backup", r.conn.Database))
+	}
+	if exit, ok := errors.AsType[*process.ExitError](err); ok {
+		return toolError(exit, r.conn, errs.CodeRestoreFailed, after)
+	}
+	switch {
+	case errors.Is(err, tool.ErrStalled):
+		return errs.Wrap(err, errs.Unavailable, errs.CodeRestoreFailed,
+			"%s took no bytes for a long time and was ended%s: look for locks on the target's tables and network trouble", r.tool.name, after)
+	case ctx.Err() != nil && errors.Is(err, context.Cause(ctx)):
+		return ended(ctx)
+	}
+	return err
+}
+
+func (r *restore) started(table string) {
+	r.progress.Current = table
+	r.report()
+}
+
+func (r *restore) finished(string, int64) {
+	r.progress.TablesDone++
+	r.report()
+}
+
+func (r *restore) read(n int) {
+	r.progress.BytesDone += int64(n)
+	r.report()
+}
+
+func (r *restore) report() {
+	if r.options.Progress != nil {
+		r.options.Progress(r.progress)
+	}
+}
+
+func (r *restore) log(level engine.Level, message string) {
+	if r.options.Log != nil {
+		r.options.Log(level, strings.ToValidUTF8(message, "?"))
+	}
+}

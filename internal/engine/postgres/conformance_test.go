@@ -1,0 +1,39 @@
+package postgres
+
+import (
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/dataguardian/dataguardian/internal/engine"
+	"github.com/dataguardian/dataguardian/internal/engine/enginetest"
+	"github.com/dataguardian/dataguardian/internal/testkit"
+)
+
+// server lets the suite use a PostgreSQL server.
+type server struct{ *testkit.PG }
+
+func (s server) Conn(database string) engine.Conn { return connTo(s.PG, database) }
+
+func (s server) Drop(t testing.TB, database string) {
+	s.Exec(t, "postgres", "DROP DATABASE IF EXISTS "+pgx.Identifier{database}.Sanitize())
+}
+
+func (s server) Exec(t testing.TB, database, statements string) { s.PG.Exec(t, database, statements) }
+
+func (s server) Fingerprint(t testing.TB, database string) string { return plain(t, s.PG, database) }
+
+func TestConformance(t *testing.T) {
+	enginetest.Run(t, enginetest.Subject{
+		Engine:    New(Config{}),
+		Server:    server{testkit.Postgres(t)},
+		NewServer: func(t testing.TB) enginetest.MortalServer { return server{testkit.NewPostgres(t)} },
+		Format:    Format, Member: Member,
+		Hostile: richDatabase,
+		HostileTables: map[string]int64{
+			"people": 500, "pets": 300, "log": -1, "log_old": 30, "log_new": 70, "scratch": 0, "odd \"schema..-t\n😀": 1,
+		},
+		Large: "CREATE TABLE large AS SELECT g, repeat(md5(g::text), 30) t FROM generate_series(1, 40000) g",
+		Small: "CREATE TABLE small AS SELECT g FROM generate_series(1, 3) g",
+	})
+}
