@@ -77,6 +77,7 @@ func configure(params map[string]string) {
 	// Optional filters are "$1 is null or ...": only a plan made for the values at
 	// hand can leave them out and find its index.
 	params["plan_cache_mode"] = "force_custom_plan"
+	params["random_page_cost"] = "1.1" // indexes are on solid state, or in memory
 	params["default_transaction_isolation"] = "read committed"
 	params["statement_timeout"] = milliseconds(time.Minute)
 	params["lock_timeout"] = milliseconds(20 * time.Second)

@@ -17,6 +17,68 @@ var (
 	ErrBatchAlreadyClosed = errors.New("batch already closed")
 )
 
+const QueueSlots = `-- name: QueueSlots :batchexec
+insert into backup_executions (id, job_id, datasource_id, storage_location_id, operation, trigger, scheduled_for, max_attempts, lock_key, request)
+values ($1, $2, $3, $4, 'backup', 'schedule', $5, $6, $7, $8)
+`
+
+type QueueSlotsBatchResults struct {
+	br     pgx.BatchResults
+	tot    int
+	closed bool
+}
+
+type QueueSlotsParams struct {
+	ID                string
+	JobID             *string
+	DatasourceID      string
+	StorageLocationID *string
+	ScheduledFor      *time.Time
+	MaxAttempts       int64
+	LockKey           *string
+	Request           []byte
+}
+
+func (q *Queries) QueueSlots(ctx context.Context, arg []QueueSlotsParams) *QueueSlotsBatchResults {
+	batch := &pgx.Batch{}
+	for _, a := range arg {
+		vals := []interface{}{
+			a.ID,
+			a.JobID,
+			a.DatasourceID,
+			a.StorageLocationID,
+			a.ScheduledFor,
+			a.MaxAttempts,
+			a.LockKey,
+			a.Request,
+		}
+		batch.Queue(QueueSlots, vals...)
+	}
+	br := q.db.SendBatch(ctx, batch)
+	return &QueueSlotsBatchResults{br, len(arg), false}
+}
+
+func (b *QueueSlotsBatchResults) Exec(f func(int, error)) {
+	defer b.br.Close()
+	for t := 0; t < b.tot; t++ {
+		if b.closed {
+			if f != nil {
+				f(t, ErrBatchAlreadyClosed)
+			}
+			continue
+		}
+		_, err := b.br.Exec()
+		if f != nil {
+			f(t, err)
+		}
+	}
+}
+
+func (b *QueueSlotsBatchResults) Close() error {
+	b.closed = true
+	return b.br.Close()
+}
+
 const ReportInstance = `-- name: ReportInstance :batchexec
 insert into worker_instances (id, role, host, pid, state, last_started_at, last_finished_at, last_error, expires_at)
 values ($1, $2, $3, $4, $5, $6, $7, $8, now() + $9::interval)

@@ -21,6 +21,46 @@ func (q *Queries) ActiveExecutionOfJob(ctx context.Context, jobID *string) (stri
 	return id, err
 }
 
+const BusyJobs = `-- name: BusyJobs :many
+select j.id, exists (select from backup_executions e where e.job_id = j.id and e.scheduled_for = j.next_execution_at) as taken,
+    exists (select from backup_executions e where e.lock_key = l.lock_key and e.status in ('queued', 'running')) as busy
+from (select unnest(cast($1::text[] as uuid[])) as id, unnest($2::text[]) as lock_key) l
+join backup_jobs j on j.id = l.id
+`
+
+type BusyJobsParams struct {
+	Ids      []string
+	LockKeys []string
+}
+
+type BusyJobsRow struct {
+	ID    string
+	Taken bool
+	Busy  bool
+}
+
+// Those of the jobs that have an execution which is not over, or one for the slot
+// that is due.
+func (q *Queries) BusyJobs(ctx context.Context, arg BusyJobsParams) ([]BusyJobsRow, error) {
+	rows, err := q.db.Query(ctx, BusyJobs, arg.Ids, arg.LockKeys)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []BusyJobsRow{}
+	for rows.Next() {
+		var i BusyJobsRow
+		if err := rows.Scan(&i.ID, &i.Taken, &i.Busy); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const CountJobs = `-- name: CountJobs :one
 select count(*) from backup_jobs j
 where j.deleted_at is null

@@ -111,11 +111,10 @@ create table backup_executions (
 
 create unique index backup_executions_lock_key on backup_executions (lock_key) where status in ('queued', 'running');
 create unique index backup_executions_slot_key on backup_executions (job_id, scheduled_for) where scheduled_for is not null;
-create index backup_executions_queued_idx on backup_executions (created_at, id) include (operation) where status = 'queued';
-create index backup_executions_running_idx on backup_executions (id) where status = 'running';
 create index backup_executions_source_idx on backup_executions (source_execution_id) where status in ('queued', 'running');
 
--- One index per list filter, in list order. Each holds the columns of the other
+-- One index per list filter, in list order; the one by status is also the way to
+-- queued and running ones. Each holds the columns of the other
 -- filters too, so that every page and every total is found without the table.
 create index backup_executions_created_idx on backup_executions (created_at desc, id desc)
     include (job_id, datasource_id, storage_location_id, status, operation);

@@ -72,5 +72,17 @@ insert into backup_executions (id, job_id, datasource_id, storage_location_id, o
 values (@id, @job_id, @datasource_id, @storage_location_id, 'backup', 'schedule', @scheduled_for, @max_attempts, @lock_key, @request)
 on conflict do nothing;
 
+-- name: QueueSlots :batchexec
+insert into backup_executions (id, job_id, datasource_id, storage_location_id, operation, trigger, scheduled_for, max_attempts, lock_key, request)
+values (@id, @job_id, @datasource_id, @storage_location_id, 'backup', 'schedule', @scheduled_for, @max_attempts, @lock_key, @request);
+
+-- name: BusyJobs :many
+-- Those of the jobs that have an execution which is not over, or one for the slot
+-- that is due.
+select j.id, exists (select from backup_executions e where e.job_id = j.id and e.scheduled_for = j.next_execution_at) as taken,
+    exists (select from backup_executions e where e.lock_key = l.lock_key and e.status in ('queued', 'running')) as busy
+from (select unnest(cast(@ids::text[] as uuid[])) as id, unnest(@lock_keys::text[]) as lock_key) l
+join backup_jobs j on j.id = l.id;
+
 -- name: SetNextExecution :batchexec
 update backup_jobs set next_execution_at = @next_execution_at where id = @id;
