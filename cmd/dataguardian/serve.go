@@ -78,6 +78,7 @@ func addServerFlags(flags *pflag.FlagSet) {
 	flags.String("log-format", "auto", "text, json, or auto: text on a terminal")
 	flags.String("log-level", "info", "debug, info, warn or error")
 	flags.StringSlice("postgres-bin-dir", nil, "directories with pg_dump and pg_restore (default: the system's)")
+	flags.StringSlice("mysql-bin-dir", nil, "directories with the clients of MySQL and MariaDB (default: the system's)")
 	flags.String("identity-dir", "", "age identity files that open encrypted backups (default: <data-dir>/identities)")
 	flags.Int("concurrency", 2, "backups at once, and restores at once, in this process")
 	flags.Duration("lease", time.Minute, "how long a worker may be silent before others take over")
@@ -99,7 +100,7 @@ func serverConfig(cmd *cobra.Command, version string) (app.Config, error) {
 		TLSCert: r.text("tls-cert"), TLSKey: r.text("tls-key"), InsecureListen: r.text("insecure-listen") == "true",
 		DatabaseURL: r.text("database-url"), RedisURL: r.text("redis-url"), Roles: r.list("roles"), KeyFile: r.text("key-file"),
 		LogFormat: r.text("log-format"), LogLevel: r.text("log-level"), MetricsToken: r.text("metrics-token-file"),
-		Reflection: r.text("grpc-reflection") == "true", PostgresBin: r.list("postgres-bin-dir"), Concurrency: r.number("concurrency"), IdentityDir: r.text("identity-dir"),
+		Reflection: r.text("grpc-reflection") == "true", PostgresBin: r.list("postgres-bin-dir"), MySQLBin: r.list("mysql-bin-dir"), Concurrency: r.number("concurrency"), IdentityDir: r.text("identity-dir"),
 		Demo:          r.text("demo") == "true",
 		SweepInterval: r.interval("sweep-interval"), CleanupInterval: r.interval("cleanup-interval"), HealthInterval: r.interval("health-interval"),
 		StallTimeout: r.interval("stall-timeout"), SpoolKeep: r.interval("spool-keep"),

@@ -48,6 +48,7 @@ type Config struct {
 	MetricsToken   string // path of a file; empty: /metrics needs none
 	Reflection     bool
 	PostgresBin    []string
+	MySQLBin       []string
 	IdentityDir    string // age identities for encrypted backups; empty: DataDir/identities
 	Concurrency    int    // backups at once, and restores at once
 	Demo           bool

@@ -8,6 +8,7 @@ import (
 	"github.com/dataguardian/dataguardian/internal/backup"
 	"github.com/dataguardian/dataguardian/internal/datasource"
 	"github.com/dataguardian/dataguardian/internal/engine"
+	"github.com/dataguardian/dataguardian/internal/engine/mysql"
 	"github.com/dataguardian/dataguardian/internal/engine/postgres"
 	"github.com/dataguardian/dataguardian/internal/execution"
 	"github.com/dataguardian/dataguardian/internal/health"
@@ -29,15 +30,19 @@ type domain struct {
 
 func newDomain(f *foundation, started time.Time) *domain {
 	s := f.store
+	sql := mysql.New(mysql.Config{BinDirs: f.config.MySQLBin})
 	engines := map[engine.Type]engine.Engine{
 		engine.Postgres: postgres.New(postgres.Config{BinDirs: f.config.PostgresBin}),
+		engine.MySQL:    sql,
+		engine.MariaDB:  sql,
 	}
-	v := vault.New(s.Catalogue(), s.Locations(), opener{}, f.logger)
+	open := opener{copies: s.Locations().InUse}
+	v := vault.New(s.Catalogue(), s.Locations(), open, f.logger)
 	return &domain{
 		engines:     engines,
 		vault:       v,
 		datasources: datasource.NewService(s.Datasources(), engines),
-		locations:   location.NewService(s.Locations(), opener{}, storageTypes...),
+		locations:   location.NewService(s.Locations(), open, storageTypes...),
 		backups: backup.NewService(backup.Config{
 			Jobs: s.Jobs(), Catalogue: s.Catalogue(), Locations: s.Locations(), Inspector: v,
 			CheckRecipient: func(recipient string) error { return artifact.CheckRecipients([]string{recipient}) },
