@@ -80,3 +80,12 @@ func TestConformance(t *testing.T) {
 		Small: "CREATE TABLE small AS SELECT seq g FROM seq_1_to_3",
 	})
 }
+
+func TestTLSModes(t *testing.T) {
+	files := enginetest.NewTLSFiles(t, "mysql")
+	m := testkit.NewMariaDB(t, testkit.WithFlag("--ssl-cert="+files.Cert), testkit.WithFlag("--ssl-key="+files.Key))
+	enginetest.RunTLS(t, enginetest.Subject{
+		Engine: New(Config{}), Server: server{m}, Member: Member,
+		Small: "CREATE TABLE small AS SELECT seq g FROM seq_1_to_3",
+	}, files)
+}

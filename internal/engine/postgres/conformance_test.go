@@ -37,3 +37,13 @@ func TestConformance(t *testing.T) {
 		Small: "CREATE TABLE small AS SELECT g FROM generate_series(1, 3) g",
 	})
 }
+
+func TestTLSModes(t *testing.T) {
+	files := enginetest.NewTLSFiles(t, "postgres")
+	pg := testkit.NewPostgres(t, testkit.WithSetting("ssl", "on"),
+		testkit.WithSetting("ssl_cert_file", files.Cert), testkit.WithSetting("ssl_key_file", files.Key))
+	enginetest.RunTLS(t, enginetest.Subject{
+		Engine: New(Config{}), Server: server{pg}, Member: Member,
+		Small: "CREATE TABLE small AS SELECT g FROM generate_series(1, 3) g",
+	}, files)
+}

@@ -1,0 +1,178 @@
+package tool
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/dataguardian/dataguardian/internal/process"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+var (
+	errProof  = errors.New("not whole")
+	errSink   = errors.New("no space")
+	errSource = errors.New("storage lost")
+)
+
+// ending is a proof that wants a text to end in a certain way and to hold
+// nothing that is forbidden.
+type ending struct {
+	want string
+	text strings.Builder
+}
+
+func (e *ending) Write(b []byte) (int, error) {
+	if bytes.Contains(b, []byte("forbidden")) {
+		return 0, errProof
+	}
+	return e.text.Write(b)
+}
+
+func (e *ending) Done() error {
+	if !strings.HasSuffix(e.text.String(), e.want) {
+		return errProof
+	}
+	return nil
+}
+
+func shell(script string) process.Spec {
+	return process.Spec{Path: "/bin/sh", Args: []string{"-c", script}, Env: process.Environment("/tmp")}
+}
+
+type failing struct{ err error }
+
+func (f failing) Write([]byte) (int, error) { return 0, f.err }
+
+func TestAStreamIsWholeOnlyWhenToolProofAndSinkSaySo(t *testing.T) {
+	for name, tc := range map[string]struct {
+		script string
+		member io.Writer
+		want   error
+		exit   int
+	}{
+		"all well":                    {"echo the end", io.Discard, nil, 0},
+		"a proof that does not hold":  {"echo the middle", io.Discard, errProof, 0},
+		"a proof broken midway":       {"echo forbidden; echo the end", io.Discard, errProof, 0},
+		"a failure after the proof":   {"echo the end; exit 3", io.Discard, nil, 3},
+		"a failure explains a break":  {"echo forbidden; exit 4", io.Discard, nil, 4},
+		"a sink that fails":           {"echo the end", failing{errSink}, errSink, 0},
+		"a sink and a tool that fail": {"echo the end; exit 3", failing{errSink}, errSink, 0},
+		"silence":                     {"exec sleep 600", io.Discard, ErrStalled, 0},
+		"silence after bytes":         {"echo the end; exec sleep 600", io.Discard, ErrStalled, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := Stream{Spec: shell(tc.script), Stall: 300 * time.Millisecond, Proof: &ending{want: "the end\n"}, Member: tc.member}
+			_, err := s.Run(t.Context())
+			var exit *process.ExitError
+			switch {
+			case tc.exit != 0:
+				require.ErrorAs(t, err, &exit)
+				require.Equal(t, tc.exit, exit.Result.ExitCode)
+			case tc.want != nil:
+				require.ErrorIs(t, err, tc.want)
+			default:
+				require.NoError(t, err)
+			}
+		})
+	}
+}
+
+func TestAStreamGivesTheCauseOfItsEnd(t *testing.T) {
+	cause := errors.New("operator said so")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	s := Stream{
+		Spec: shell("echo x; exec sleep 600"), Proof: &ending{}, Member: io.Discard,
+		OnRead: func(int) { cancel(cause) },
+	}
+	_, err := s.Run(ctx)
+	require.ErrorIs(t, err, cause)
+}
+
+// stepwise gives one piece a read, then an error.
+type stepwise struct {
+	pieces []string
+	err    error
+}
+
+func (s *stepwise) Read(b []byte) (int, error) {
+	if len(s.pieces) == 0 {
+		return 0, s.err
+	}
+	n := copy(b, s.pieces[0])
+	s.pieces = s.pieces[1:]
+	return n, nil
+}
+
+func TestAToolNeverGetsTheEndOfABrokenInput(t *testing.T) {
+	for name, tc := range map[string]struct {
+		source io.Reader
+		want   error
+		got    string
+	}{
+		"all well":                   {&stepwise{[]string{"one ", "two ", "the end"}, io.EOF}, nil, "one two the end"},
+		"a source that fails late":   {&stepwise{[]string{"one ", "two ", "the end"}, errSource}, errSource, ""},
+		"a proof that does not hold": {&stepwise{[]string{"one ", "two ", "the middle"}, io.EOF}, errProof, ""},
+		"a proof broken midway":      {&stepwise{[]string{"one ", "forbidden", "the end"}, io.EOF}, errProof, ""},
+		"nothing at all":             {&stepwise{nil, io.EOF}, errProof, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			file := filepath.Join(t.TempDir(), "got")
+			spec := shell(`cat > "$OUT.tmp" && mv "$OUT.tmp" "$OUT"`)
+			spec.Env = append(spec.Env, "OUT="+file)
+			_, err := Feed{Spec: spec, Source: tc.source, Proof: &ending{want: "the end"}}.Run(t.Context())
+			if tc.want != nil {
+				require.ErrorIs(t, err, tc.want)
+				require.NoFileExists(t, file, "the tool took the input for whole")
+				return
+			}
+			require.NoError(t, err)
+			b, err := os.ReadFile(file)
+			require.NoError(t, err)
+			require.Equal(t, tc.got, string(b))
+		})
+	}
+}
+
+func TestAToolThatStopsReadingIsJudgedByItsExit(t *testing.T) {
+	big := strings.Repeat("x", 4<<20) + "the end"
+	_, err := Feed{Spec: shell("exit 0"), Source: strings.NewReader(big), Proof: &ending{want: "the end"}}.Run(t.Context())
+	require.NoError(t, err)
+	_, err = Feed{Spec: shell("exit 5"), Source: strings.NewReader(big), Proof: &ending{want: "the end"}}.Run(t.Context())
+	var exit *process.ExitError
+	require.ErrorAs(t, err, &exit)
+	_, err = Feed{Spec: shell("exit 0"), Source: strings.NewReader(big[:1<<20]), Proof: &ending{want: "the end"}}.Run(t.Context())
+	require.ErrorIs(t, err, errProof)
+	_, err = Feed{Spec: shell("exec sleep 600"), Source: strings.NewReader(big), Proof: &ending{want: "the end"}, Stall: 100 * time.Millisecond}.Run(t.Context())
+	require.ErrorIs(t, err, ErrStalled)
+}
+
+func TestLastWordsAreShortAndHoldNoSecret(t *testing.T) {
+	said := LastWords([]string{"one", "two", "", "three pass-word", "four", strings.Repeat("x", 2000)}, "pass-word")
+	require.True(t, strings.HasPrefix(said, "three *** | four | xxx"), said)
+	require.Less(t, len(said), 700)
+	require.Equal(t, "say a", Redact("say a", "a"), "hiding a short secret would tell it")
+}
+
+func TestAProgramIsAskedForItsVersion(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "p")
+	require.NoError(t, os.WriteFile(file, []byte("#!/bin/sh\necho \"p $1 15.3\"; echo more\n"), 0o700))
+	line, err := VersionLine(t.Context(), file, "--version")
+	require.NoError(t, err)
+	require.Equal(t, "p --version 15.3", line)
+	require.True(t, IsExecutable(file))
+	require.False(t, IsExecutable(filepath.Dir(file)))
+	require.NoError(t, os.WriteFile(file, []byte("#!/bin/sh\nexit 1\n"), 0o700))
+	_, err = VersionLine(t.Context(), file, "--version")
+	require.Error(t, err)
+}
