@@ -9,6 +9,7 @@ import (
 
 	gcloud "cloud.google.com/go/storage"
 	"github.com/dataguardian/dataguardian/storage"
+	"github.com/dataguardian/dataguardian/storage/internal/transport"
 	"golang.org/x/oauth2"
 	"google.golang.org/api/googleapi"
 )
@@ -25,7 +26,7 @@ func failed(ctx context.Context, err error) error {
 	if target := meaning(err); target != nil {
 		return fmt.Errorf("%w: %w", target, err)
 	}
-	return err
+	return transport.TimedOut(err)
 }
 
 func meaning(err error) error {

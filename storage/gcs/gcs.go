@@ -79,6 +79,8 @@ func New(ctx context.Context, c Config) (*Driver, error) {
 		return nil, fmt.Errorf("%w: %w", storage.ErrConfig, err)
 	}
 	client.SetRetry(
+		// Deleting twice is fine, and writes carry their mark.
+		gcloud.WithPolicy(gcloud.RetryAlways),
 		gcloud.WithMaxAttempts(maxAttempts),
 		gcloud.WithBackoff(gax.Backoff{Initial: 200 * time.Millisecond, Max: 5 * time.Second, Multiplier: 2}),
 	)

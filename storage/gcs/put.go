@@ -8,6 +8,7 @@ import (
 	"hash"
 	"hash/crc32"
 	"io"
+	"sync/atomic"
 	"time"
 
 	gcloud "cloud.google.com/go/storage"
@@ -25,6 +26,8 @@ const (
 const (
 	// chunkSize is how much of a body is held in memory to be sent again.
 	chunkSize = 8 << 20
+	// chunkRetryLimit bounds how long one chunk is tried.
+	chunkRetryLimit = 10 * time.Second
 	// settleLimit bounds what follows a write when its context has ended.
 	settleLimit = 30 * time.Second
 )
@@ -38,6 +41,8 @@ type write struct {
 	opts   storage.PutOptions
 	body   *body.Checked
 	crc    hash.Hash32
+	// failures in a row; the library tries a write until its context ends.
+	failures atomic.Int32
 }
 
 // Put stores r; see storage.Driver.
@@ -87,8 +92,10 @@ func refuseExisting(ctx context.Context, object *gcloud.ObjectHandle) error {
 func (w *write) send(ctx context.Context) (*gcloud.ObjectAttrs, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	out := w.object.NewWriter(ctx)
+	out := w.object.Retryer(gcloud.WithErrorFunc(w.again)).NewWriter(ctx)
+	out.ProgressFunc = func(int64) { w.failures.Store(0) }
 	out.ChunkSize = w.chunk()
+	out.ChunkRetryDeadline = chunkRetryLimit
 	out.ContentType = "application/octet-stream"
 	out.Metadata = map[string]string{metaWrite: w.mark}
 	if w.opts.SHA256 != "" {
@@ -96,12 +103,18 @@ func (w *write) send(ctx context.Context) (*gcloud.ObjectAttrs, error) {
 	}
 	if _, err := io.Copy(io.MultiWriter(out, w.crc), w.body); err != nil {
 		cancel()
-		return nil, errors.Join(err, out.Close())
+		_ = out.Close() // fails, as its context has ended
+		return nil, err
 	}
 	if err := out.Close(); err != nil {
 		return nil, err
 	}
 	return out.Attrs(), nil
+}
+
+// again decides whether a request of the write is tried once more.
+func (w *write) again(err error) bool {
+	return gcloud.ShouldRetry(err) && w.failures.Add(1) < maxAttempts
 }
 
 // chunk is no larger than the body needs.

@@ -10,6 +10,7 @@ import (
 	smithy "github.com/aws/smithy-go"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 	"github.com/dataguardian/dataguardian/storage"
+	"github.com/dataguardian/dataguardian/storage/internal/transport"
 )
 
 // failed adds the sentinel of package storage that a store's error means, and
@@ -24,7 +25,7 @@ func failed(ctx context.Context, err error) error {
 	if target := meaning(err); target != nil {
 		return fmt.Errorf("%w: %w", target, err)
 	}
-	return err
+	return transport.TimedOut(err)
 }
 
 // Codes of Amazon S3, then of other stores that speak its protocol. Any other

@@ -16,6 +16,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net/http"
 	"net/url"
 	"strings"
@@ -23,6 +24,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
@@ -62,6 +64,10 @@ const (
 	defaultRegion   = "us-east-1"
 	defaultPartSize = 8 << 20
 	minPartSize     = 5 << 20
+
+	maxAttempts  = 4
+	firstBackoff = 100 * time.Millisecond
+	maxBackoff   = 3 * time.Second
 )
 
 // Driver stores objects in one bucket. It implements storage.Driver and
@@ -113,12 +119,24 @@ func New(ctx context.Context, c Config) (*Driver, error) {
 		Credentials:  provider,
 		UsePathStyle: c.ForcePathStyle,
 		HTTPClient:   d.http,
+		Retryer:      retries(),
 		// Many stores do not know the newer checksums; ours are the digests.
 		RequestChecksumCalculation:                aws.RequestChecksumCalculationWhenRequired,
 		ResponseChecksumValidation:                aws.ResponseChecksumValidationWhenRequired,
 		DisableLogOutputChecksumValidationSkipped: true,
 	})
 	return d, nil
+}
+
+// retries are few and soon: the caller has a patience of its own.
+func retries() aws.Retryer {
+	return retry.NewStandard(func(o *retry.StandardOptions) {
+		o.MaxAttempts = maxAttempts
+		o.Backoff = retry.BackoffDelayerFunc(func(attempt int, _ error) (time.Duration, error) {
+			limit := min(firstBackoff<<attempt, maxBackoff)
+			return limit/2 + rand.N(limit/2), nil //nolint:gosec // jitter
+		})
+	})
 }
 
 func (c Config) check() error {

@@ -26,9 +26,17 @@ type Checked struct {
 	r       io.Reader
 	hash    hash.Hash
 	size    int64
-	proven  bool
+	ended   bool // this reading of the body
+	proof   *proof
 	stopped bool
 	err     error
+}
+
+// proof is kept when the body is read again: what was sent once may have been
+// stored.
+type proof struct {
+	size   int64
+	digest string
 }
 
 // Check wraps r. Reading fails with storage.ErrChecksum when r does not match
@@ -50,7 +58,7 @@ func (c *Checked) Read(p []byte) (int, error) {
 		return 0, errStopped
 	case c.err != nil:
 		return 0, c.err
-	case c.proven:
+	case c.ended:
 		return 0, io.EOF
 	case len(p) == 0:
 		return 0, nil
@@ -110,20 +118,20 @@ func (c *Checked) prove() error {
 	if c.opts.Size >= 0 && c.size != c.opts.Size {
 		return fmt.Errorf("%w: the body has %d of the %d bytes announced", storage.ErrChecksum, c.size, c.opts.Size)
 	}
-	if got := c.digest(); c.opts.SHA256 != "" && got != c.opts.SHA256 {
-		return fmt.Errorf("%w: SHA-256 is %s, announced was %s", storage.ErrChecksum, got, c.opts.SHA256)
+	digest := hex.EncodeToString(c.hash.Sum(nil))
+	if c.opts.SHA256 != "" && digest != c.opts.SHA256 {
+		return fmt.Errorf("%w: SHA-256 is %s, announced was %s", storage.ErrChecksum, digest, c.opts.SHA256)
 	}
-	c.proven = true
+	c.ended, c.proof = true, &proof{size: c.size, digest: digest}
 	return nil
 }
 
-func (c *Checked) digest() string { return hex.EncodeToString(c.hash.Sum(nil)) }
-
-// Proven reports whether the whole body was read and is what was announced.
+// Proven reports whether the whole body was read, at least once, and is what
+// was announced.
 func (c *Checked) Proven() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.proven
+	return c.proof != nil
 }
 
 // Err is what made reading fail, nil when nothing did.
@@ -133,11 +141,14 @@ func (c *Checked) Err() error {
 	return c.err
 }
 
-// Size and digest of a proven body.
+// Sum returns size and digest of a proven body.
 func (c *Checked) Sum() (size int64, sha256 string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.size, c.digest()
+	if c.proof == nil {
+		return 0, ""
+	}
+	return c.proof.size, c.proof.digest
 }
 
 // Stop waits for a read that is under way and refuses all later ones: the body
@@ -198,6 +209,6 @@ func (s *seekable) rewind() error {
 		return err
 	}
 	s.hash.Reset()
-	s.size, s.proven = 0, false
+	s.size, s.ended = 0, false
 	return nil
 }

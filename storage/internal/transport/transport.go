@@ -5,6 +5,7 @@ package transport
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/http"
 	"time"
@@ -62,3 +63,20 @@ func (s *stalling) Write(p []byte) (int, error) {
 	}
 	return s.Conn.Write(p)
 }
+
+// TimedOut tells a time limit of the connection from the end of a caller's
+// context, which the former pretends to be: an error of a call whose context
+// has not ended never matches context.DeadlineExceeded or context.Canceled.
+func TimedOut(err error) error {
+	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
+		return timeout{err.Error()}
+	}
+	return err
+}
+
+// timeout is a net.Error.
+type timeout struct{ text string }
+
+func (t timeout) Error() string   { return t.text }
+func (t timeout) Timeout() bool   { return true }
+func (t timeout) Temporary() bool { return true }
