@@ -90,6 +90,9 @@ type Config struct {
 	Targets     []Target // in order; at least one
 	Concurrency int      // uploads at once per target; default 3
 	Retry       Retry
+	// StallTimeout ends and retries an upload that does not move for so long;
+	// default DefaultStallTimeout.
+	StallTimeout time.Duration
 
 	// BeforeFirstObject is called before anything is written to a target and
 	// should be idempotent. An error of kind Unavailable is retried, any other
@@ -107,6 +110,7 @@ type Config struct {
 const (
 	DefaultPartSize     int64 = 128 << 20
 	DefaultSpoolReserve int64 = 64 << 20
+	DefaultStallTimeout       = 5 * time.Minute
 	defaultConcurrency        = 3
 )
 
@@ -147,6 +151,7 @@ func (c Config) withDefaults() Config {
 	orDefault(&c.SpoolReserve, DefaultSpoolReserve)
 	orDefault(&c.Strategy, Fallback)
 	orDefault(&c.Concurrency, defaultConcurrency)
+	orDefault(&c.StallTimeout, DefaultStallTimeout)
 	c.Retry = c.Retry.withDefaults()
 	if c.BeforeFirstObject == nil {
 		c.BeforeFirstObject = func(context.Context, string) error { return nil }

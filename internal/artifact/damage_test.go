@@ -28,11 +28,11 @@ func forms(t *testing.T, check func(t *testing.T, d *memory, c artifact.Config, 
 			t.Run(name, func(t *testing.T) {
 				d := newMemory()
 				c := config(t.TempDir(), d)
-				c.Compression, c.PartSize = compression, 150
+				c.Compression, c.PartSize = compression, 100
 				if encrypted {
 					c.Recipients = []string{id.Recipient().String()}
 				}
-				members := []member{{"a", noise(330)}, {"b", text(100)}}
+				members := []member{{"a", noise(130)}, {"b", nil}}
 				store(t, c, members...)
 				check(t, d, c, members, id)
 			})
@@ -41,8 +41,12 @@ func forms(t *testing.T, check func(t *testing.T, d *memory, c artifact.Config, 
 }
 
 func readAll(d storage.Driver, path string, members []member, id age.Identity) error {
-	for _, m := range members {
-		if _, err := read(d, path, m.name, id); err != nil {
+	m, err := artifact.OpenManifest(context.Background(), d, path)
+	if err != nil {
+		return err
+	}
+	for _, member := range members {
+		if _, err := readMember(d, path, m, member.name, id); err != nil {
 			return err
 		}
 	}
@@ -53,10 +57,14 @@ func TestEveryFlippedBitIsRefusedBeforeTheEnd(t *testing.T) {
 	forms(t, func(t *testing.T, d *memory, c artifact.Config, members []member, id age.Identity) {
 		for _, key := range d.keys() {
 			object := d.get(key)
-			for bit := range len(object) * 8 {
-				if !isPart(key) && bit%11 != 0 {
-					continue // it is large; its digest sees every bit alike
-				}
+			step := 1
+			if raceDetector {
+				step = 11 // enough to see races
+			}
+			if !isPart(key) {
+				step = 19 // it is large, and its digest sees every bit alike
+			}
+			for bit := 0; bit < len(object)*8; bit += step {
 				damaged := bytes.Clone(object)
 				damaged[bit/8] ^= 1 << (bit % 8)
 				d.set(key, damaged)
@@ -142,7 +150,7 @@ func TestABombStopsAtTheRecordedSize(t *testing.T) {
 	var bomb bytes.Buffer
 	z, err := zstd.NewWriter(&bomb)
 	require.NoError(t, err)
-	for range 1000 {
+	for range 50 {
 		_, err = z.Write(make([]byte, 1<<20))
 		require.NoError(t, err)
 	}
@@ -170,7 +178,9 @@ func TestVerifyStopsWithItsContextAndTellsProgress(t *testing.T) {
 	require.Equal(t, r.StoredBytes, last)
 	require.Equal(t, r.StoredBytes, total)
 
-	ctx, cancel := context.WithCancel(t.Context())
-	_, err = artifact.Verify(ctx, d, c.Path, nil, func(int64, int64) { cancel() })
-	requireCode(t, errs.CodeCancelled, err)
+	for range 20 {
+		ctx, cancel := context.WithCancel(t.Context())
+		_, err = artifact.Verify(ctx, d, c.Path, nil, func(int64, int64) { cancel() })
+		requireCode(t, errs.CodeCancelled, err)
+	}
 }

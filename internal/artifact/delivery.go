@@ -171,8 +171,11 @@ func (d *delivery) put(ctx context.Context, p *part) error {
 		return d.halt(spoolLost(err, "a part of the spooled backup is missing"))
 	}
 	defer f.Close()
-	b := newBody(f, p.size, d.u.counters)
-	o, err := d.target.Driver.Put(ctx, d.key(p.name), b, storage.PutOptions{Size: p.size, SHA256: p.sha256, IfAbsent: true})
+	watch := watchStall(ctx, d.u.cfg.StallTimeout)
+	defer watch.stop()
+	b := newBody(f, p.size, d.u.counters, watch)
+	o, err := d.target.Driver.Put(watch.ctx, d.key(p.name), b, storage.PutOptions{Size: p.size, SHA256: p.sha256, IfAbsent: true})
+	err = watch.explain(err)
 	if b.failed() != nil {
 		return d.halt(spoolLost(b.failed(), "a part of the spooled backup cannot be read"))
 	}
@@ -267,10 +270,12 @@ func (d *delivery) prove(ctx context.Context) error {
 func (d *delivery) putManifest(ctx context.Context) error {
 	body := d.u.manifest
 	sum := sha256.Sum256(body)
-	_, err := d.target.Driver.Put(ctx, d.key(manifestFile), bytes.NewReader(body),
+	watch := watchStall(ctx, d.u.cfg.StallTimeout)
+	defer watch.stop()
+	_, err := d.target.Driver.Put(watch.ctx, d.key(manifestFile), bytes.NewReader(body),
 		storage.PutOptions{Size: int64(len(body)), SHA256: hex.EncodeToString(sum[:]), IfAbsent: true})
 	if !errors.Is(err, storage.ErrExist) {
-		return err
+		return watch.explain(err)
 	}
 	r, openErr := d.target.Driver.Open(ctx, d.key(manifestFile), 0, -1)
 	if openErr != nil {
@@ -296,14 +301,15 @@ func (u *uploads) all() []*part {
 type body struct {
 	*io.SectionReader
 	counters *counters
+	watch    *stallWatch
 
 	mu       sync.Mutex
 	reported int64
 	err      error
 }
 
-func newBody(f *os.File, size int64, c *counters) *body {
-	b := &body{counters: c}
+func newBody(f *os.File, size int64, c *counters, watch *stallWatch) *body {
+	b := &body{counters: c, watch: watch}
 	b.SectionReader = io.NewSectionReader(&diskReader{f: f, body: b}, 0, size)
 	return b
 }
@@ -347,6 +353,7 @@ type diskReader struct {
 }
 
 func (r *diskReader) ReadAt(p []byte, offset int64) (int, error) {
+	r.body.watch.moved()
 	n, err := r.f.ReadAt(p, offset)
 	if err != nil && err != io.EOF {
 		r.body.mu.Lock()

@@ -35,8 +35,9 @@ func CheckRecipients(recipients []string) error {
 func parseRecipients(texts []string) ([]age.Recipient, error) {
 	var all []age.Recipient
 	for _, text := range texts {
+		text = strings.TrimSpace(text)
 		parsed, err := age.ParseRecipients(strings.NewReader(text))
-		if err != nil || len(parsed) != 1 {
+		if err != nil || len(parsed) != 1 || strings.Contains(text, "\n") {
 			return nil, errs.Wrap(err, errs.Invalid, errs.CodeValidation, "%q is not an age public key (age1...)", text)
 		}
 		all = append(all, parsed...)

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"hash"
 	"io"
+	"time"
 
 	"github.com/dataguardian/dataguardian/storage"
 )
@@ -25,6 +26,7 @@ type fetch struct {
 	path   string
 	parts  []ManifestPart
 	retry  Retry
+	stall  time.Duration
 	onRead func(n int)
 
 	ctx    context.Context
@@ -45,20 +47,25 @@ type chunk struct {
 	err    error
 }
 
-// startFetch begins to read. Close ends it; ctx must live until then.
-func startFetch(ctx context.Context, d storage.Driver, path string, parts []ManifestPart, retry Retry, onRead func(int)) *fetch {
+// fetch begins to read a member. Close ends it; ctx must live until then.
+func (s *Source) fetch(ctx context.Context, m ManifestMember) *fetch {
 	f := &fetch{
-		driver: d, path: path, parts: parts, retry: retry, onRead: onRead,
+		driver: s.driver, path: s.path, parts: m.Parts,
+		retry: s.Retry.withDefaults(), stall: s.StallTimeout, onRead: s.OnRead,
 		chunks: make(chan chunk, chunksAhead), free: make(chan []byte, chunksAhead),
 	}
-	for _, p := range parts {
+	for _, p := range m.Parts {
 		f.size = min(chunkSize, max(f.size, p.Size))
 	}
 	f.ctx, f.cancel = context.WithCancel(ctx)
 	go func() {
 		defer close(f.chunks)
 		for _, p := range f.parts {
-			if err := f.part(p); err != nil {
+			err := f.part(p)
+			if f.ctx.Err() != nil {
+				return // the closed channel tells
+			}
+			if err != nil {
 				f.give(chunk{err: err})
 				return
 			}
@@ -125,7 +132,8 @@ func (f *fetch) Close() error {
 	return nil
 }
 
-// part reads one part, over as many connections as it takes.
+// part reads one part, over as many connections as it takes. Its error is of no
+// matter once ctx has ended.
 func (f *fetch) part(p ManifestPart) error {
 	r := &partRead{f: f, part: p, hash: sha256.New()}
 	for failures := 0; ; {
@@ -135,7 +143,7 @@ func (f *fetch) part(p ManifestPart) error {
 			return r.end()
 		}
 		if f.ctx.Err() != nil {
-			return ended(context.Cause(f.ctx))
+			return err
 		}
 		if r.offset > before {
 			failures = 0
@@ -148,7 +156,7 @@ func (f *fetch) part(p ManifestPart) error {
 			return readFailure(err, "reading "+p.Name)
 		}
 		if err := f.retry.Sleep(f.ctx, f.retry.delay(failures)); err != nil {
-			return ended(err)
+			return err
 		}
 	}
 }
@@ -198,17 +206,21 @@ func (r *partRead) attempt() error {
 	if r.offset == r.part.Size && r.offset > 0 {
 		return r.longer()
 	}
-	rc, err := r.f.driver.Open(r.f.ctx, r.f.path+"/"+r.part.Name, r.offset, -1)
+	watch := watchStall(r.f.ctx, r.f.stall)
+	defer watch.stop()
+	rc, err := r.f.driver.Open(watch.ctx, r.f.path+"/"+r.part.Name, r.offset, -1)
 	if err != nil {
-		return err
+		return watch.explain(err)
 	}
 	defer rc.Close()
+	watch.pause()
+	src := watchedReader{rc, watch}
 	for r.offset < r.part.Size {
-		if err := r.chunk(rc); err != nil {
+		if err := r.chunk(src); err != nil {
 			return err
 		}
 	}
-	switch n, err := io.ReadFull(rc, make([]byte, 1)); {
+	switch n, err := io.ReadFull(src, make([]byte, 1)); {
 	case n > 0:
 		return errTooLong
 	case !errors.Is(err, io.EOF):
@@ -229,13 +241,13 @@ func (r *partRead) longer() error {
 var errTooLong = errors.New("the object is longer than the part")
 
 // chunk fills one buffer and gives the one before it out.
-func (r *partRead) chunk(rc io.Reader) error {
+func (r *partRead) chunk(src io.Reader) error {
 	buffer, err := r.f.buffer()
 	if err != nil {
 		return err
 	}
 	want := buffer[:min(r.f.size, r.part.Size-r.offset)]
-	n, err := io.ReadFull(rc, want)
+	n, err := io.ReadFull(src, want)
 	if n == 0 {
 		r.f.free <- buffer
 		return unexpected(err)

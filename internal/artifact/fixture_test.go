@@ -247,6 +247,10 @@ func read(d storage.Driver, path, name string, ids ...age.Identity) ([]byte, err
 	if err != nil {
 		return nil, err
 	}
+	return readMember(d, path, m, name, ids...)
+}
+
+func readMember(d storage.Driver, path string, m artifact.Manifest, name string, ids ...age.Identity) ([]byte, error) {
 	s := artifact.NewSource(d, path, m, ids...)
 	s.Retry = config("").Retry
 	r, err := s.Open(context.Background(), name)

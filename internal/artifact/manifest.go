@@ -16,7 +16,7 @@ const (
 	manifestFile    = "manifest.json"
 	manifestVersion = 1
 	// maxManifest bounds the document in bytes.
-	maxManifest = 128 << 20
+	maxManifest = 64 << 20
 )
 
 // Manifest is manifest.json: all that is needed to prove an artifact, to

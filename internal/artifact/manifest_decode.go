@@ -59,7 +59,7 @@ func manifestFailure(ctx context.Context, err error) error {
 	return readFailure(err, "reading the manifest")
 }
 
-// DecodeManifest reads one document of at most 128 MiB and checks that it is
+// DecodeManifest reads one document of at most 64 MiB and checks that it is
 // whole, of a version this program knows, and consistent: names are what the
 // members demand, sums match. The error is ARTIFACT_CORRUPT.
 func DecodeManifest(r io.Reader) (Manifest, error) {

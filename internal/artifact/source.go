@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"hash"
 	"io"
+	"time"
 
 	"filippo.io/age"
 	"github.com/dataguardian/dataguardian/internal/engine"
@@ -21,6 +22,8 @@ import (
 type Source struct {
 	// Retry says how often a read that fails is tried again where it stopped.
 	Retry Retry
+	// StallTimeout ends and retries a read that brings no byte for so long.
+	StallTimeout time.Duration
 	// OnRead is told how many stored bytes were read, from several goroutines.
 	OnRead func(n int)
 
@@ -36,9 +39,10 @@ var _ engine.Source = (*Source)(nil)
 // be empty for artifacts that are not encrypted.
 func NewSource(d storage.Driver, path string, m Manifest, identities ...age.Identity) *Source {
 	return &Source{
-		Retry:  Retry{Attempts: 6},
-		OnRead: func(int) {},
-		driver: d, path: path, manifest: m, identities: identities,
+		Retry:        Retry{Attempts: 6},
+		StallTimeout: DefaultStallTimeout,
+		OnRead:       func(int) {},
+		driver:       d, path: path, manifest: m, identities: identities,
 	}
 }
 
@@ -75,10 +79,6 @@ func (s *Source) open(ctx context.Context, m ManifestMember) (io.ReadCloser, err
 		return nil, errors.Join(err, r.Close())
 	}
 	return r, nil
-}
-
-func (s *Source) fetch(ctx context.Context, m ManifestMember) *fetch {
-	return startFetch(ctx, s.driver, s.path, m.Parts, s.Retry.withDefaults(), s.OnRead)
 }
 
 // memberReader is fetch, decrypted and decompressed, with the raw bytes counted
