@@ -55,12 +55,11 @@ func (c Config) authorized(ctx context.Context, base *http.Client) (*http.Client
 	var tokens oauth2.TokenSource
 	switch {
 	case c.CredentialsJSON != "":
-		key, err := google.JWTConfigFromJSON([]byte(c.CredentialsJSON), gcloud.ScopeReadWrite)
+		key, err := newKeyTokens(ctx, c.CredentialsJSON, gcloud.ScopeReadWrite, base)
 		if err != nil {
 			return nil, errors.New("the credentials are not the JSON key of a service account")
 		}
-		// Tokens are fetched later, when ctx may have ended.
-		tokens = key.TokenSource(context.WithValue(context.WithoutCancel(ctx), oauth2.HTTPClient, base))
+		tokens = key
 	case c.Endpoint != "":
 		return base, nil
 	default:
@@ -71,6 +70,6 @@ func (c Config) authorized(ctx context.Context, base *http.Client) (*http.Client
 		tokens = found.TokenSource
 	}
 	client := *base
-	client.Transport = &oauth2.Transport{Source: oauth2.ReuseTokenSource(nil, tokens), Base: base.Transport}
+	client.Transport = &authorizing{tokens: oauth2.ReuseTokenSource(nil, tokens), base: base.Transport}
 	return &client, nil
 }

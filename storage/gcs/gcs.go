@@ -42,7 +42,8 @@ type Config struct {
 // maxAttempts is how often one request is tried before the caller is told.
 const maxAttempts = 3
 
-// Driver stores objects in one bucket. It implements storage.Driver.
+// Driver stores objects in one bucket. It implements storage.Driver and
+// storage.Foldered.
 type Driver struct {
 	client *gcloud.Client
 	http   *http.Client
@@ -50,7 +51,10 @@ type Driver struct {
 	prefix string // empty or with a trailing slash
 }
 
-var _ storage.Driver = (*Driver)(nil)
+var (
+	_ storage.Driver   = (*Driver)(nil)
+	_ storage.Foldered = (*Driver)(nil)
+)
 
 // New checks c and returns its driver. It asks for no object, but may ask the
 // machine's metadata service for credentials. The error wraps
@@ -196,6 +200,9 @@ func (d *Driver) query(prefix string) *gcloud.Query {
 	return &gcloud.Query{Prefix: d.prefix + prefix, Projection: gcloud.ProjectionNoACL}
 }
 
+// listed is what a list asks for of each object.
+var listed = []string{"Name", "Size", "Created", "Metadata"}
+
 // List yields the objects a page at a time. Objects whose names are no keys
 // (folder markers, control characters) are left out.
 func (d *Driver) List(ctx context.Context, prefix string) iter.Seq2[storage.Object, error] {
@@ -205,7 +212,7 @@ func (d *Driver) List(ctx context.Context, prefix string) iter.Seq2[storage.Obje
 			return
 		}
 		query := d.query(prefix)
-		if err := query.SetAttrSelection([]string{"Name", "Size", "Created", "Metadata"}); err != nil {
+		if err := query.SetAttrSelection(listed); err != nil {
 			yield(storage.Object{}, err)
 			return
 		}

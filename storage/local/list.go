@@ -35,6 +35,7 @@ func (d *Driver) List(ctx context.Context, prefix string) iter.Seq2[storage.Obje
 		}
 		dir, stem := path.Split(prefix)
 		w := &walk{ctx: ctx, yield: yield, window: windowSize}
+		w.descend = w.all
 		if err := d.walkFrom(w, strings.TrimSuffix(dir, "/"), stem); err != nil && !errors.Is(err, errStopped) {
 			yield(storage.Object{}, d.failed(err))
 		}
@@ -48,7 +49,12 @@ type walk struct {
 	ctx    context.Context
 	yield  func(storage.Object, error) bool
 	window int
+	// descend deals with a folder called name in root, whose keys begin with prefix.
+	descend func(root *os.Root, name, prefix string) error
 }
+
+// all goes into every folder.
+func (w *walk) all(root *os.Root, name, prefix string) error { return w.enter(root, name, prefix, "") }
 
 func (d *Driver) walkFrom(w *walk, dir, stem string) error {
 	if dir == "" {
@@ -96,7 +102,7 @@ func (w *walk) visit(root *os.Root, prefix string, e entry) error {
 		return err
 	}
 	if name, ok := strings.CutSuffix(e.order, "/"); ok {
-		return w.enter(root, name, prefix+e.order, "")
+		return w.descend(root, name, prefix+e.order)
 	}
 	if !w.yield(storage.Object{Key: prefix + e.order, Size: e.size, Modified: e.modified}, nil) {
 		return errStopped

@@ -20,6 +20,7 @@ func (d *Driver) listWith(t require.TestingT, prefix string, window int) []strin
 		keys = append(keys, o.Key)
 		return true
 	}}
+	w.descend = w.all
 	end := strings.LastIndexByte(prefix, '/')
 	dir, stem := prefix[:max(end, 0)], prefix[end+1:]
 	require.NoError(t, d.walkFrom(w, dir, stem))

@@ -31,7 +31,7 @@ type Config struct {
 }
 
 // Driver stores objects below one directory. It implements storage.Driver,
-// storage.Spacer and storage.Sweeper.
+// storage.Spacer, storage.Sweeper and storage.Foldered.
 type Driver struct {
 	root    *os.Root
 	quota   *quota
@@ -39,9 +39,10 @@ type Driver struct {
 }
 
 var (
-	_ storage.Driver  = (*Driver)(nil)
-	_ storage.Spacer  = (*Driver)(nil)
-	_ storage.Sweeper = (*Driver)(nil)
+	_ storage.Driver   = (*Driver)(nil)
+	_ storage.Spacer   = (*Driver)(nil)
+	_ storage.Sweeper  = (*Driver)(nil)
+	_ storage.Foldered = (*Driver)(nil)
 )
 
 const (

@@ -68,6 +68,7 @@ var codes = map[string]error{
 	"StorageFull":                        storage.ErrFull,
 	"StorageQuotaExceeded":               storage.ErrFull,
 	"TotalSizeLimitExceeded":             storage.ErrFull,
+	"XAdminUserNotFound":                 storage.ErrPermission,
 	"XMinioAdminBucketQuotaExceeded":     storage.ErrFull,
 	"XMinioStorageFull":                  storage.ErrFull,
 	"ExistingObjectIsDirectory":          storage.ErrBadKey,

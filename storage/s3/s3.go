@@ -70,8 +70,8 @@ const (
 	maxBackoff   = 3 * time.Second
 )
 
-// Driver stores objects in one bucket. It implements storage.Driver and
-// storage.Sweeper.
+// Driver stores objects in one bucket. It implements storage.Driver,
+// storage.Sweeper and storage.Foldered.
 type Driver struct {
 	client   *awss3.Client
 	http     *http.Client
@@ -85,8 +85,9 @@ type Driver struct {
 }
 
 var (
-	_ storage.Driver  = (*Driver)(nil)
-	_ storage.Sweeper = (*Driver)(nil)
+	_ storage.Driver   = (*Driver)(nil)
+	_ storage.Sweeper  = (*Driver)(nil)
+	_ storage.Foldered = (*Driver)(nil)
 )
 
 // New checks c and returns its driver; it sends nothing. The error wraps
@@ -240,14 +241,13 @@ func (d *Driver) head(ctx context.Context, key, name string) (o storage.Object, 
 	}, out.Metadata[metaWrite], nil
 }
 
-// absent tells an absent object from an absent bucket, which look the same in
-// answers without a body.
+// absent tells an absent object from an absent bucket or user, which look the
+// same in answers without a body.
 func (d *Driver) absent(ctx context.Context, notExist error) error {
-	_, err := d.client.HeadBucket(ctx, &awss3.HeadBucketInput{Bucket: &d.bucket})
-	if err = failed(ctx, err); errors.Is(err, storage.ErrNotExist) {
-		return fmt.Errorf("%w: %q", storage.ErrNoBucket, d.bucket)
-	}
-	if ctx.Err() != nil {
+	_, err := d.client.ListObjectsV2(ctx, &awss3.ListObjectsV2Input{Bucket: &d.bucket, Prefix: &d.prefix, MaxKeys: aws.Int32(1)})
+	mayNotList := codeOf(err) == "AccessDenied"
+	err = failed(ctx, err)
+	if ctx.Err() != nil || errors.Is(err, storage.ErrNoBucket) || errors.Is(err, storage.ErrPermission) && !mayNotList {
 		return err
 	}
 	return notExist

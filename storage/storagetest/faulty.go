@@ -69,9 +69,10 @@ type injected struct {
 }
 
 var (
-	_ storage.Driver  = (*Faulty)(nil)
-	_ storage.Spacer  = (*Faulty)(nil)
-	_ storage.Sweeper = (*Faulty)(nil)
+	_ storage.Driver   = (*Faulty)(nil)
+	_ storage.Spacer   = (*Faulty)(nil)
+	_ storage.Sweeper  = (*Faulty)(nil)
+	_ storage.Foldered = (*Faulty)(nil)
 )
 
 // NewFaulty wraps d. Closing it closes d.
@@ -219,6 +220,17 @@ func (f *Faulty) List(ctx context.Context, prefix string) iter.Seq2[storage.Obje
 			return
 		}
 		f.driver.List(ctx, prefix)(yield)
+	}
+}
+
+// ListFolder yields what lies in a folder; faults of List strike it.
+func (f *Faulty) ListFolder(ctx context.Context, folder string) iter.Seq2[storage.Entry, error] {
+	return func(yield func(storage.Entry, error) bool) {
+		if _, err := f.before(ctx, List, folder); err != nil {
+			yield(storage.Entry{}, err)
+			return
+		}
+		storage.ListFolder(ctx, f.driver, folder)(yield)
 	}
 }
 

@@ -92,11 +92,9 @@ func nestedKeys(t *testing.T, f fixture) {
 // manyObjects exceeds the page of 1,000 of the usual stores twice.
 const manyObjects = 2500
 
-func longLists(t *testing.T, f fixture) {
-	want := make([]string, manyObjects)
-	for i := range want {
-		want[i] = fmt.Sprintf("long/%04d", i)
-	}
+// putEmpty stores an empty object under each key, several at once.
+func (f fixture) putEmpty(t *testing.T, keys []string) {
+	t.Helper()
 	todo := make(chan string)
 	var wg sync.WaitGroup
 	for range 8 {
@@ -108,11 +106,19 @@ func longLists(t *testing.T, f fixture) {
 			}
 		})
 	}
-	for _, key := range want {
+	for _, key := range keys {
 		todo <- key
 	}
 	close(todo)
 	wg.Wait()
+}
+
+func longLists(t *testing.T, f fixture) {
+	want := make([]string, manyObjects)
+	for i := range want {
+		want[i] = fmt.Sprintf("long/%04d", i)
+	}
+	f.putEmpty(t, want)
 	require.Equal(t, want, f.keys(t, "long/"))
 	require.Equal(t, want, f.keys(t, ""))
 	require.Equal(t, want[1000:1100], f.keys(t, "long/10"))
