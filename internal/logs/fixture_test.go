@@ -39,13 +39,13 @@ func eachRedis(t *testing.T, test func(t *testing.T, opt rueidis.ClientOption)) 
 // that writes a batch first and reads the answers then would wait for ever.
 func inProcess(server *embedded.Redis) rueidis.ClientOption {
 	opt := server.ClientOption()
-	opt.AlwaysPipelining = true
+	opt.AlwaysPipelining, opt.DisableRetry = true, true
 	return opt
 }
 
 func optionFor(server *testkit.RedisServer) rueidis.ClientOption {
 	return rueidis.ClientOption{
-		InitAddress: []string{server.Addr()}, ForceSingleClient: true, DisableCache: true, AlwaysPipelining: true,
+		InitAddress: []string{server.Addr()}, ForceSingleClient: true, DisableCache: true, AlwaysPipelining: true, DisableRetry: true,
 		ConnWriteTimeout: 3 * time.Second,
 	}
 }

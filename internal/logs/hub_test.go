@@ -216,7 +216,7 @@ func TestLinesExpireAfterTheEndOrWhenNobodyCloses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server, err := embedded.StartRedis()
 		require.NoError(t, err)
-		hub, stop := startHub(t, inProcess(server), logs.HubConfig{})
+		hub, stop := startHub(t, inProcess(server), logs.HubConfig{Abandoned: time.Hour})
 		has := func(id string) bool {
 			lines, err := hub.Read(t.Context(), id, 0)
 			require.NoError(t, err)
@@ -229,9 +229,9 @@ func TestLinesExpireAfterTheEndOrWhenNobodyCloses(t *testing.T) {
 		require.True(t, has("closed"))
 		time.Sleep(2 * time.Minute)
 		require.False(t, has("closed"))
-		time.Sleep(22 * time.Hour)
+		time.Sleep(45 * time.Minute)
 		require.True(t, has("left"))
-		time.Sleep(2 * time.Hour)
+		time.Sleep(10 * time.Minute)
 		require.False(t, has("left"))
 		stop()
 		require.NoError(t, server.Close())

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -68,6 +69,13 @@ func (m *memory) reported(err error) {
 	m.report = append(m.report, err)
 }
 
+// view returns a copy, for tests to look at.
+func (m *memory) view() *memory {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return &memory{hub: slices.Clone(m.hub), saves: slices.Clone(m.saves), saved: m.saved, tries: m.tries, report: slices.Clone(m.report)}
+}
+
 func (m *memory) config() logs.RecorderConfig {
 	return logs.RecorderConfig{ExecutionID: "e", Label: "BACKUP", Job: "nightly", Hub: m, Save: m.save, Report: m.reported}
 }
@@ -96,15 +104,15 @@ func TestARecorderNumbersRedactsEscapesPrintsSendsAndStores(t *testing.T) {
 		got = append(got, string(l.Level)+" "+l.Message)
 	}
 	require.Equal(t, []string{"info connecting with ***", `warn 2 \x1b[31m warnings\nin one line`, "info x", "success done"}, got)
-	require.Equal(t, lines[4:], m.hub)
-	require.Equal(t, [][]logs.Line{lines}, m.saves)
+	require.Equal(t, lines[4:], m.view().hub)
+	require.Equal(t, [][]logs.Line{lines}, m.view().saves)
 	require.Equal(t, "[BACKUP] nightly: connecting with ***\n[BACKUP] nightly: 2 \\x1b[31m warnings\\nin one line\n[BACKUP] nightly: x\n[BACKUP] nightly: done\n", terminal.String())
 
 	r.Log(engine.LevelInfo, "too late")
 	again, err := r.Close(t.Context())
 	require.NoError(t, err)
 	require.Equal(t, lines, again)
-	require.Len(t, m.saves, 1, "nothing is left to save")
+	require.Len(t, m.view().saves, 1, "nothing is left to save")
 }
 
 func TestARecorderKeepsItsLinesInOrderWhileTheHubIsDown(t *testing.T) {
@@ -115,16 +123,16 @@ func TestARecorderKeepsItsLinesInOrderWhileTheHubIsDown(t *testing.T) {
 			r.Logf(engine.LevelInfo, "line %d", i)
 		}
 		time.Sleep(time.Minute) // of the bubble's clock
-		require.Empty(t, m.hub)
-		require.Less(t, m.tries, 100)
+		require.Empty(t, m.view().hub)
+		require.Less(t, m.view().tries, 100)
 		m.set(false)
 		time.Sleep(20 * time.Second)
-		require.Len(t, m.hub, 3000)
-		for i, l := range m.hub {
+		require.Len(t, m.view().hub, 3000)
+		for i, l := range m.view().hub {
 			require.EqualValues(t, i+1, l.Seq)
 		}
-		require.Len(t, m.report, 2, "each trouble is reported once")
-		require.NotEmpty(t, m.saves)
+		require.Len(t, m.view().report, 2, "each trouble is reported once")
+		require.NotEmpty(t, m.view().saves)
 		_, err := r.Close(context.Background())
 		require.NoError(t, err)
 	})
@@ -139,8 +147,9 @@ func TestWhatWaitsForTheHubIsBounded(t *testing.T) {
 		}
 		m.set(false)
 		time.Sleep(20 * time.Second) // of the bubble's clock
-		require.Less(t, len(m.hub), 11_000)
-		require.EqualValues(t, 30_000, m.hub[len(m.hub)-1].Seq, "the oldest go")
+		require.Less(t, len(m.view().hub), 11_000)
+		hub := m.view().hub
+		require.EqualValues(t, 30_000, hub[len(hub)-1].Seq, "the oldest go")
 		lines, err := r.Close(context.Background())
 		require.NoError(t, err)
 		explained(t, lines)
@@ -154,19 +163,19 @@ func TestSavingGetsRarerAsALogGrowsAndCloseSavesTheRest(t *testing.T) {
 		r := logs.NewRecorder(cfg)
 		r.Log(engine.LevelInfo, "first")
 		time.Sleep(2 * time.Second) // of the bubble's clock
-		require.Len(t, m.saves, 1, "a short log is saved soon")
+		require.Len(t, m.view().saves, 1, "a short log is saved soon")
 		time.Sleep(time.Minute)
-		require.Len(t, m.saves, 1, "and not again without a new line")
+		require.Len(t, m.view().saves, 1, "and not again without a new line")
 		for i := range 1000 {
 			time.Sleep(time.Second)
 			r.Log(engine.LevelInfo, strings.Repeat("x", 1000)+fmt.Sprint(i))
 		}
-		require.Less(t, m.saved, 1000*(32<<10), "32 KiB a second at most")
-		before := len(m.saves)
+		require.Less(t, m.view().saved, 1000*(32<<10), "32 KiB a second at most")
+		before := len(m.view().saves)
 		lines, err := r.Close(context.Background())
 		require.NoError(t, err)
-		require.Len(t, m.saves, before+1)
-		require.Equal(t, lines, m.saves[before])
+		require.Len(t, m.view().saves, before+1)
+		require.Equal(t, lines, m.view().saves[before])
 		explained(t, lines)
 	})
 }
@@ -184,7 +193,7 @@ func TestCloseReturnsTheLinesWithTheErrorOfSaving(t *testing.T) {
 		m.set(false)
 		_, err = r.Close(context.Background())
 		require.NoError(t, err)
-		require.Len(t, m.saves, 1, "closing again saves what could not be saved")
+		require.Len(t, m.view().saves, 1, "closing again saves what could not be saved")
 	})
 }
 
@@ -209,7 +218,7 @@ func TestATerminalThatBlocksOrFailsHoldsNothingUp(t *testing.T) {
 		lines, err := r.Close(context.Background())
 		require.NoError(t, err)
 		require.Len(t, lines, 100)
-		require.Len(t, m.hub, 100)
+		require.Len(t, m.view().hub, 100)
 		close(stuck.release)
 
 		reader, writer := io.Pipe()
@@ -219,7 +228,7 @@ func TestATerminalThatBlocksOrFailsHoldsNothingUp(t *testing.T) {
 		r.Log(engine.LevelInfo, "line")
 		_, err = r.Close(context.Background())
 		require.NoError(t, err)
-		require.ErrorIs(t, m.report[0], io.ErrClosedPipe)
+		require.ErrorIs(t, m.view().report[0], io.ErrClosedPipe)
 	})
 }
 
@@ -240,7 +249,7 @@ func TestManyGoroutinesMayRecordAtOnce(t *testing.T) {
 	lines, err := r.Close(t.Context())
 	require.NoError(t, err)
 	require.Len(t, lines, 1600)
-	require.Equal(t, lines, m.hub)
+	require.Equal(t, lines, m.view().hub)
 	require.Len(t, explained(t, lines), 1600)
 }
 

@@ -6,6 +6,7 @@ import (
 	"math"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/redis/rueidis"
 
@@ -95,15 +96,25 @@ func (h *RedisHub) Announce(ctx context.Context, executionID string, state []byt
 
 // Close implements Hub: it marks the end in the stream, after the last line, so
 // that outdated writers come too late and late tails learn of it. Lines that
-// follow the mark open the log again.
+// follow the mark open the log again. It tries for the time of one answer.
 func (h *RedisHub) Close(ctx context.Context, executionID string) error {
 	ctx, cancel := context.WithTimeout(ctx, h.cfg.Timeout)
 	defer cancel()
-	if err := h.markEnd(ctx, executionID); err != nil {
-		return err
+	for {
+		err := h.markEnd(ctx, executionID)
+		if err == nil {
+			err = h.publish(ctx, h.liveChannel(executionID), message{End: true})
+		}
+		if err == nil {
+			h.forget(executionID)
+			return nil
+		}
+		select {
+		case <-time.After(firstResend):
+		case <-ctx.Done():
+			return err
+		}
 	}
-	h.forget(executionID)
-	return h.publish(ctx, h.liveChannel(executionID), message{End: true})
 }
 
 // Open implements Hub: it removes the mark of Close.

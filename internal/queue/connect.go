@@ -22,6 +22,7 @@ func Connect(opt rueidis.ClientOption) (rueidis.Client, error) {
 	opt.ForceSingleClient = true // one server; this also makes the client lazy
 	opt.DisableCache = true      // nothing here is worth caching
 	opt.AlwaysPipelining = true  // a call ends with its context even when the server hangs
+	opt.DisableRetry = true      // callers try again; the client's retry reuses a command that a broken connection may still read
 	opt.ClientName = cmp.Or(opt.ClientName, "dataguardian")
 	opt.Dialer.Timeout = cmp.Or(opt.Dialer.Timeout, dialTimeout)
 	opt.Dialer.KeepAlive = cmp.Or(opt.Dialer.KeepAlive, keepAlive)
