@@ -75,9 +75,13 @@ func (s Stream) pump(stdout *os.File) error {
 		stall = DefaultStall
 	}
 	buf := make([]byte, bufferSize)
+	last, armed := time.Now(), time.Time{}
 	for broken := false; ; {
-		if err := stdout.SetReadDeadline(time.Now().Add(stall)); err != nil {
-			return err
+		if until := last.Add(stall); armed.Before(last) { // moved lazily: tools write in small pieces
+			if err := stdout.SetReadDeadline(until); err != nil {
+				return err
+			}
+			armed = until
 		}
 		n, err := stdout.Read(buf)
 		if n > 0 && !broken {
@@ -90,10 +94,16 @@ func (s Stream) pump(stdout *os.File) error {
 				s.OnRead(n)
 			}
 		}
+		if n > 0 { // after the writes: a slow sink is no silent tool
+			last = time.Now()
+		}
 		switch {
 		case err == nil:
 		case errors.Is(err, os.ErrDeadlineExceeded):
-			return ErrStalled
+			if n == 0 && time.Since(last) >= stall {
+				return ErrStalled
+			}
+			armed = time.Time{}
 		default:
 			return nil // the end of the output; the exit status and the proof judge it
 		}
