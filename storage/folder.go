@@ -24,9 +24,9 @@ type Foldered interface {
 }
 
 // ListFolder yields the objects that lie directly in folder and the folders that
-// hold at least one object at any depth, in key order (byte-wise). The folder has
-// no trailing slash; the empty one is the root. A folder that is not there is
-// empty. An error ends the sequence.
+// hold at least one object at any depth, each once, in no certain order. The
+// folder has no trailing slash; the empty one is the root. A folder that is not
+// there is empty. An error ends the sequence.
 func ListFolder(ctx context.Context, d Driver, folder string) iter.Seq2[Entry, error] {
 	if f, ok := d.(Foldered); ok {
 		return f.ListFolder(ctx, folder)

@@ -2,8 +2,8 @@ package gcs
 
 import (
 	"context"
+	"errors"
 	"iter"
-	"slices"
 	"strings"
 
 	gcloud "cloud.google.com/go/storage"
@@ -11,9 +11,6 @@ import (
 
 	"github.com/dataguardian/dataguardian/storage"
 )
-
-// folderPage is how many entries of a folder one request asks for.
-const folderPage = 1000
 
 // ListFolder lets the store collapse the folders; see storage.Foldered.
 func (d *Driver) ListFolder(ctx context.Context, folder string) iter.Seq2[storage.Entry, error] {
@@ -29,39 +26,32 @@ func (d *Driver) ListFolder(ctx context.Context, folder string) iter.Seq2[storag
 			yield(storage.Entry{}, err)
 			return
 		}
-		pages := iterator.NewPager(d.bucket.Objects(ctx, query), folderPage, "")
-		for more := true; more; {
-			var page []*gcloud.ObjectAttrs
-			next, err := pages.NextPage(&page)
+		found := d.bucket.Objects(ctx, query)
+		for {
+			attrs, err := found.Next()
+			if errors.Is(err, iterator.Done) {
+				return
+			}
 			if err != nil {
 				yield(storage.Entry{}, failed(ctx, err))
 				return
 			}
-			for _, e := range d.entries(page) {
-				if !yield(e, nil) {
-					return
-				}
+			if e, ok := d.entry(attrs); ok && !yield(e, nil) {
+				return
 			}
-			more = next != ""
 		}
 	}
 }
 
-// entries of one page in key order: the store keeps objects and folders apart.
-func (d *Driver) entries(page []*gcloud.ObjectAttrs) []storage.Entry {
-	var entries []storage.Entry
-	for _, attrs := range page {
-		key, ok := strings.CutPrefix(attrs.Name+attrs.Prefix, d.prefix) // one of them is set
-		if !ok || storage.CheckKey(strings.TrimSuffix(key, "/")) != nil {
-			continue
-		}
-		switch {
-		case attrs.Prefix != "":
-			entries = append(entries, storage.Entry{Object: storage.Object{Key: key}, Folder: true})
-		case !strings.HasSuffix(key, "/"):
-			entries = append(entries, storage.Entry{Object: d.described(key, attrs)})
-		}
+// entry reads one of a folder; false when it is no key's.
+func (d *Driver) entry(attrs *gcloud.ObjectAttrs) (storage.Entry, bool) {
+	folder := attrs.Prefix != ""
+	key, ok := strings.CutPrefix(attrs.Name+attrs.Prefix, d.prefix) // one of them is set
+	switch {
+	case !ok:
+		return storage.Entry{}, false
+	case folder:
+		return storage.Entry{Object: storage.Object{Key: key}, Folder: true}, storage.CheckKey(strings.TrimSuffix(key, "/")) == nil
 	}
-	slices.SortFunc(entries, func(a, b storage.Entry) int { return strings.Compare(a.Key, b.Key) })
-	return entries
+	return storage.Entry{Object: d.described(key, attrs)}, storage.CheckKey(key) == nil
 }

@@ -3,7 +3,6 @@ package s3
 import (
 	"context"
 	"iter"
-	"slices"
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -44,7 +43,7 @@ func (d *Driver) ListFolder(ctx context.Context, folder string) iter.Seq2[storag
 	}
 }
 
-// entries of one page in key order: the store keeps objects and folders apart.
+// entries of one page, of which the store keeps objects and folders apart.
 func (d *Driver) entries(page *awss3.ListObjectsV2Output) ([]storage.Entry, error) {
 	var entries []storage.Entry
 	var failure error
@@ -65,6 +64,5 @@ func (d *Driver) entries(page *awss3.ListObjectsV2Output) ([]storage.Entry, erro
 			entries = append(entries, storage.Entry{Object: storage.Object{Key: key}, Folder: true})
 		}
 	}
-	slices.SortFunc(entries, func(a, b storage.Entry) int { return strings.Compare(a.Key, b.Key) })
 	return entries, nil
 }

@@ -18,6 +18,7 @@ import (
 // make do with List.
 type plain struct{ storage.Driver }
 
+// names are the keys of entries, sorted.
 func names(t *testing.T, entries iter.Seq2[storage.Entry, error]) []string {
 	t.Helper()
 	got := []string{}
@@ -26,6 +27,7 @@ func names(t *testing.T, entries iter.Seq2[storage.Entry, error]) []string {
 		require.Equal(t, e.Folder, strings.HasSuffix(e.Key, "/"), e.Key)
 		got = append(got, e.Key)
 	}
+	slices.Sort(got)
 	return got
 }
 
@@ -123,7 +125,7 @@ func largeFolders(t *testing.T, f fixture) {
 			break
 		}
 	}
-	require.Equal(t, want[:3], seen)
+	require.Subset(t, want, seen)
 
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
