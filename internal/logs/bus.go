@@ -24,6 +24,7 @@ type bus struct {
 	client    rueidis.Client
 	receive   func(rueidis.PubSubMessage) // must not block
 	listening func(channel string)        // from now on messages of channel arrive; must not block
+	report    func(error)                 // hears of the first failure of a row
 
 	mu      sync.Mutex
 	wanted  map[string]struct{}
@@ -33,9 +34,9 @@ type bus struct {
 	wake    chan struct{}
 }
 
-func newBus(client rueidis.Client, receive func(rueidis.PubSubMessage), listening func(string)) *bus {
+func newBus(client rueidis.Client, receive func(rueidis.PubSubMessage), listening func(string), report func(error)) *bus {
 	return &bus{
-		client: client, receive: receive, listening: listening,
+		client: client, receive: receive, listening: listening, report: report,
 		wanted: map[string]struct{}{}, active: map[string]struct{}{}, pending: map[string]struct{}{}, heard: map[string]struct{}{},
 		wake: make(chan struct{}, 1),
 	}
@@ -60,9 +61,12 @@ func (b *bus) want(channel string, want bool) bool {
 // run listens until ctx ends.
 func (b *bus) run(ctx context.Context) error {
 	for retry := firstRetry; ; {
-		heard := b.session(ctx)
+		heard, err := b.session(ctx)
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
+		}
+		if heard || retry == firstRetry {
+			b.report(errRedis(err))
 		}
 		if heard {
 			retry = firstRetry
@@ -78,9 +82,9 @@ func (b *bus) run(ctx context.Context) error {
 	}
 }
 
-// session listens on one connection until it breaks. It reports whether the
-// connection ever worked. Why it broke does not matter: the next one follows.
-func (b *bus) session(ctx context.Context) (heard bool) {
+// session listens on one connection until it breaks, and returns why. It reports
+// whether the connection ever worked.
+func (b *bus) session(ctx context.Context) (heard bool, err error) {
 	conn, _ := b.client.Dedicate()
 	defer conn.Close()
 	lost := conn.SetPubSubHooks(rueidis.PubSubHooks{
@@ -90,17 +94,17 @@ func (b *bus) session(ctx context.Context) (heard bool) {
 	b.restart()
 	for {
 		for _, cmd := range b.changes(conn.B()) {
-			if conn.Do(ctx, cmd).Error() != nil {
-				return heard
+			if err := conn.Do(ctx, cmd).Error(); err != nil {
+				return heard, err
 			}
 			heard = true
 		}
 		select {
 		case <-b.wake:
-		case <-lost:
-			return heard
+		case err := <-lost:
+			return heard, err
 		case <-ctx.Done():
-			return heard
+			return heard, context.Cause(ctx)
 		}
 	}
 }

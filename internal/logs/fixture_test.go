@@ -261,3 +261,6 @@ func (f *fickle) close(t failer) {
 	f.down = true
 	require.NoError(t, f.server.Close())
 }
+
+// pass lets time pass, in a bubble of synctest.
+func pass(d time.Duration) { <-time.After(d) }

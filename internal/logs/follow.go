@@ -207,7 +207,7 @@ func (f *follower) page(p page) bool {
 		}
 	}
 	for _, e := range p.entries {
-		ok := false
+		var ok bool
 		if e.line != nil {
 			ok = f.line(e.line)
 		} else {

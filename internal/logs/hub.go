@@ -23,6 +23,7 @@ type HubConfig struct {
 	TailBytes int           // the same in bytes; 32 KiB
 	Watch     int           // events kept in memory for a watcher before it has fallen behind; 4,096
 	Readers   int           // reads of streams at one time; 32
+	Report    func(error)   // hears when the subscription breaks, once for each outage; nobody
 }
 
 func (c *HubConfig) fill() {
@@ -36,6 +37,9 @@ func (c *HubConfig) fill() {
 	c.TailBytes = cmp.Or(c.TailBytes, 32<<10)
 	c.Watch = cmp.Or(c.Watch, 4096)
 	c.Readers = cmp.Or(c.Readers, 32)
+	if c.Report == nil {
+		c.Report = func(error) {}
+	}
 }
 
 // RedisHub is the Hub over Redis: a capped stream per execution for replay, a
@@ -64,8 +68,9 @@ type RedisHub struct {
 
 var _ Hub = (*RedisHub)(nil)
 
-// NewHub returns a hub on a client that stays the caller's. Appending works at
-// once; tails hear what is new while Run runs.
+// NewHub returns a hub on a client that stays the caller's; queue.Connect makes
+// one that fits: it writes while it reads, and does not retry by itself.
+// Appending works at once; tails hear what is new while Run runs.
 func NewHub(client rueidis.Client, cfg HubConfig) *RedisHub {
 	cfg.fill()
 	h := &RedisHub{
@@ -73,7 +78,7 @@ func NewHub(client rueidis.Client, cfg HubConfig) *RedisHub {
 		topics: map[string]*topic{}, watchers: map[*watcher]struct{}{}, tops: map[string]int64{},
 	}
 	h.life, h.kill = context.WithCancel(context.Background())
-	h.bus = newBus(client, h.receive, h.listening)
+	h.bus = newBus(client, h.receive, h.listening, cfg.Report)
 	return h
 }
 

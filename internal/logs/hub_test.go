@@ -160,8 +160,8 @@ func TestAHangingRedisIsGivenUpAndFoundAgain(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	go func() {
-		for e := range hub.Follow(ctx, "e", 0) {
-			if e.Idle {
+		for e, err := range hub.Follow(ctx, "e", 0) {
+			if err == nil && e.Idle {
 				select {
 				case idle <- struct{}{}:
 				default:
@@ -198,7 +198,7 @@ func TestHeartbeatsComeWhenNothingElseDoes(t *testing.T) {
 			if e.Idle {
 				idle = append(idle, time.Since(began))
 				if len(idle) == 1 {
-					time.Sleep(5 * time.Second) // of the bubble's clock
+					pass(5 * time.Second)
 					require.NoError(t, hub.Append(ctx, "e", line(1)))
 				}
 			}
@@ -225,13 +225,13 @@ func TestLinesExpireAfterTheEndOrWhenNobodyCloses(t *testing.T) {
 		require.NoError(t, hub.Append(t.Context(), "closed", line(1)))
 		require.NoError(t, hub.Append(t.Context(), "left", line(1)))
 		require.NoError(t, hub.Close(t.Context(), "closed"))
-		time.Sleep(9 * time.Minute) // of the bubble's clock
+		pass(9 * time.Minute)
 		require.True(t, has("closed"))
-		time.Sleep(2 * time.Minute)
+		pass(2 * time.Minute)
 		require.False(t, has("closed"))
-		time.Sleep(45 * time.Minute)
+		pass(45 * time.Minute)
 		require.True(t, has("left"))
-		time.Sleep(10 * time.Minute)
+		pass(10 * time.Minute)
 		require.False(t, has("left"))
 		stop()
 		require.NoError(t, server.Close())
@@ -280,8 +280,8 @@ func TestAnnouncementsReachTailsAndWatchersTheNewestFirstOfAll(t *testing.T) {
 		var group sync.WaitGroup
 		defer group.Wait()
 		group.Go(func() {
-			for e := range hub.Follow(t.Context(), "e", 0) {
-				if e.State != nil {
+			for e, err := range hub.Follow(t.Context(), "e", 0) {
+				if err == nil && e.State != nil {
 					states <- string(e.State)
 				}
 			}
@@ -397,8 +397,8 @@ func TestForgedMessagesAreEscapedBoundedOrDropped(t *testing.T) {
 		var got []logs.Line
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
-		for e := range hub.Follow(ctx, "e", 0) {
-			if e.Line == nil {
+		for e, err := range hub.Follow(ctx, "e", 0) {
+			if err != nil || e.Line == nil {
 				continue
 			}
 			got = append(got, *e.Line)

@@ -71,12 +71,12 @@ type scene struct {
 func (s *scene) step(ctx context.Context, t *rapid.T, step string) {
 	switch step {
 	case "append":
-		s.write(rapid.Int64Range(1, 6).Draw(t, "lines"))
+		s.write(ctx, rapid.Int64Range(1, 6).Draw(t, "lines"))
 	case "many":
-		s.write(300)
+		s.write(ctx, 300)
 	case "again": // a retry, or an outdated writer
 		from := rapid.Int64Range(1, s.done+1).Draw(t, "from")
-		_ = s.reader.Append(context.Background(), "e", lineRange(from, s.done)...)
+		_ = s.reader.Append(ctx, "e", lineRange(from, s.done)...)
 	case "tail", "slow tail":
 		st := newStall(step == "slow tail")
 		s.stalls = append(s.stalls, st)
@@ -89,21 +89,21 @@ func (s *scene) step(ctx context.Context, t *rapid.T, step string) {
 		s.f.cut()
 	case "forget":
 		s.forgot = true
-		s.f.forget(t)
+		s.f.forget(t) //nolint:contextcheck // a new server outlives the step
 	case "down":
 		s.f.setDown(true)
 	case "up":
 		s.f.setDown(false)
 	case "announce":
-		_ = s.writer.Announce(context.Background(), "e", []byte("state"))
+		_ = s.writer.Announce(ctx, "e", []byte("state"))
 	}
 }
 
 // write appends what could not be appended before and n lines more.
-func (s *scene) write(n int64) {
+func (s *scene) write(ctx context.Context, n int64) {
 	s.pending = append(s.pending, lineRange(s.last+1, s.last+n)...)
 	s.last += n
-	if s.writer.Append(context.Background(), "e", s.pending...) == nil {
+	if s.writer.Append(ctx, "e", s.pending...) == nil {
 		s.pending, s.done = nil, s.last
 	}
 }
@@ -199,7 +199,7 @@ func crowd(t *testing.T, opt rueidis.ClientOption, tails, executions int, lines 
 	}
 	t.Logf("%d lines in %v, heap %d KiB more", int64(tails)*lines, time.Since(began), (int64(during)-int64(heap))>>10)
 	require.Less(t, int64(during)-int64(heap), int64(200<<20))
-	all = nil
+	clear(all)
 	require.Eventually(t, func() bool { return ours() <= before }, long, 50*time.Millisecond)
 	require.Less(t, int64(heapBytes())-int64(heap), int64(40<<20))
 }

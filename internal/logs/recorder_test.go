@@ -122,11 +122,11 @@ func TestARecorderKeepsItsLinesInOrderWhileTheHubIsDown(t *testing.T) {
 		for i := range 3000 {
 			r.Logf(engine.LevelInfo, "line %d", i)
 		}
-		time.Sleep(time.Minute) // of the bubble's clock
+		pass(time.Minute)
 		require.Empty(t, m.view().hub)
 		require.Less(t, m.view().tries, 100)
 		m.set(false)
-		time.Sleep(20 * time.Second)
+		pass(20 * time.Second)
 		require.Len(t, m.view().hub, 3000)
 		for i, l := range m.view().hub {
 			require.EqualValues(t, i+1, l.Seq)
@@ -146,7 +146,7 @@ func TestWhatWaitsForTheHubIsBounded(t *testing.T) {
 			r.Log(engine.LevelInfo, "line")
 		}
 		m.set(false)
-		time.Sleep(20 * time.Second) // of the bubble's clock
+		pass(20 * time.Second)
 		require.Less(t, len(m.view().hub), 11_000)
 		hub := m.view().hub
 		require.EqualValues(t, 30_000, hub[len(hub)-1].Seq, "the oldest go")
@@ -162,12 +162,12 @@ func TestSavingGetsRarerAsALogGrowsAndCloseSavesTheRest(t *testing.T) {
 		cfg := m.config()
 		r := logs.NewRecorder(cfg)
 		r.Log(engine.LevelInfo, "first")
-		time.Sleep(2 * time.Second) // of the bubble's clock
+		pass(2 * time.Second)
 		require.Len(t, m.view().saves, 1, "a short log is saved soon")
-		time.Sleep(time.Minute)
+		pass(time.Minute)
 		require.Len(t, m.view().saves, 1, "and not again without a new line")
 		for i := range 1000 {
-			time.Sleep(time.Second)
+			pass(time.Second)
 			r.Log(engine.LevelInfo, strings.Repeat("x", 1000)+fmt.Sprint(i))
 		}
 		require.Less(t, m.view().saved, 1000*(32<<10), "32 KiB a second at most")

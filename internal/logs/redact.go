@@ -76,7 +76,7 @@ func piecesOf(secret string) []string {
 
 func (r *Redactor) add(s string) {
 	if len(s) < shortSecret {
-		if strings.Trim(s, mask) != "" {
+		if strings.Trim(s, "*") != "" { // asterisks are masked already
 			r.short = append(r.short, s)
 		}
 		return

@@ -85,7 +85,7 @@ func TestOneLateAnswerIsNotAnOutageButTwoAre(t *testing.T) {
 
 		changed := m.Changed()
 		late.Store(int64(1500 * time.Millisecond))
-		time.Sleep(10 * time.Second) // of the bubble's clock
+		pass(10 * time.Second)
 		synctest.Wait()
 		require.Zero(t, late.Load(), "an answer was late")
 		require.Equal(t, changed, m.Changed(), "nothing has changed")
@@ -112,7 +112,7 @@ type lateConn struct {
 func (c lateConn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
 	if late := time.Duration(c.late.Swap(0)); late > 0 {
-		time.Sleep(late) // of the bubble's clock
+		pass(late)
 	}
 	return n, err
 }
@@ -135,3 +135,6 @@ func within(t *testing.T, limit time.Duration, c <-chan struct{}) {
 		t.Fatalf("nothing changed within %v", limit)
 	}
 }
+
+// pass lets time pass, in a bubble of synctest.
+func pass(d time.Duration) { <-time.After(d) }
