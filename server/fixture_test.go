@@ -222,6 +222,10 @@ type fakeRestores struct{}
 func (fakeRestores) Restore(_ context.Context, id string, _ execution.RestoreOrder) (execution.Execution, datasource.Datasource, error) {
 	return (&fakeExecutions{}).one(), (&fakeDatasources{}).one(), known(id)
 }
+func (fakeRestores) RetryUpload(_ context.Context, id string) (execution.Execution, error) {
+	return execution.Execution{ID: id, Status: execution.Queued}, known(id)
+}
+
 func (fakeRestores) VerifyBackup(_ context.Context, id, _, _ string) (execution.Execution, error) {
 	return (&fakeExecutions{}).one(), known(id)
 }

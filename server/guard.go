@@ -175,7 +175,11 @@ func (c *call) run(work func(context.Context) error) error {
 		err = errs.Wrap(err, errs.Internal, errs.CodeInternal, "internal").With("request_id", c.id)
 	}
 	if !c.local {
-		c.guard.log.InfoContext(c.ctx, "call", "method", c.method, "code", code.String(), "duration", time.Since(c.started),
+		level := slog.LevelDebug // what goes well is not news
+		if code != codes.OK && code != codes.Canceled {
+			level = slog.LevelInfo
+		}
+		c.guard.log.Log(c.ctx, level, "call", "method", c.method, "code", code.String(), "duration", time.Since(c.started),
 			"caller", c.caller, "request_id", c.id, "peer", peerAddr(c.ctx))
 	}
 	return rpc.Status(err).Err()

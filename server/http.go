@@ -111,9 +111,9 @@ func observed(logger *slog.Logger, next http.Handler) http.Handler {
 		ctx, started := r.Context(), time.Now()
 		defer func() {
 			aborted := seen.survive(ctx, recover(), logger, id)
-			level := slog.LevelInfo
-			if r.URL.Path == "/health" || r.URL.Path == "/metrics" {
-				level = slog.LevelDebug
+			level := slog.LevelDebug // what goes well is not news
+			if seen.status >= http.StatusBadRequest && seen.status != http.StatusServiceUnavailable {
+				level = slog.LevelInfo
 			}
 			logger.Log(ctx, level, "request", "method", r.Method, "path", r.URL.Path, "status", seen.status, "bytes", seen.bytes,
 				"duration", time.Since(started), "remote", r.RemoteAddr, "request_id", id, "aborted", aborted)

@@ -51,6 +51,7 @@ func (t Timing) WithDefaults() Timing {
 type Claimer struct {
 	Label       string // its name, such as "backup worker"
 	WorkerID    string // unique per process
+	Spool       string // id of this machine's spool; empty for work that has none
 	Operations  []execution.Operation
 	Concurrency int
 	Timing      Timing
@@ -112,7 +113,7 @@ func (c *Claimer) ready(ctx context.Context) bool {
 }
 
 func (c *Claimer) claim(ctx context.Context, timing Timing) (execution.Execution, bool) {
-	e, found, err := c.Store.Claim(ctx, c.WorkerID, c.Operations, timing.Lease)
+	e, found, err := c.Store.Claim(ctx, execution.Claimant{WorkerID: c.WorkerID, Spool: c.Spool}, c.Operations, timing.Lease)
 	if err != nil {
 		if ctx.Err() == nil {
 			c.Entry.Finished(err)

@@ -29,7 +29,7 @@ type rows struct {
 	progress execution.Progress
 }
 
-func (r *rows) Claim(_ context.Context, workerID string, _ []execution.Operation, _ time.Duration) (execution.Execution, bool, error) {
+func (r *rows) Claim(_ context.Context, c execution.Claimant, _ []execution.Operation, _ time.Duration) (execution.Execution, bool, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.queued == 0 {
@@ -37,7 +37,7 @@ func (r *rows) Claim(_ context.Context, workerID string, _ []execution.Operation
 	}
 	r.queued--
 	r.claimed++
-	return execution.Execution{ID: "e", WorkerID: workerID, Fence: int64(r.claimed)}, true, nil
+	return execution.Execution{ID: "e", WorkerID: c.WorkerID, Fence: int64(r.claimed)}, true, nil
 }
 
 func (r *rows) Heartbeat(_ context.Context, _ execution.Lease, _ time.Duration, p execution.Progress) (bool, error) {

@@ -12,7 +12,7 @@ import (
 func newExecution() *cobra.Command {
 	c := &cobra.Command{Use: "execution", Short: "What ran, runs and will run"}
 	addClientFlags(c)
-	c.AddCommand(executionList(), executionGet(), executionLogs(), executionCancel(), executionDelete())
+	c.AddCommand(executionList(), executionGet(), executionLogs(), executionCancel(), executionRetryUpload(), executionDelete())
 	return c
 }
 
@@ -124,6 +124,38 @@ func executionCancel() *cobra.Command {
 				return t
 			})
 		})}
+}
+
+func executionRetryUpload() *cobra.Command {
+	c := &cobra.Command{Use: "retry-upload ID", Short: "Send what a failed upload left out, without dumping again", Args: cobra.ExactArgs(1),
+		RunE: run(func(cmd *cobra.Command, c *client, args []string) error {
+			before, err := c.executions.GetExecutionLogs(cmd.Context(), &pb.GetExecutionLogsRequest{Id: args[0]})
+			if err != nil {
+				return err
+			}
+			r, err := c.executions.RetryUpload(cmd.Context(), &pb.RetryUploadRequest{Id: args[0]})
+			if err != nil {
+				return err
+			}
+			if cmd.Flags().Lookup("follow").Value.String() == "true" {
+				return follow(cmd, c, r.GetExecutionId(), "upload", lastSeq(before.GetLogs()))
+			}
+			return show(cmd, r, func() *table {
+				t := newTable()
+				t.add("Execution", r.GetExecutionId())
+				t.add("Status", r.GetStatus().String())
+				return t
+			})
+		})}
+	c.Flags().BoolP("follow", "f", false, "show the live log until it ends; exit code 2 when it fails")
+	return c
+}
+
+func lastSeq(lines []*pb.LogLine) int64 {
+	if len(lines) == 0 {
+		return 0
+	}
+	return lines[len(lines)-1].GetSeq()
 }
 
 func executionDelete() *cobra.Command {

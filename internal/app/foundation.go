@@ -2,11 +2,14 @@ package app
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
+	"fmt"
 	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/redis/rueidis"
@@ -36,6 +39,7 @@ type foundation struct {
 	queue   *queue.Queue
 	monitor *queue.Monitor
 	hub     *logs.RedisHub
+	spoolID string
 	closers []func() error
 }
 
@@ -56,6 +60,9 @@ func lay(ctx context.Context, c Config) (_ *foundation, err error) {
 	}()
 	if err := os.MkdirAll(c.DataDir, 0o700); err != nil {
 		return nil, err
+	}
+	if f.spoolID, err = identify(f.spoolDir()); err != nil {
+		return nil, fmt.Errorf("the spool in %s cannot be used: %w", f.spoolDir(), err)
 	}
 	dsn, err := f.database(ctx)
 	if err != nil {
@@ -188,6 +195,27 @@ type wakeups struct {
 }
 
 func (f *foundation) wakeups() wakeups { return wakeups{f.queue, f.monitor} }
+
+// spoolMark holds the id of a spool: a retried upload goes to the process that
+// has its dump, whatever the machine is called by then.
+const spoolMark = ".id"
+
+// identify returns the id of the spool in dir, making both when they are absent.
+func identify(dir string) (string, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return "", err
+	}
+	path := filepath.Join(dir, spoolMark)
+	raw, err := os.ReadFile(path) //nolint:gosec // below our own data directory
+	if err == nil && len(raw) > 0 {
+		return strings.TrimSpace(string(raw)), nil
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return "", err
+	}
+	id := rand.Text()
+	return id, os.WriteFile(path, []byte(id+"\n"), 0o600)
+}
 
 // spoolDir is where parts wait for their upload.
 func (f *foundation) spoolDir() string { return filepath.Join(f.config.DataDir, "spool") }

@@ -62,10 +62,10 @@ func workers(f *foundation, d *domain, m *metrics.Metrics) []worker.Service {
 func backupClaimer(f *foundation, d *domain, desk attempt.Desk, registry *worker.Registry) worker.Service {
 	runner := &backupworker.Runner{
 		Desk: desk, Jobs: f.store.Jobs(), Datasources: f.store.Datasources(), Catalogue: f.store.Catalogue(),
-		Engines: d.engines, Vault: d.vault, SpoolDir: f.spoolDir(), StallTimeout: f.config.StallTimeout, SpoolKeep: f.config.SpoolKeep,
+		Engines: d.engines, Vault: d.vault, SpoolDir: f.spoolDir(), SpoolID: f.spoolID, StallTimeout: f.config.StallTimeout, SpoolKeep: f.config.SpoolKeep,
 	}
 	return &worker.Claimer{
-		Label: "backup worker", WorkerID: workerID(), Operations: []execution.Operation{execution.Backup}, Concurrency: f.config.Concurrency,
+		Label: "backup worker", WorkerID: workerID(), Spool: f.spoolID, Operations: []execution.Operation{execution.Backup}, Concurrency: f.config.Concurrency,
 		Timing: f.config.Timing, Store: f.store.Executions(), Queue: f.wakeups(), Entry: registry.Register(health.RoleBackup),
 		Logger: f.logger, Work: runner.Work,
 	}

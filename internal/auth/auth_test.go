@@ -5,6 +5,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -82,6 +83,33 @@ func TestAStoreThatIsAwayIsNotABadCredential(t *testing.T) {
 	store.away = errs.New(errs.Unavailable, errs.CodeDatabaseUnavailable, "away")
 	_, err = s.Authenticate(t.Context(), secret)
 	require.Equal(t, errs.CodeDatabaseUnavailable, errs.CodeOf(err))
+}
+
+func TestAGoodTokenIsRememberedBrieflyAndLongerWhileTheDatabaseIsAway(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &shelf{tokens: map[string]auth.Token{}}
+		s := auth.NewService(store)
+		made, secret, err := s.Create(t.Context(), "ci", auth.Viewer, nil)
+		require.NoError(t, err)
+		_, err = s.Authenticate(t.Context(), secret)
+		require.NoError(t, err)
+
+		store.away = errs.New(errs.Unavailable, errs.CodeDatabaseUnavailable, "away")
+		<-time.After(10 * time.Minute)
+		_, err = s.Authenticate(t.Context(), secret)
+		require.NoError(t, err)
+		<-time.After(10 * time.Minute)
+		_, err = s.Authenticate(t.Context(), secret)
+		require.Equal(t, errs.CodeDatabaseUnavailable, errs.CodeOf(err))
+
+		store.away = nil
+		_, err = s.Authenticate(t.Context(), secret)
+		require.NoError(t, err)
+		delete(store.tokens, made.ID)
+		<-time.After(3 * time.Second)
+		_, err = s.Authenticate(t.Context(), secret)
+		require.ErrorIs(t, err, auth.ErrUnauthenticated, "a revoked token is refused within seconds")
+	})
 }
 
 func TestTheLastUseIsWrittenAtMostOnceAMinute(t *testing.T) {

@@ -36,11 +36,29 @@ type Service struct {
 
 	mu      sync.Mutex
 	touched map[string]time.Time
+	recent  map[[sha256.Size]byte]recent // by the hash of the whole token
 }
+
+// recent is a caller whose token was good a moment ago.
+type recent struct {
+	principal Principal
+	at        time.Time
+}
+
+const (
+	// fresh is how long a good token is not looked up again. A revoked one is
+	// refused within that time.
+	fresh = 2 * time.Second
+	// remembered is how long a good token is good enough while the database is away:
+	// nothing but the state of the control plane can be asked for then.
+	remembered = 15 * time.Minute
+	// maxRecent bounds the memory of good tokens.
+	maxRecent = 10_000
+)
 
 // NewService returns a service on tokens.
 func NewService(tokens TokenStore) *Service {
-	return &Service{tokens: tokens, touched: map[string]time.Time{}}
+	return &Service{tokens: tokens, touched: map[string]time.Time{}, recent: map[[sha256.Size]byte]recent{}}
 }
 
 // Authenticate returns who the bearer of a token is. Every failure but that of
@@ -50,14 +68,21 @@ func (s *Service) Authenticate(ctx context.Context, bearer string) (Principal, e
 	if !ok {
 		return Principal{}, ErrUnauthenticated
 	}
+	hash := hashOf(bearer)
+	if p, ok := s.recall(hash, fresh); ok {
+		return p, nil
+	}
 	t, err := s.tokens.Get(ctx, id)
 	known := err == nil
 	if err != nil && errs.KindOf(err) != errs.NotFound {
+		if p, ok := s.recall(hash, remembered); ok && errs.KindOf(err) == errs.Unavailable {
+			return p, nil
+		}
 		return Principal{}, err
 	}
-	hash := hashOf(bearer)
 	match := subtle.ConstantTimeCompare(hash, pad(t.Hash)) == 1
 	if !known || !match {
+		s.forget(hash)
 		return Principal{}, ErrUnauthenticated
 	}
 	if s.touchDue(id) {
@@ -65,7 +90,31 @@ func (s *Service) Authenticate(ctx context.Context, bearer string) (Principal, e
 			return Principal{}, err
 		}
 	}
-	return Principal{TokenID: t.ID, Name: t.Name, Role: t.Role}, nil
+	p := Principal{TokenID: t.ID, Name: t.Name, Role: t.Role}
+	s.remember(hash, p)
+	return p, nil
+}
+
+func (s *Service) recall(hash []byte, within time.Duration) (Principal, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r, ok := s.recent[[sha256.Size]byte(hash)]
+	return r.principal, ok && time.Since(r.at) < within
+}
+
+func (s *Service) remember(hash []byte, p Principal) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.recent) >= maxRecent {
+		clear(s.recent)
+	}
+	s.recent[[sha256.Size]byte(hash)] = recent{principal: p, at: time.Now()}
+}
+
+func (s *Service) forget(hash []byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.recent, [sha256.Size]byte(hash))
 }
 
 // pad keeps the comparison's time the same for tokens that do not exist.

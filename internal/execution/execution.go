@@ -139,6 +139,7 @@ type Request struct {
 	SourceExecutionID string          `json:"source_execution_id,omitempty"`
 	Restore           *RestoreRequest `json:"restore,omitempty"`
 	RetryUpload       bool            `json:"retry_upload,omitempty"`
+	Spool             string          `json:"spool,omitempty"` // whose spool has the dump of a retried upload
 }
 
 // RestoreRequest says what to restore where.
@@ -172,6 +173,7 @@ type UploadRetry struct {
 	Possible       bool       `json:"possible"`
 	Reason         string     `json:"reason"`
 	SpoolExpiresAt *time.Time `json:"spool_expires_at"`
+	Spool          string     `json:"spool,omitempty"` // id of the spool that has the dump
 }
 
 // Filter narrows a list; zero fields do not.

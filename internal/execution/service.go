@@ -130,17 +130,26 @@ func NewBackup(j backup.Job, trigger Trigger, slot *time.Time) New {
 // the caller learns at once that nothing would run.
 func (s *Service) queue(ctx context.Context, n New) (Execution, error) {
 	if !s.Queue.Up() {
-		return Execution{}, errs.New(errs.Unavailable, errs.CodeRedisUnavailable, "Redis does not answer, so nothing can be queued; check services.redis at /api/health and try again")
+		return Execution{}, errQueueDown()
 	}
 	e, err := s.Store.Create(ctx, n)
 	if err != nil {
 		return Execution{}, err
 	}
-	if err := s.Queue.Wake(ctx, n.Operation.Queue()); err != nil {
+	s.wake(ctx, e)
+	return e, nil
+}
+
+func errQueueDown() error {
+	return errs.New(errs.Unavailable, errs.CodeRedisUnavailable, "Redis does not answer, so nothing can be queued; check services.redis at /api/health and try again")
+}
+
+// wake tells a worker and the watchers of a queued execution.
+func (s *Service) wake(ctx context.Context, e Execution) {
+	if err := s.Queue.Wake(ctx, e.Operation.Queue()); err != nil {
 		s.Logger.WarnContext(ctx, "no worker could be woken, one will find the execution by itself", "execution_id", e.ID, "error", err)
 	}
 	s.announce(ctx, e)
-	return e, nil
 }
 
 // Cancel ends a queued execution at once and asks a running one to stop.
@@ -158,6 +167,20 @@ func (s *Service) Cancel(ctx context.Context, id string) (Status, error) {
 		}
 	}
 	return status, nil
+}
+
+// RetryUpload sends what a failed upload left out, from the dump that waits on a
+// worker. A second call while one is under way answers with the first.
+func (s *Service) RetryUpload(ctx context.Context, id string) (Execution, error) {
+	if !s.Queue.Up() {
+		return Execution{}, errQueueDown()
+	}
+	e, err := s.Store.RetryUpload(ctx, id)
+	if err != nil {
+		return Execution{}, err
+	}
+	s.wake(ctx, e)
+	return e, nil
 }
 
 // Delete removes an execution that has ended, and its backup: objects first. The

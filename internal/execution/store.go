@@ -19,6 +19,13 @@ type Lease struct {
 	Fence       int64
 }
 
+// Claimant is who claims. A retried upload goes only to the one whose spool has
+// its dump.
+type Claimant struct {
+	WorkerID string
+	Spool    string // id of the claimant's spool; empty without one
+}
+
 // ErrLeaseLost says that the execution belongs to somebody else, or to nobody,
 // by now: stop, end the children, write nothing more.
 var ErrLeaseLost = errs.New(errs.Conflict, errs.CodeLeaseLost, "this worker has lost its lease on the execution")
@@ -47,9 +54,17 @@ type Store interface {
 	// (CodeExecutionNotCancelable).
 	RequestCancel(ctx context.Context, id string) (Status, error)
 
-	// Claim takes the oldest queued execution of ops that is ready, sets it running
-	// and starts a lease. The second result is false when there is none.
-	Claim(ctx context.Context, workerID string, ops []Operation, lease time.Duration) (Execution, bool, error)
+	// RetryUpload queues an execution again whose dump is complete in a spool and
+	// whose upload failed, wholly or for some targets. One whose retry is queued or
+	// running already is returned as it is. Conflict (CodeExecutionNotRetriable) with
+	// the reason when it cannot be; Conflict (CodeExecutionRunning) while another
+	// execution of its job runs.
+	RetryUpload(ctx context.Context, id string) (Execution, error)
+
+	// Claim takes the oldest queued execution of ops that is ready and that the
+	// claimant can do, sets it running and starts a lease. The second result is false
+	// when there is none.
+	Claim(ctx context.Context, c Claimant, ops []Operation, lease time.Duration) (Execution, bool, error)
 	// Heartbeat extends the lease and stores how far it is. It reports whether
 	// somebody asked to cancel.
 	Heartbeat(ctx context.Context, l Lease, lease time.Duration, p Progress) (cancel bool, err error)

@@ -18,6 +18,7 @@ type tail struct {
 	id      string
 	after   int64
 	yield   func(Event, error) bool
+	told    bool // that the execution has ended
 }
 
 func (t *tail) run(ctx context.Context) {
@@ -34,8 +35,12 @@ func (t *tail) run(ctx context.Context) {
 			t.yield(Event{End: &e}, nil)
 			return
 		}
+		was := t.told
 		if !t.live(ctx) {
 			return
+		}
+		if t.told && !was {
+			continue // the row is written before anybody is told
 		}
 		if !sleep(ctx, pollInterval) {
 			t.yield(Event{}, context.Cause(ctx))
@@ -58,6 +63,7 @@ func (t *tail) live(ctx context.Context) bool {
 		}
 		switch {
 		case event.End:
+			t.told = true
 			return true
 		case event.Idle:
 			if !t.yield(Event{Idle: true}, nil) {

@@ -12,7 +12,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/reflect/protoregistry"
 
-	dataguardianv1 "github.com/dataguardian/dataguardian/gen/dataguardian/v1"
+	pb "github.com/dataguardian/dataguardian/gen/dataguardian/v1"
 	"github.com/dataguardian/dataguardian/server/gateway"
 )
 
@@ -55,7 +55,7 @@ func describeOperations(doc *openapi3.T) (described, error) {
 // methods lists the RPCs of our API.
 func methods() []protoreflect.MethodDescriptor {
 	var all []protoreflect.MethodDescriptor
-	pkg := dataguardianv1.File_dataguardian_v1_common_proto.Package()
+	pkg := pb.File_dataguardian_v1_common_proto.Package()
 	protoregistry.GlobalFiles.RangeFilesByPackage(pkg, func(file protoreflect.FileDescriptor) bool {
 		for i := range file.Services().Len() {
 			service := file.Services().Get(i)
@@ -101,15 +101,15 @@ func find(doc *openapi3.T, method protoreflect.MethodDescriptor) (*openapi3.Oper
 
 // describeAccess says who may call.
 func describeAccess(operation *openapi3.Operation, method protoreflect.MethodDescriptor) {
-	role, _ := proto.GetExtension(method.Options(), dataguardianv1.E_Access).(dataguardianv1.Access_Role)
+	role, _ := proto.GetExtension(method.Options(), pb.E_Access).(pb.Access_Role)
 	note := fmt.Sprintf("Needs the role %s or a higher one.", role)
 	switch role {
-	case dataguardianv1.Access_anyone:
+	case pb.Access_anyone:
 		operation.Security = openapi3.NewSecurityRequirements()
 		note = "Needs no credential."
-	case dataguardianv1.Access_admin:
+	case pb.Access_admin:
 		note = "Needs the role admin."
-	case dataguardianv1.Access_role_unspecified:
+	case pb.Access_role_unspecified:
 		note = "Refused for everybody."
 	default:
 	}

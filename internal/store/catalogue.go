@@ -151,6 +151,9 @@ func (s catalogue) MarkDeleting(ctx context.Context, executionIDs []string) ([]s
 }
 
 func (s catalogue) Doomed(ctx context.Context, locationIDs []string, limit int) ([]backup.Copy, error) {
+	if err := s.q.DoomCopies(ctx, locationIDs); err != nil {
+		return nil, failure(err)
+	}
 	rows, err := s.q.DoomedCopies(ctx, db.DoomedCopiesParams{LocationIds: locationIDs, PageLimit: int64(limit)})
 	if err != nil {
 		return nil, failure(err)

@@ -200,7 +200,10 @@ func (s executions) RequestCancel(ctx context.Context, id string) (execution.Sta
 		switch after = execution.Status(row.Status); after {
 		case execution.Queued:
 			after = execution.Cancelled
-			return q.CancelQueued(ctx, db.CancelQueuedParams{ID: id, ErrorCode: filter(errs.CodeCancelled), ErrorMessage: filter(cancelMessage)})
+			if err := q.CancelQueued(ctx, db.CancelQueuedParams{ID: id, ErrorCode: filter(errs.CodeCancelled), ErrorMessage: filter(cancelMessage)}); err != nil {
+				return err
+			}
+			return q.EndUploadRetry(ctx, id)
 		case execution.Running:
 			return q.CancelRunning(ctx, id)
 		default:

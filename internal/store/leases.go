@@ -18,11 +18,11 @@ import (
 // A worker that comes back after its lease ran out, but before anybody took the
 // execution from it, may go on: its fence is still the newest.
 
-func (s executions) Claim(ctx context.Context, workerID string, ops []execution.Operation, lease time.Duration) (execution.Execution, bool, error) {
+func (s executions) Claim(ctx context.Context, c execution.Claimant, ops []execution.Operation, lease time.Duration) (execution.Execution, bool, error) {
 	var e execution.Execution
 	err := s.tx(ctx, func(q *db.Queries) error {
 		id, err := q.ClaimExecution(ctx, db.ClaimExecutionParams{
-			WorkerID: &workerID, Lease: lease, Operations: each(ops, func(o execution.Operation) string { return string(o) }),
+			WorkerID: &c.WorkerID, Spool: c.Spool, Lease: lease, Operations: each(ops, func(o execution.Operation) string { return string(o) }),
 		})
 		if err != nil {
 			return err
@@ -115,6 +115,12 @@ func ending(l execution.Lease, r execution.Result) (db.FinishExecutionParams, er
 	return end, nil
 }
 
+// proves reports whether a completed execution has proven the backup it read.
+func proves(e execution.Execution) bool {
+	verified := e.Operation == execution.Verify || e.Request.Restore != nil && e.Request.Restore.VerificationMode
+	return verified && e.Status == execution.Completed && e.Request.SourceExecutionID != ""
+}
+
 func replaceChunks(ctx context.Context, q *db.Queries, id string, parts []backup.Part) error {
 	if err := q.DeleteChunks(ctx, id); err != nil || len(parts) == 0 {
 		return err
@@ -154,7 +160,7 @@ func ended(ctx context.Context, q *db.Queries, id string, copies []backup.Copy) 
 	if err != nil {
 		return err
 	}
-	if e.Operation == execution.Verify && e.Status == execution.Completed && e.Request.SourceExecutionID != "" {
+	if proves(e) {
 		if err := q.SetVerified(ctx, e.Request.SourceExecutionID); err != nil {
 			return err
 		}
@@ -163,7 +169,10 @@ func ended(ctx context.Context, q *db.Queries, id string, copies []backup.Copy) 
 	if err != nil {
 		return err
 	}
-	return notify(ctx, q, endNotes(e, named)...)
+	if err := notify(ctx, q, endNotes(e, named)...); err != nil {
+		return err
+	}
+	return q.EndUploadRetry(ctx, id)
 }
 
 // withNames fills in the storage names of copies.

@@ -19,6 +19,7 @@ type executionServer struct {
 	pb.UnimplementedExecutionServiceServer
 
 	executions Executions
+	restores   Restores
 }
 
 func (s *executionServer) ListExecutions(ctx context.Context, req *pb.ListExecutionsRequest) (*pb.ListExecutionsResponse, error) {
@@ -97,4 +98,15 @@ func (s *executionServer) CancelExecution(ctx context.Context, req *pb.CancelExe
 		message = "the execution was cancelled before a worker took it"
 	}
 	return &pb.CancelExecutionResponse{Id: req.GetId(), Status: toEnum[pb.Execution_Status](status), Message: message}, nil
+}
+
+func (s *executionServer) RetryUpload(ctx context.Context, req *pb.RetryUploadRequest) (*pb.RetryUploadResponse, error) {
+	e, err := s.restores.RetryUpload(ctx, req.GetId())
+	if err != nil {
+		return nil, err
+	}
+	return &pb.RetryUploadResponse{
+		ExecutionId: e.ID, Status: toEnum[pb.Execution_Status](e.Status),
+		Message: "the worker that keeps the dump sends what is missing; follow it at /api/executions/" + e.ID + "/logs/stream",
+	}, nil
 }

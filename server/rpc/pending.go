@@ -20,7 +20,6 @@ func pending() []string {
 		pb.StorageLocationService_DownloadStorageFile_FullMethodName,
 
 		pb.ExecutionService_WatchExecutions_FullMethodName,
-		pb.ExecutionService_RetryUpload_FullMethodName,
 
 		pb.NotificationService_WatchNotifications_FullMethodName,
 		pb.NotificationService_ListNotificationChannels_FullMethodName,

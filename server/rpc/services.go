@@ -62,10 +62,12 @@ type Executions interface {
 	Cancel(ctx context.Context, id string) (execution.Status, error)
 }
 
-// Restores is what the RPCs ask of restores; *execution.Service has it.
+// Restores is what the RPCs ask of work on backups that exist; *execution.Service
+// has it.
 type Restores interface {
 	Restore(ctx context.Context, backupID string, o execution.RestoreOrder) (execution.Execution, datasource.Datasource, error)
 	VerifyBackup(ctx context.Context, backupID, locationID, identity string) (execution.Execution, error)
+	RetryUpload(ctx context.Context, id string) (execution.Execution, error)
 }
 
 // Downloads opens stored backups; a vault has it.
@@ -114,7 +116,7 @@ func Register(s grpc.ServiceRegistrar, domain Services) {
 	pb.RegisterDatasourceServiceServer(s, &datasourceServer{datasources: domain.Datasources})
 	pb.RegisterStorageLocationServiceServer(s, &locationServer{locations: domain.Locations})
 	pb.RegisterBackupServiceServer(s, &backupServer{backups: domain.Backups, executions: domain.Executions, restores: domain.Restores, downloads: domain.Downloads})
-	pb.RegisterExecutionServiceServer(s, &executionServer{executions: domain.Executions})
+	pb.RegisterExecutionServiceServer(s, &executionServer{executions: domain.Executions, restores: domain.Restores})
 	pb.RegisterNotificationServiceServer(s, &notificationServer{notifications: domain.Notifications})
 	pb.RegisterAuthServiceServer(s, &authServer{tokens: domain.Tokens})
 	pb.RegisterHealthServiceServer(s, &healthServer{health: domain.Health})

@@ -43,6 +43,7 @@ type Runner struct {
 	Engines      map[engine.Type]engine.Engine
 	Vault        Vault
 	SpoolDir     string
+	SpoolID      string        // names this machine's spool, see execution.Claimant
 	StallTimeout time.Duration // no bytes for so long ends a dump; 0: the engine's default
 	SpoolKeep    time.Duration // how long a failed upload can be retried; 0: 24 hours
 }

@@ -78,7 +78,7 @@ func (r *run) uploadRetry(a artifact.Result) *execution.UploadRetry {
 		keep = defaultSpoolKeep
 	}
 	expires := time.Now().UTC().Add(keep)
-	return &execution.UploadRetry{Possible: true, Reason: "the dump is complete and waits on the worker", SpoolExpiresAt: &expires}
+	return &execution.UploadRetry{Possible: true, Reason: "the dump is complete and waits on the worker", SpoolExpiresAt: &expires, Spool: r.SpoolID}
 }
 
 func failed(copies []backup.Copy) int {
@@ -97,6 +97,9 @@ func (r *run) copies(outcomes []artifact.Outcome, err error) []backup.Copy {
 	copies := append([]backup.Copy{}, r.unopened...)
 	for i := range copies {
 		copies[i].Path = r.path()
+		if resumed := r.resumedPath(); r.writer == nil && resumed != "" {
+			copies[i].Path = resumed
+		}
 	}
 	for _, o := range outcomes {
 		c := backup.Copy{StorageLocationID: o.TargetID, StorageName: o.Name, Path: o.Path, Status: backup.CopyFailed}

@@ -33,10 +33,26 @@ type outcome struct {
 	artifact artifact.Result
 }
 
-// work walks from the database to the committed artifact.
+// work makes the backup, or goes on with one whose dump is complete.
 func (r *run) work(ctx context.Context) (outcome, error) {
 	ctx, cancel := r.limited(ctx)
 	defer cancel()
+	if r.Execution.Request.RetryUpload {
+		return r.resume(ctx)
+	}
+	if artifact.SpoolResumable(r.SpoolDir, r.Execution.ID) {
+		out, err := r.resume(ctx)
+		if errs.CodeOf(err) != errs.CodeSpoolLost {
+			return out, err
+		}
+		r.Log.Logf(engine.LevelWarn, "The dump of the interrupted attempt cannot be used: %s", errs.Message(err))
+		r.closeTargets()
+	}
+	return r.fromDatabase(ctx)
+}
+
+// fromDatabase walks from the database to the committed artifact.
+func (r *run) fromDatabase(ctx context.Context) (outcome, error) {
 	var out outcome
 	r.Phase(execution.Connecting, "")
 	e, err := r.connectable()
@@ -47,7 +63,7 @@ func (r *run) work(ctx context.Context) (outcome, error) {
 	if err := r.discardLeftovers(ctx); err != nil {
 		return out, err
 	}
-	if err := r.openTargets(ctx); err != nil {
+	if err := r.openTargets(ctx, targetIDs(r.Execution.StorageLocationID, r.options)); err != nil {
 		return out, err
 	}
 	if out.server, err = e.Ping(ctx, r.source.Conn); err != nil {
@@ -112,9 +128,9 @@ func (r *run) discardLeftovers(ctx context.Context) error {
 
 // openTargets opens the storages of the job in their order. One that cannot be
 // opened is a failed target; only when none can there is nothing to dump for.
-func (r *run) openTargets(ctx context.Context) error {
+func (r *run) openTargets(ctx context.Context, ids []string) error {
 	var first error
-	for _, id := range targetIDs(r.Execution.StorageLocationID, r.options) {
+	for _, id := range ids {
 		l, driver, err := r.Vault.Open(ctx, id)
 		if err != nil {
 			if ctx.Err() != nil {
@@ -207,4 +223,5 @@ func (r *run) closeTargets() {
 			r.Logger.Warn("a storage was not closed cleanly", "storage", t.Name, "error", err)
 		}
 	}
+	r.targets, r.unopened = nil, nil
 }

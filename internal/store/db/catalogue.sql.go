@@ -186,14 +186,30 @@ func (q *Queries) BackupsOfJob(ctx context.Context, jobID *string) ([]ExecutionV
 	return items, nil
 }
 
+const DoomCopies = `-- name: DoomCopies :exec
+update backup_copies c
+set status = 'deleting', updated_at = now()
+from backup_executions e
+where e.id = c.execution_id and c.status in ('pending', 'failed')
+    and (c.status <> 'pending' or e.status <> 'running' or e.fence <> c.fence)
+    and not (e.status in ('queued', 'running') and e.request ->> 'retry_upload' is not null)
+    and not (coalesce((e.record -> 'upload_retry' ->> 'possible')::boolean, false)
+        and coalesce((e.record -> 'upload_retry' ->> 'spool_expires_at')::timestamptz > now(), false))
+    and ($1::text[] is null or c.storage_location_id = any(cast($1::text[] as uuid[])))
+`
+
+// Marks first: a copy that is on its way out is not begun again. One that a retried
+// upload may still complete is left alone.
+func (q *Queries) DoomCopies(ctx context.Context, locationIds []string) error {
+	_, err := q.db.Exec(ctx, DoomCopies, locationIds)
+	return err
+}
+
 const DoomedCopies = `-- name: DoomedCopies :many
 select v.execution_id, v.storage_location_id, v.path, v.status, v.error, v.updated_at, v.storage_name, v.storage_type, v.storage_status from copy_view v
-join backup_copies c on c.execution_id = v.execution_id and c.storage_location_id = v.storage_location_id and c.path = v.path
-join backup_executions e on e.id = v.execution_id
-where c.status in ('pending', 'failed', 'deleting')
-    and (c.status <> 'pending' or e.status <> 'running' or e.fence <> c.fence)
-    and ($1::text[] is null or c.storage_location_id = any(cast($1::text[] as uuid[])))
-order by c.updated_at, c.execution_id
+where v.status = 'deleting'
+    and ($1::text[] is null or v.storage_location_id = any(cast($1::text[] as uuid[])))
+order by v.updated_at, v.execution_id
 limit $2::bigint
 `
 

@@ -142,6 +142,19 @@ func (q *Queries) DeleteExecution(ctx context.Context, id string) error {
 	return err
 }
 
+const EndUploadRetry = `-- name: EndUploadRetry :exec
+update backup_executions e
+set status = 'completed', error_code = null, error_message = null
+where e.id = $1 and e.operation = 'backup' and e.trigger = 'retry' and e.status in ('failed', 'cancelled')
+    and exists (select from backup_copies c where c.execution_id = e.id and c.status = 'available')
+`
+
+// What has a good copy stays a good backup, however a later upload ended.
+func (q *Queries) EndUploadRetry(ctx context.Context, id string) error {
+	_, err := q.db.Exec(ctx, EndUploadRetry, id)
+	return err
+}
+
 const GetExecution = `-- name: GetExecution :one
 select v.id, v.job_id, v.datasource_id, v.storage_location_id, v.operation, v.status, v.trigger, v.scheduled_for, v.started_at, v.finished_at, v.size_bytes, v.stored_bytes, v.backup_path, v.parts_count, v.error_code, v.error_message, v.attempt, v.max_attempts, v.fence, v.worker_id, v.cancel_requested_at, v.lease_expires_at, v.verified_at, v.progress, v.request, v.record, v.created_at, v.job_name, v.job_cron, v.datasource_name, v.datasource_type, v.storage_name, v.storage_type, coalesce(e.metadata -> 'execution_logs', '[]')::jsonb as logs
 from execution_view v
@@ -405,6 +418,59 @@ func (q *Queries) LockHolder(ctx context.Context, lockKey *string) (string, erro
 	var id string
 	err := row.Scan(&id)
 	return id, err
+}
+
+const LockUploadRetry = `-- name: LockUploadRetry :one
+select status, operation, job_id, (request ->> 'retry_upload' is not null)::boolean as retrying,
+    coalesce((record -> 'upload_retry' ->> 'possible')::boolean, false)::boolean as possible,
+    coalesce(record -> 'upload_retry' ->> 'reason', '')::text as reason,
+    coalesce((record -> 'upload_retry' ->> 'spool_expires_at')::timestamptz < now(), false)::boolean as expired
+from backup_executions where id = $1 for update
+`
+
+type LockUploadRetryRow struct {
+	Status    string
+	Operation string
+	JobID     *string
+	Retrying  bool
+	Possible  bool
+	Reason    string
+	Expired   bool
+}
+
+// Whether the upload of an execution can be tried again, and whether it is being.
+func (q *Queries) LockUploadRetry(ctx context.Context, id string) (LockUploadRetryRow, error) {
+	row := q.db.QueryRow(ctx, LockUploadRetry, id)
+	var i LockUploadRetryRow
+	err := row.Scan(
+		&i.Status,
+		&i.Operation,
+		&i.JobID,
+		&i.Retrying,
+		&i.Possible,
+		&i.Reason,
+		&i.Expired,
+	)
+	return i, err
+}
+
+const QueueUploadRetry = `-- name: QueueUploadRetry :exec
+update backup_executions
+set status = 'queued', trigger = 'retry', finished_at = null, error_code = null, error_message = null, cancel_requested_at = null,
+    attempt = 0, max_attempts = $1, available_at = now(), worker_id = null, phase = null, progress = null,
+    request = request || jsonb_build_object('retry_upload', true, 'spool', record -> 'upload_retry' -> 'spool')
+where id = $2
+`
+
+type QueueUploadRetryParams struct {
+	MaxAttempts int64
+	ID          string
+}
+
+// The one door out of a terminal state.
+func (q *Queries) QueueUploadRetry(ctx context.Context, arg QueueUploadRetryParams) error {
+	_, err := q.db.Exec(ctx, QueueUploadRetry, arg.MaxAttempts, arg.ID)
+	return err
 }
 
 const ReadExecution = `-- name: ReadExecution :one

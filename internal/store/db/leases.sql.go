@@ -15,7 +15,7 @@ insert into backup_copies (execution_id, storage_location_id, path, fence, statu
 values ($1, $2, $3, $4, 'pending')
 on conflict (execution_id, storage_location_id, path) do update
 set fence = excluded.fence, status = 'pending', error = '', updated_at = now()
-where backup_copies.status in ('pending', 'failed')
+where backup_copies.status in ('pending', 'failed', 'deleted')
 `
 
 type BeginCopyParams struct {
@@ -42,6 +42,7 @@ const ClaimExecution = `-- name: ClaimExecution :one
 with next as (
     select q.id from backup_executions q
     where q.status = 'queued' and q.operation = any($3::text[]) and q.available_at <= now()
+        and (q.request ->> 'spool' is null or q.request ->> 'spool' = $4::text)
     order by q.created_at, q.id
     limit 1
     for update skip locked
@@ -58,10 +59,16 @@ type ClaimExecutionParams struct {
 	WorkerID   *string
 	Lease      time.Duration
 	Operations []string
+	Spool      string
 }
 
 func (q *Queries) ClaimExecution(ctx context.Context, arg ClaimExecutionParams) (string, error) {
-	row := q.db.QueryRow(ctx, ClaimExecution, arg.WorkerID, arg.Lease, arg.Operations)
+	row := q.db.QueryRow(ctx, ClaimExecution,
+		arg.WorkerID,
+		arg.Lease,
+		arg.Operations,
+		arg.Spool,
+	)
 	var id string
 	err := row.Scan(&id)
 	return id, err
@@ -426,7 +433,7 @@ from (select unnest(cast($3::text[] as uuid[])) as storage_location_id, unnest($
     unnest($5::text[]) as status, unnest($6::text[]) as error) x
 on conflict (execution_id, storage_location_id, path) do update
 set fence = excluded.fence, status = excluded.status, error = excluded.error, updated_at = now()
-where backup_copies.status in ('pending', 'failed', 'available')
+where backup_copies.status in ('pending', 'failed', 'available', 'deleted')
 `
 
 type SettleCopiesParams struct {

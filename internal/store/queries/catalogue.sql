@@ -42,14 +42,24 @@ where c.execution_id = any(cast(@ids::text[] as uuid[])) and c.status in ('avail
     and not exists (select from backup_executions r where r.source_execution_id = c.execution_id and r.status in ('queued', 'running'))
 returning c.execution_id;
 
+-- name: DoomCopies :exec
+-- Marks first: a copy that is on its way out is not begun again. One that a retried
+-- upload may still complete is left alone.
+update backup_copies c
+set status = 'deleting', updated_at = now()
+from backup_executions e
+where e.id = c.execution_id and c.status in ('pending', 'failed')
+    and (c.status <> 'pending' or e.status <> 'running' or e.fence <> c.fence)
+    and not (e.status in ('queued', 'running') and e.request ->> 'retry_upload' is not null)
+    and not (coalesce((e.record -> 'upload_retry' ->> 'possible')::boolean, false)
+        and coalesce((e.record -> 'upload_retry' ->> 'spool_expires_at')::timestamptz > now(), false))
+    and (sqlc.narg('location_ids')::text[] is null or c.storage_location_id = any(cast(sqlc.narg('location_ids')::text[] as uuid[])));
+
 -- name: DoomedCopies :many
 select v.* from copy_view v
-join backup_copies c on c.execution_id = v.execution_id and c.storage_location_id = v.storage_location_id and c.path = v.path
-join backup_executions e on e.id = v.execution_id
-where c.status in ('pending', 'failed', 'deleting')
-    and (c.status <> 'pending' or e.status <> 'running' or e.fence <> c.fence)
-    and (sqlc.narg('location_ids')::text[] is null or c.storage_location_id = any(cast(sqlc.narg('location_ids')::text[] as uuid[])))
-order by c.updated_at, c.execution_id
+where v.status = 'deleting'
+    and (sqlc.narg('location_ids')::text[] is null or v.storage_location_id = any(cast(sqlc.narg('location_ids')::text[] as uuid[])))
+order by v.updated_at, v.execution_id
 limit @page_limit::bigint;
 
 -- name: MarkDeleted :execrows

@@ -73,6 +73,29 @@ update backup_executions
 set status = 'cancelled', finished_at = now(), cancel_requested_at = now(), error_code = @error_code, error_message = @error_message
 where id = @id;
 
+-- name: LockUploadRetry :one
+-- Whether the upload of an execution can be tried again, and whether it is being.
+select status, operation, job_id, (request ->> 'retry_upload' is not null)::boolean as retrying,
+    coalesce((record -> 'upload_retry' ->> 'possible')::boolean, false)::boolean as possible,
+    coalesce(record -> 'upload_retry' ->> 'reason', '')::text as reason,
+    coalesce((record -> 'upload_retry' ->> 'spool_expires_at')::timestamptz < now(), false)::boolean as expired
+from backup_executions where id = @id for update;
+
+-- name: QueueUploadRetry :exec
+-- The one door out of a terminal state.
+update backup_executions
+set status = 'queued', trigger = 'retry', finished_at = null, error_code = null, error_message = null, cancel_requested_at = null,
+    attempt = 0, max_attempts = @max_attempts, available_at = now(), worker_id = null, phase = null, progress = null,
+    request = request || jsonb_build_object('retry_upload', true, 'spool', record -> 'upload_retry' -> 'spool')
+where id = @id;
+
+-- name: EndUploadRetry :exec
+-- What has a good copy stays a good backup, however a later upload ended.
+update backup_executions e
+set status = 'completed', error_code = null, error_message = null
+where e.id = @id and e.operation = 'backup' and e.trigger = 'retry' and e.status in ('failed', 'cancelled')
+    and exists (select from backup_copies c where c.execution_id = e.id and c.status = 'available');
+
 -- name: CancelRunning :exec
 update backup_executions set cancel_requested_at = coalesce(cancel_requested_at, now()) where id = @id;
 

@@ -2,6 +2,7 @@
 with next as (
     select q.id from backup_executions q
     where q.status = 'queued' and q.operation = any(@operations::text[]) and q.available_at <= now()
+        and (q.request ->> 'spool' is null or q.request ->> 'spool' = @spool::text)
     order by q.created_at, q.id
     limit 1
     for update skip locked
@@ -35,7 +36,7 @@ insert into backup_copies (execution_id, storage_location_id, path, fence, statu
 values (@execution_id, @storage_location_id, @path, @fence, 'pending')
 on conflict (execution_id, storage_location_id, path) do update
 set fence = excluded.fence, status = 'pending', error = '', updated_at = now()
-where backup_copies.status in ('pending', 'failed');
+where backup_copies.status in ('pending', 'failed', 'deleted');
 
 -- name: FinishExecution :execrows
 update backup_executions
@@ -51,7 +52,7 @@ from (select unnest(cast(@storage_location_ids::text[] as uuid[])) as storage_lo
     unnest(@statuses::text[]) as status, unnest(@errors::text[]) as error) x
 on conflict (execution_id, storage_location_id, path) do update
 set fence = excluded.fence, status = excluded.status, error = excluded.error, updated_at = now()
-where backup_copies.status in ('pending', 'failed', 'available');
+where backup_copies.status in ('pending', 'failed', 'available', 'deleted');
 
 -- name: DeleteChunks :exec
 delete from backup_chunks where execution_id = @execution_id;

@@ -24,7 +24,7 @@ func failedResult(code errs.Code) execution.Result {
 func leases(t *testing.T, w *world) {
 	s := w.Executions()
 	t.Run("there is nothing to claim", func(t *testing.T) {
-		_, ok, err := s.Claim(t.Context(), "worker-1", allOperations, minute)
+		_, ok, err := s.Claim(t.Context(), execution.Claimant{WorkerID: "worker-1"}, allOperations, minute)
 		require.NoError(t, err)
 		require.False(t, ok)
 	})
@@ -41,7 +41,7 @@ func leases(t *testing.T, w *world) {
 	t.Run("a claim takes the oldest of its operations that is ready", func(t *testing.T) {
 		first, second, third := w.queue(t, w.newJob(t)), w.queue(t, w.newJob(t)), w.queue(t, w.newJob(t))
 		w.exec(t, "update backup_executions set available_at = now() + interval '1 hour' where id = $1", first.ID)
-		_, ok, err := s.Claim(t.Context(), "worker-1", []execution.Operation{execution.Restore, execution.Verify}, minute)
+		_, ok, err := s.Claim(t.Context(), execution.Claimant{WorkerID: "worker-1"}, []execution.Operation{execution.Restore, execution.Verify}, minute)
 		require.NoError(t, err)
 		require.False(t, ok)
 		for _, want := range []string{second.ID, third.ID} {
@@ -49,7 +49,7 @@ func leases(t *testing.T, w *world) {
 			require.Equal(t, want, e.ID)
 			require.NoError(t, s.Finish(t.Context(), l, failedResult("X")))
 		}
-		_, ok, err = s.Claim(t.Context(), "worker-1", allOperations, minute)
+		_, ok, err = s.Claim(t.Context(), execution.Claimant{WorkerID: "worker-1"}, allOperations, minute)
 		require.NoError(t, err)
 		require.False(t, ok, "not ready yet")
 		w.drain(t)
@@ -157,7 +157,7 @@ func claims(t *testing.T, w *world) {
 			name := fmt.Sprint("worker-", i)
 			group.Go(func() {
 				for {
-					e, ok, err := w.Executions().Claim(t.Context(), name, allOperations, minute)
+					e, ok, err := w.Executions().Claim(t.Context(), execution.Claimant{WorkerID: name}, allOperations, minute)
 					if err != nil || !ok {
 						failed[i] = err
 						return
@@ -340,7 +340,7 @@ func release(t *testing.T, w *world) {
 	require.Equal(t, 1, got.Attempt)
 	require.Equal(t, lines(2), got.Logs, "the next attempt goes on after the stored lines")
 	require.NoError(t, s.Release(t.Context(), l, time.Hour, true, nil))
-	_, ok, err := s.Claim(t.Context(), "worker-2", allOperations, minute)
+	_, ok, err := s.Claim(t.Context(), execution.Claimant{WorkerID: "worker-2"}, allOperations, minute)
 	require.NoError(t, err)
 	require.False(t, ok, "not before its delay")
 	w.ready(t, e.ID)

@@ -118,7 +118,7 @@ func (m *machine) claim(t *rapid.T) {
 		m.w.ready(t, m.id)
 	}
 	worker := rapid.SampledFrom([]string{"worker-1", "worker-2"}).Draw(t, "worker")
-	e, ok, err := m.store().Claim(context.Background(), worker, allOperations, minute)
+	e, ok, err := m.store().Claim(context.Background(), execution.Claimant{WorkerID: worker}, allOperations, minute)
 	require.NoError(t, err)
 	require.Equal(t, m.status == execution.Queued, ok)
 	if !ok {

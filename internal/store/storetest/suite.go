@@ -34,7 +34,7 @@ func Run(t *testing.T, newDatabase func(t testing.TB) string) {
 	}
 	stores := map[string]func(t *testing.T, w *world){
 		"datasources": datasources, "locations": locations, "jobs": jobs, "due": due, "executions": executions,
-		"leases": leases, "claims": claims, "reaping": reaping, "model": model, "catalogue": catalogue,
+		"leases": leases, "retries": retries, "claims": claims, "reaping": reaping, "model": model, "catalogue": catalogue,
 		"notifications": notifications, "tokens": tokens, "health": healthChecks,
 	}
 	for name, suite := range stores {
@@ -154,7 +154,7 @@ func (w *world) queue(t testing.TB, j backup.Job) execution.Execution {
 // claim takes the oldest queued execution.
 func (w *world) claim(t testing.TB, worker string) (execution.Execution, execution.Lease) {
 	t.Helper()
-	e, ok, err := w.Executions().Claim(t.Context(), worker, allOperations, minute)
+	e, ok, err := w.Executions().Claim(t.Context(), execution.Claimant{WorkerID: worker}, allOperations, minute)
 	require.NoError(t, err)
 	require.True(t, ok, "nothing to claim")
 	return e, leaseOf(e)

@@ -1,0 +1,86 @@
+package backup
+
+import (
+	"context"
+
+	"github.com/dataguardian/dataguardian/internal/artifact"
+	"github.com/dataguardian/dataguardian/internal/backup"
+	"github.com/dataguardian/dataguardian/internal/engine"
+	"github.com/dataguardian/dataguardian/internal/execution"
+	"github.com/dataguardian/dataguardian/internal/logs"
+	"github.com/dataguardian/dataguardian/worker/attempt"
+)
+
+// resume sends what the storages lack of a complete dump in the spool. The
+// database is not asked for anything.
+func (r *run) resume(ctx context.Context) (outcome, error) {
+	var out outcome
+	r.Phase(execution.Uploading, "uploaded")
+	r.Log.Log(engine.LevelInfo, "The dump is complete and waits on this worker; sending what the storages lack")
+	if err := r.openTargets(ctx, r.lacking()); err != nil {
+		return out, err
+	}
+	var err error
+	out.artifact, err = artifact.Resume(ctx, artifact.Config{
+		Header:   artifact.Header{ExecutionID: r.Execution.ID},
+		SpoolDir: r.SpoolDir, Strategy: r.resumeStrategy(), Targets: r.targets,
+		BeforeFirstObject: func(ctx context.Context, targetID string) error {
+			return r.Executions.BeginCopy(ctx, r.Lease(), targetID, r.resumedPath())
+		},
+		Guard: r.Held, Log: r.Log.Log,
+		Progress: func(p artifact.Progress) {
+			r.Progress(engine.Progress{BytesDone: p.UploadedBytes, BytesTotal: p.StoredBytes * int64(len(r.targets))})
+		},
+	})
+	m := out.artifact.Manifest
+	out.server = engine.ServerInfo{Version: m.ServerVersion, VersionNum: m.ServerVersionNum, Flavor: m.EngineFlavor}
+	out.dump = engine.DumpResult{Tools: m.Tools, Format: m.DumpFormat, Tables: make([]engine.Table, len(m.Tables))}
+	if out.artifact.Path == "" {
+		out.artifact.Path = r.resumedPath()
+	}
+	if err != nil {
+		err = attempt.Cause(ctx, err)
+		out.artifact.SpoolKept = artifact.SpoolResumable(r.SpoolDir, r.Execution.ID)
+		return out, err
+	}
+	r.Log.Logf(engine.LevelInfo, "Sent from the spool: %s in %d parts", logs.HumanBytes(out.artifact.StoredBytes), len(out.artifact.Parts))
+	return out, nil
+}
+
+// lacking lists the storages of the backup that do not have it, in their order.
+func (r *run) lacking() []string {
+	has := map[string]bool{}
+	for _, c := range r.Execution.Copies {
+		has[c.StorageLocationID] = has[c.StorageLocationID] || c.Status == backup.CopyAvailable
+	}
+	var ids []string
+	for _, id := range targetIDs(r.Execution.StorageLocationID, r.options) {
+		if !has[id] {
+			ids = append(ids, id)
+		}
+	}
+	return ids
+}
+
+// resumeStrategy: with a copy somewhere already, every missing one counts.
+func (r *run) resumeStrategy() artifact.Strategy {
+	for _, c := range r.Execution.Copies {
+		if c.Status == backup.CopyAvailable {
+			return artifact.Replicate
+		}
+	}
+	return artifact.Strategy(r.options.Strategy)
+}
+
+// resumedPath is where the interrupted attempt began to write.
+func (r *run) resumedPath() string {
+	for _, c := range r.Execution.Copies {
+		if c.Path != "" {
+			return c.Path
+		}
+	}
+	if r.Execution.BackupPath != nil {
+		return *r.Execution.BackupPath
+	}
+	return r.path()
+}
