@@ -123,7 +123,7 @@ func (w *Writer) whole() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.ctx.Err() != nil {
-		return context.Cause(w.ctx)
+		return w.cause()
 	}
 	for _, m := range w.members {
 		if !m.done {
@@ -179,14 +179,6 @@ func (u *uploads) verdict() error {
 		return u.failure()
 	}
 	return nil
-}
-
-// ended gives the plain end of a context a code.
-func ended(cause error) error {
-	if errs.As(cause) != nil {
-		return cause
-	}
-	return errs.Wrap(cause, errs.Cancelled, errs.CodeCancelled, "the upload was stopped before it had ended")
 }
 
 // failure is the error of an artifact that no target took.

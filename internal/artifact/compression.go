@@ -30,6 +30,7 @@ func (c Compression) suffix() string {
 		return ".gz"
 	case LZ4:
 		return ".lz4"
+	case NoCompression:
 	}
 	return ""
 }
@@ -60,6 +61,21 @@ func CheckCompression(c Compression, level *int) error {
 		return errs.New(errs.Invalid, errs.CodeValidation, "%d is not a level of %s: use %d to %d", *level, c, lowest, highest)
 	}
 	return nil
+}
+
+// zstdWindow is how far back matches of a level may lie: what the zstd program
+// uses for comparable levels. The encoder keeps twice as much in memory. A larger
+// window costs the fastest level time and wins it nothing, as it remembers too
+// few positions to look further back.
+func zstdWindow(level zstd.EncoderLevel) int {
+	switch level {
+	case zstd.SpeedFastest:
+		return 512 << 10
+	case zstd.SpeedDefault:
+		return 2 << 20
+	default:
+		return 4 << 20
+	}
 }
 
 // zstdConcurrency lets one stream take bytes in, compress and write out at the
@@ -106,15 +122,18 @@ func (k *compressor) encode(dst io.Writer) (*encoding, error) {
 func (k *compressor) newEncoder(dst io.Writer) (encoder, error) {
 	switch k.compression {
 	case Zstd:
+		// WithLowerEncoderMem would move the whole window for every block of 128 KiB.
+		level := zstd.EncoderLevel(k.level)
 		return zstd.NewWriter(dst,
-			zstd.WithEncoderLevel(zstd.EncoderLevel(k.level)),
+			zstd.WithEncoderLevel(level),
+			zstd.WithWindowSize(zstdWindow(level)),
 			zstd.WithEncoderConcurrency(zstdConcurrency),
-			zstd.WithLowerEncoderMem(true),
 			zstd.WithZeroFrames(true))
 	case Gzip:
 		return gzip.NewWriterLevel(dst, k.level)
 	case LZ4:
 		return newLZ4(dst, k.level)
+	case NoCompression:
 	}
 	return &verbatim{dst}, nil
 }
@@ -152,7 +171,7 @@ func (e *encoding) Close() error {
 	return nil
 }
 
-// maxWindow bounds what a zstd frame may ask for; our encoders use 8 MiB.
+// maxWindow bounds what a zstd frame may ask for; our encoders use 4 MiB at most.
 const maxWindow = 64 << 20
 
 // decode returns the decompressed bytes of src. The stream may end at any time
@@ -173,6 +192,7 @@ func decode(c Compression, src io.Reader) (r io.Reader, release func(), err erro
 		return d, func() {}, nil
 	case LZ4:
 		return lz4.NewReader(src), func() {}, nil
+	case NoCompression:
 	}
 	return src, func() {}, nil
 }

@@ -170,11 +170,11 @@ func (d *delivery) put(ctx context.Context, p *part) error {
 	if err != nil {
 		return d.halt(spoolLost(err, "a part of the spooled backup is missing"))
 	}
-	defer f.Close()
-	watch := watchStall(ctx, d.u.cfg.StallTimeout)
+	defer f.Close() //nolint:errcheck // only read
+	ctx, watch := watchStall(ctx, d.u.cfg.StallTimeout)
 	defer watch.stop()
 	b := newBody(f, p.size, d.u.counters, watch)
-	o, err := d.target.Driver.Put(watch.ctx, d.key(p.name), b, storage.PutOptions{Size: p.size, SHA256: p.sha256, IfAbsent: true})
+	o, err := d.target.Driver.Put(ctx, d.key(p.name), b, storage.PutOptions{Size: p.size, SHA256: p.sha256, IfAbsent: true})
 	err = watch.explain(err)
 	if b.failed() != nil {
 		return d.halt(spoolLost(b.failed(), "a part of the spooled backup cannot be read"))
@@ -270,9 +270,9 @@ func (d *delivery) prove(ctx context.Context) error {
 func (d *delivery) putManifest(ctx context.Context) error {
 	body := d.u.manifest
 	sum := sha256.Sum256(body)
-	watch := watchStall(ctx, d.u.cfg.StallTimeout)
+	ctx, watch := watchStall(ctx, d.u.cfg.StallTimeout)
 	defer watch.stop()
-	_, err := d.target.Driver.Put(watch.ctx, d.key(manifestFile), bytes.NewReader(body),
+	_, err := d.target.Driver.Put(ctx, d.key(manifestFile), bytes.NewReader(body),
 		storage.PutOptions{Size: int64(len(body)), SHA256: hex.EncodeToString(sum[:]), IfAbsent: true})
 	if !errors.Is(err, storage.ErrExist) {
 		return watch.explain(err)

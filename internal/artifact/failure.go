@@ -1,6 +1,7 @@
 package artifact
 
 import (
+	"context"
 	"errors"
 	"syscall"
 
@@ -36,6 +37,19 @@ func uploadFailure(t Target, err error) *errs.Error {
 		return wrap(errs.Unavailable, errs.CodeUploadFailed, "lost a part of the backup after it had confirmed it: find out what deletes objects there, then retry the upload")
 	}
 	return wrap(errs.Unavailable, errs.CodeUploadFailed, "kept failing, so the backup was not stored there: check that it can be reached, then retry the upload")
+}
+
+// ended is the reason why a context ended, with a code.
+func ended(cause error) error {
+	switch {
+	case errs.As(cause) != nil:
+		return cause
+	case errors.Is(cause, context.Canceled):
+		return errs.Wrap(cause, errs.Cancelled, errs.CodeCancelled, "the work on the backup was stopped before its end")
+	case errors.Is(cause, context.DeadlineExceeded):
+		return errs.Wrap(cause, errs.Cancelled, errs.CodeTimeout, "the work on the backup took longer than it may and was stopped: allow it more time")
+	}
+	return errs.Wrap(cause, errs.Internal, errs.CodeInternal, "the work on the backup failed unexpectedly")
 }
 
 // readFailure is a storage's err while an artifact is read or deleted.

@@ -58,7 +58,7 @@ func (s *Source) fetch(ctx context.Context, m ManifestMember) *fetch {
 		f.size = min(chunkSize, max(f.size, p.Size))
 	}
 	f.ctx, f.cancel = context.WithCancel(ctx)
-	go func() {
+	go func() { //nolint:contextcheck // it works under f.ctx, made of ctx
 		defer close(f.chunks)
 		for _, p := range f.parts {
 			err := f.part(p)
@@ -118,7 +118,7 @@ func (f *fetch) prove() error {
 			break
 		}
 	}
-	if f.err == io.EOF {
+	if errors.Is(f.err, io.EOF) {
 		return nil
 	}
 	return f.err
@@ -127,7 +127,8 @@ func (f *fetch) prove() error {
 // Close ends the reading and waits for it.
 func (f *fetch) Close() error {
 	f.cancel()
-	for range f.chunks { //nolint:revive // drained
+	for range f.chunks {
+		continue
 	}
 	return nil
 }
@@ -206,9 +207,9 @@ func (r *partRead) attempt() error {
 	if r.offset == r.part.Size && r.offset > 0 {
 		return r.longer()
 	}
-	watch := watchStall(r.f.ctx, r.f.stall)
+	ctx, watch := watchStall(r.f.ctx, r.f.stall)
 	defer watch.stop()
-	rc, err := r.f.driver.Open(watch.ctx, r.f.path+"/"+r.part.Name, r.offset, -1)
+	rc, err := r.f.driver.Open(ctx, r.f.path+"/"+r.part.Name, r.offset, -1)
 	if err != nil {
 		return watch.explain(err)
 	}
@@ -264,7 +265,7 @@ func (r *partRead) chunk(src io.Reader) error {
 
 // unexpected makes a clean but early end an error.
 func unexpected(err error) error {
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		return io.ErrUnexpectedEOF
 	}
 	return err

@@ -2,7 +2,6 @@ package artifact_test
 
 import (
 	"bytes"
-	"encoding/json"
 	"strings"
 	"testing"
 
@@ -204,10 +203,4 @@ func FuzzDecoding(f *testing.F) {
 		}
 		requireCode(t, errs.CodeArtifactCorrupt, err)
 	})
-}
-
-func TestTheManifestIsPlainJSON(t *testing.T) {
-	var any map[string]any
-	require.NoError(t, json.Unmarshal(document(t), &any))
-	require.Equal(t, 1.0, any["version"])
 }

@@ -78,7 +78,7 @@ func (m *memberWriter) usable() error {
 	case m.closed:
 		return errs.New(errs.Internal, errs.CodeInternal, "the member %q was used after it was closed", m.name)
 	case m.w.ctx.Err() != nil:
-		return context.Cause(m.w.ctx)
+		return m.w.cause()
 	case m.ctx.Err() != nil:
 		return m.w.fail(context.Cause(m.ctx))
 	}
@@ -114,7 +114,7 @@ func (m *memberWriter) CloseWithError(err error) error {
 	if err == nil {
 		err = errs.New(errs.Internal, errs.CodeDumpIncomplete, "the member %q of the dump was given up", m.name)
 	}
-	m.w.fail(err) //nolint:errcheck // it returns what it was given, or what failed before
+	m.w.fail(err) //nolint:errcheck,gosec // it returns what it was given, or what failed before
 	m.abandon()
 	return nil
 }

@@ -161,7 +161,7 @@ func TestPartsOpenWithoutUs(t *testing.T) {
 			dir := t.TempDir()
 			d, err := local.New(local.Config{Path: dir})
 			require.NoError(t, err)
-			defer d.Close()
+			t.Cleanup(func() { require.NoError(t, d.Close()) })
 			c := config(t.TempDir(), d)
 			c.Compression = compression
 			if encrypted {

@@ -129,7 +129,7 @@ func (r *memberReader) Read(p []byte) (int, error) {
 	r.left -= int64(n)
 	switch {
 	case errors.Is(err, io.EOF):
-		if err := r.fail(r.end()); err != io.EOF || n == 0 {
+		if err := r.fail(r.end()); !errors.Is(err, io.EOF) || n == 0 {
 			return n, err
 		}
 	case err != nil:

@@ -126,7 +126,7 @@ func (s *spool) check(p *part) error {
 	if err != nil {
 		return spoolLost(err, "a part of the spooled backup is missing")
 	}
-	defer f.Close()
+	defer f.Close() //nolint:errcheck // only read
 	h := sha256.New()
 	n, err := io.Copy(h, f)
 	if err != nil {
@@ -182,7 +182,7 @@ func (s *spool) read(name string, limit int64) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
+	defer f.Close() //nolint:errcheck // only read
 	return readBounded(f, limit)
 }
 

@@ -225,7 +225,7 @@ func TestAKilledProcessIsResumedWithoutAnotherDump(t *testing.T) {
 	require.True(t, artifact.SpoolResumable(spool, execution))
 	d, err := local.New(local.Config{Path: store})
 	require.NoError(t, err)
-	defer d.Close()
+	t.Cleanup(func() { require.NoError(t, d.Close()) })
 	var sent atomic.Int32
 	counted := storagetest.NewFaulty(d, storagetest.Fault{Method: storagetest.Put, Do: func(context.Context, string) error {
 		sent.Add(1)

@@ -19,12 +19,12 @@ type stallWatch struct {
 	after  time.Duration
 }
 
-// watchStall returns a watch that is running. Call stop when the transfer ends.
-func watchStall(ctx context.Context, after time.Duration) *stallWatch {
-	w := &stallWatch{after: after}
-	w.ctx, w.cancel = context.WithCancelCause(ctx)
-	w.timer = time.AfterFunc(after, func() { w.cancel(errStalled) })
-	return w
+// watchStall returns the context of a transfer and its watch, which is running.
+// Call stop when the transfer ends.
+func watchStall(ctx context.Context, after time.Duration) (context.Context, *stallWatch) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	timer := time.AfterFunc(after, func() { cancel(errStalled) })
+	return ctx, &stallWatch{ctx: ctx, cancel: cancel, timer: timer, after: after}
 }
 
 // moved says that the transfer goes on.

@@ -62,8 +62,8 @@ func TestATransientErrorIsRetriedPerPart(t *testing.T) {
 			warnings.Add(1)
 		}
 	}
-	var last artifact.Progress
-	c.Progress = func(p artifact.Progress) { last = p }
+	var last atomic.Pointer[artifact.Progress]
+	c.Progress = func(p artifact.Progress) { last.Store(&p) }
 	r := store(t, c, tenParts())
 	require.Equal(t, []string{"t1 available"}, statuses(r))
 	requireMembers(t, d, c.Path, []member{tenParts()})
@@ -73,7 +73,7 @@ func TestATransientErrorIsRetriedPerPart(t *testing.T) {
 		require.LessOrEqual(t, waits[i], most)
 		require.GreaterOrEqual(t, waits[i], most/2)
 	}
-	require.Equal(t, artifact.Progress{RawBytes: 10_000, StoredBytes: 10_000, UploadedBytes: 10_000}, last)
+	require.Equal(t, artifact.Progress{RawBytes: 10_000, StoredBytes: 10_000, UploadedBytes: 10_000}, *last.Load())
 }
 
 func TestAnAnswerThatWasLostIsNotAFailure(t *testing.T) {

@@ -70,6 +70,9 @@ func (u *uploads) start() {
 	}()
 }
 
+// cause is why nothing more may be written.
+func (u *uploads) cause() error { return context.Cause(u.ctx) }
+
 func (u *uploads) wake() {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -148,7 +151,7 @@ func (u *uploads) add(ctx context.Context, p *part) error {
 		u.changed.Wait()
 	}
 	if u.ctx.Err() != nil {
-		return context.Cause(u.ctx)
+		return u.cause()
 	}
 	if ctx.Err() != nil {
 		return context.Cause(ctx)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"runtime"
 	"testing"
 
 	"github.com/dataguardian/dataguardian/internal/artifact"
@@ -60,7 +61,8 @@ func beVictim(store, spool string) error {
 	var target storage.Driver = storagetest.NewFaulty(d, storagetest.Fault{
 		Method: storagetest.Put, Skip: victimParts,
 		Do: func(ctx context.Context, _ string) error {
-			for !artifact.SpoolResumable(spool, execution) { //nolint:revive // the commit saves it any moment
+			for !artifact.SpoolResumable(spool, execution) {
+				runtime.Gosched() // the commit saves it any moment
 			}
 			fmt.Println("half")
 			<-ctx.Done()

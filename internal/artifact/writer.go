@@ -66,8 +66,9 @@ func NewWriter(ctx context.Context, cfg Config) (*Writer, error) {
 		counters:   &counters{report: cfg.Progress},
 		names:      map[string]bool{},
 	}
-	w.ctx, w.stop = context.WithCancelCause(ctx)
-	w.uploads = startUploads(w.ctx, w.stop, cfg, s, w.counters)
+	ctx, stop := context.WithCancelCause(ctx)
+	w.ctx, w.stop = ctx, stop
+	w.uploads = startUploads(ctx, stop, cfg, s, w.counters)
 	return w, nil
 }
 
@@ -89,7 +90,7 @@ func (w *Writer) Create(ctx context.Context, member string) (engine.MemberWriter
 		spool:    w.spool,
 		base:     member + w.cfg.Compression.suffix() + w.encryption().suffix(),
 		limit:    w.cfg.PartSize,
-		stopped:  func() error { return context.Cause(w.ctx) },
+		stopped:  w.cause,
 		reserve:  w.reservePart,
 		finished: func(p *part) error { return w.uploads.add(ctx, p) },
 		wrote: func(n int) {
@@ -111,7 +112,7 @@ func (w *Writer) admit(m *memberWriter) error {
 	defer w.mu.Unlock()
 	switch {
 	case w.ctx.Err() != nil:
-		return context.Cause(w.ctx)
+		return w.cause()
 	case w.phase != open:
 		return errs.New(errs.Internal, errs.CodeInternal, "the artifact takes no more members")
 	case w.names[m.name]:
@@ -143,7 +144,15 @@ func (w *Writer) complete(m *memberWriter) {
 // fail ends the artifact and returns why it ended first.
 func (w *Writer) fail(err error) error {
 	w.stop(err)
-	return context.Cause(w.ctx)
+	return w.cause()
+}
+
+// cause is why the artifact has ended, nil when it has not.
+func (w *Writer) cause() error {
+	if w.ctx.Err() == nil {
+		return nil
+	}
+	return ended(context.Cause(w.ctx))
 }
 
 // Abort gives the artifact up, also after a failed Commit: it ends the uploads,
@@ -162,6 +171,7 @@ func (w *Writer) Abort(ctx context.Context) error {
 		return errs.New(errs.Internal, errs.CodeInternal, "a committed backup was to be aborted")
 	case aborted:
 		return nil
+	case failed: // Commit has ended everything
 	case open:
 		w.stop(errs.New(errs.Cancelled, errs.CodeCancelled, "the backup was given up"))
 		<-w.uploads.done
