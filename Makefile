@@ -70,7 +70,8 @@ fuzz: ## Run every fuzz target for FUZZTIME (1m)
 	scripts/fuzz.sh $(FUZZTIME)
 
 .PHONY: bench
-bench: ## Measure backups, restores and live logs
+bench: ## Measure backups and requests beside other tools; ARGS="-help" tells more
+	scripts/install-packages.sh bench
 	go run ./bench $(ARGS)
 
 ##@ Generate

@@ -3,6 +3,7 @@
 #
 #   install-packages.sh run    what "make run" needs: PostgreSQL's server and client
 #   install-packages.sh test   that, and the other programs the tests start
+#   install-packages.sh bench  the first, and the programs "make bench" compares with
 #
 # Looks for programs, not for packages: when all are there it changes nothing and
 # works on any system. Only what is missing is installed (Debian and Ubuntu).
@@ -10,7 +11,7 @@
 set -euo pipefail
 
 usage() {
-	echo "usage: $0 run|test" >&2
+	echo "usage: $0 run|test|bench" >&2
 	exit 2
 }
 
@@ -55,7 +56,13 @@ look() {
 		missing_programs+=("PostgreSQL's server and client")
 		missing_packages+=(postgresql postgresql-client)
 	fi
-	[[ $mode == test ]] || return 0
+	case $mode in
+	test) look_for_tests ;;
+	bench) need zstd zstd ;;
+	esac
+}
+
+look_for_tests() {
 	# The -core package has the server without a service that would start with the system.
 	need mariadb-server-core mariadbd mariadb-install-db
 	need mariadb-client mariadb mariadb-dump mariadb-admin
@@ -131,7 +138,7 @@ install_packages() {
 }
 
 case $mode in
-run | test) ;;
+run | test | bench) ;;
 *) usage ;;
 esac
 

@@ -1,0 +1,98 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// TestMain lets the test program be the profiled server, as the benchmark is.
+func TestMain(m *testing.M) {
+	if os.Getenv(profileEnv) != "" {
+		main()
+		return
+	}
+	os.Exit(m.Run())
+}
+
+func TestAQuickRunMeasuresEveryRow(t *testing.T) {
+	dir := t.TempDir()
+	require.NoError(t, os.Chmod(filepath.Dir(dir), 0o755))
+	require.NoError(t, os.Chmod(dir, 0o755))
+	o, err := parseOptions([]string{"-quick", "-dir", dir}, os.Stderr)
+	require.NoError(t, err)
+	var out, log bytes.Buffer
+	tables, err := run(t.Context(), o, &out, &log)
+	require.NoError(t, err, log.String())
+
+	want := map[string][]string{
+		"backup": {"dump only", "pg_dump -Fc", "pg_dump, zstd -1 -T2", "dataguardian"},
+		"memory": nil,
+		"requests": {
+			"GetExecution", "GetExecution", "ListExecutions, page 1", "ListExecutions, page 1", "ListExecutions, page 50", "ListExecutions, page 50",
+			"ListExecutions, of a job", "ListExecutions, of a job", "ListExecutions, failed ones", "ListExecutions, failed ones",
+		},
+	}
+	require.Len(t, tables, len(want))
+	for i, name := range sectionNames() {
+		var rows []string
+		for _, row := range tables[i].rows {
+			require.Len(t, row, len(tables[i].head))
+			require.NotContains(t, row, "")
+			rows = append(rows, row[0])
+		}
+		if names := want[name]; names != nil {
+			require.Equal(t, names, rows)
+		} else {
+			require.Len(t, rows, 3)
+		}
+		require.Contains(t, out.String(), tables[i].String())
+	}
+	left, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	require.Empty(t, left, "the data is removed")
+}
+
+func TestAProfiledRunLeavesAProfile(t *testing.T) {
+	dir := t.TempDir()
+	require.NoError(t, os.Chmod(filepath.Dir(dir), 0o755))
+	require.NoError(t, os.Chmod(dir, 0o755))
+	profile := filepath.Join(t.TempDir(), "cpu.pprof")
+	o, err := parseOptions([]string{"-quick", "-only", "backup", "-dir", dir, "-profile", profile}, os.Stderr)
+	require.NoError(t, err)
+	var out, log bytes.Buffer
+	_, err = run(t.Context(), o, &out, &log)
+	require.NoError(t, err, log.String())
+	info, err := os.Stat(profile)
+	require.NoError(t, err)
+	require.NotZero(t, info.Size())
+}
+
+func TestOptionsThatMakeNoSenseAreRefused(t *testing.T) {
+	for _, args := range [][]string{
+		{"-size", "0"}, {"-rounds", "0"}, {"-only", "nothing"}, {"more"}, {"-server", "noname"},
+		{"-server", "a=b", "-profile", "c"}, {"-executions", "3"},
+	} {
+		_, err := parseOptions(args, &bytes.Buffer{})
+		require.Error(t, err, args)
+	}
+}
+
+func TestATableIsAlignedMarkdown(t *testing.T) {
+	made := table{title: "Speed", notes: []string{"A note."}, head: []string{"who", "µs"}}
+	made.add("contender", "12.5")
+	require.Equal(t, "## Speed\n\nA note.\n\n"+
+		"| who       |   µs |\n| --------- | ---: |\n| contender | 12.5 |\n", made.String())
+}
+
+func TestAFamilyHasDescendantsAndTheirPeaks(t *testing.T) {
+	me := os.Getpid()
+	require.Contains(t, family([]int{os.Getppid()}), me)
+	peak, ok := peakMemory(me)
+	require.True(t, ok)
+	require.Positive(t, peak)
+	require.Equal(t, 3.0, median([]float64{9, 3, 1}))
+}

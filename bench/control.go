@@ -1,0 +1,247 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/protobuf/types/known/structpb"
+
+	dataguardianv1 "github.com/dataguardian/dataguardian/gen/dataguardian/v1"
+	"github.com/dataguardian/dataguardian/internal/secret"
+)
+
+const (
+	startLimit = time.Minute
+	stopLimit  = time.Minute
+	pollEvery  = 20 * time.Millisecond
+)
+
+// control is a running server of ours with its clients. Its metadata is a
+// database of the benchmark's cluster.
+type control struct {
+	dir   string
+	cmd   *exec.Cmd
+	ended chan struct{} // closed once the process is gone
+	http  string        // base URL of REST
+	token string
+	conn  *grpc.ClientConn
+}
+
+// startControl makes a control plane of its own called name, and waits until it
+// is ready.
+func (b *bench) startControl(ctx context.Context, program, name, roles string) (_ *control, err error) {
+	c := &control{dir: b.path(name), ended: make(chan struct{})}
+	if err := os.Mkdir(c.dir, 0o700); err != nil {
+		return nil, err
+	}
+	if err := b.cluster.CreateDatabase(ctx, name); err != nil {
+		return nil, err
+	}
+	key := filepath.Join(c.dir, "keyset.json")
+	if _, err := secret.Create(key); err != nil {
+		return nil, err
+	}
+	env := append(os.Environ(), "DATAGUARDIAN_DATABASE_URL="+b.cluster.DSN(name), "DATAGUARDIAN_KEY_FILE="+key)
+	if b.profile != "" {
+		env = append(env, profileEnv+"="+b.profile)
+	}
+	if err := c.migrate(ctx, program, env); err != nil {
+		return nil, err
+	}
+	if err := c.launch(program, env, roles); err != nil {
+		return nil, err
+	}
+	if err := c.connect(ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("the server did not get ready: %w\n%s", err, c.lastWords()), c.stop())
+	}
+	return c, nil
+}
+
+func (c *control) migrate(ctx context.Context, program string, env []string) error {
+	cmd := exec.CommandContext(ctx, program, "migrate", "--data-dir="+c.dir) //nolint:gosec // the program that is measured
+	cmd.Env = env
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("migrate: %w\n%s", err, out)
+	}
+	return nil
+}
+
+func (c *control) logFile() string { return filepath.Join(c.dir, "server.log") }
+
+func (c *control) launch(program string, env []string, roles string) error {
+	log, err := os.Create(c.logFile())
+	if err != nil {
+		return err
+	}
+	defer log.Close()                                                                                                                                        // the server has its own
+	c.cmd = exec.Command(program, "serve", "--data-dir="+c.dir, "--http-addr=127.0.0.1:0", "--grpc-addr=127.0.0.1:0", "--roles="+roles, "--log-format=json") //nolint:gosec // the program that is measured
+	c.cmd.Env, c.cmd.Stdout, c.cmd.Stderr = env, log, log
+	c.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
+	if err := c.cmd.Start(); err != nil {
+		return err
+	}
+	go func() {
+		_ = c.cmd.Wait() // the log says why
+		close(c.ended)
+	}()
+	return nil
+}
+
+func (c *control) pid() int { return c.cmd.Process.Pid }
+
+func (c *control) lastWords() string {
+	raw, err := os.ReadFile(c.logFile())
+	if err != nil {
+		return err.Error()
+	}
+	return string(raw[max(0, len(raw)-4000):])
+}
+
+// connect waits for the files that lead to a server.
+func (c *control) connect(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, startLimit)
+	defer cancel()
+	var at struct{ HTTP, GRPC string }
+	for {
+		raw, err := os.ReadFile(filepath.Join(c.dir, "endpoints.json"))
+		if err == nil && json.Unmarshal(raw, &at) == nil && at.GRPC != "" {
+			break
+		}
+		if err := c.pause(ctx); err != nil {
+			return err
+		}
+	}
+	token, err := os.ReadFile(filepath.Join(c.dir, "admin-token"))
+	if err != nil {
+		return err
+	}
+	c.http, c.token = "http://"+at.HTTP, strings.TrimSpace(string(token))
+	c.conn, err = grpc.NewClient(at.GRPC, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	return err
+}
+
+var errEnded = errors.New("the server has ended")
+
+// pause lets the server work.
+func (c *control) pause(ctx context.Context) error {
+	timer := time.NewTimer(pollEvery)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-c.ended:
+		return errEnded
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// authorized returns a context whose calls carry the administrator's token.
+func (c *control) authorized(ctx context.Context) context.Context {
+	return metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+c.token)
+}
+
+// stop ends the server in order.
+func (c *control) stop() error {
+	var failure error
+	if c.conn != nil {
+		failure = c.conn.Close()
+	}
+	if err := c.cmd.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return errors.Join(failure, err)
+	}
+	select {
+	case <-c.ended:
+		return failure
+	case <-time.After(stopLimit):
+		return errors.Join(failure, fmt.Errorf("the server does not stop; it was killed\n%s", c.lastWords()), c.cmd.Process.Kill())
+	}
+}
+
+// job makes what a backup needs and returns the job's id. suffix keeps names
+// apart.
+func (c *control) job(ctx context.Context, source *cluster, database, suffix string) (string, error) {
+	ctx = c.authorized(ctx)
+	connection, err := structpb.NewStruct(map[string]any{
+		"host": source.SocketDir(), "port": source.Port(), "database": database, "username": source.User(), "password": source.Password(),
+	})
+	if err != nil {
+		return "", err
+	}
+	d, err := dataguardianv1.NewDatasourceServiceClient(c.conn).CreateDatasource(ctx, &dataguardianv1.CreateDatasourceRequest{
+		Name: "company " + suffix, Type: dataguardianv1.Datasource_postgres, ConnectionConfig: connection,
+	})
+	if err != nil {
+		return "", err
+	}
+	config, err := structpb.NewStruct(map[string]any{"path": c.backups()})
+	if err != nil {
+		return "", err
+	}
+	l, err := dataguardianv1.NewStorageLocationServiceClient(c.conn).CreateStorageLocation(ctx, &dataguardianv1.CreateStorageLocationRequest{
+		Name: "disk " + suffix, Type: dataguardianv1.StorageLocation_local, Config: config,
+	})
+	if err != nil {
+		return "", err
+	}
+	kept := int32(1000)
+	j, err := dataguardianv1.NewBackupServiceClient(c.conn).CreateBackupJob(ctx, &dataguardianv1.CreateBackupJobRequest{
+		Name: "nightly " + suffix, DatasourceId: d.GetId(), StorageLocationId: l.GetId(), RetentionPolicy: &dataguardianv1.RetentionPolicy{MaxBackups: &kept},
+	})
+	return j.GetId(), err
+}
+
+// backups is where the backups lie.
+func (c *control) backups() string { return filepath.Join(c.dir, "backups") }
+
+// backUp runs a job and returns when its execution has completed.
+func (c *control) backUp(ctx context.Context, job string) (*dataguardianv1.Execution, error) {
+	ctx = c.authorized(ctx)
+	run, err := dataguardianv1.NewBackupServiceClient(c.conn).RunBackupJob(ctx, &dataguardianv1.RunBackupJobRequest{Id: job})
+	if err != nil {
+		return nil, err
+	}
+	executions := dataguardianv1.NewExecutionServiceClient(c.conn)
+	if err := waitForEnd(ctx, executions, run.GetExecutionId()); err != nil {
+		return nil, err
+	}
+	e, err := executions.GetExecution(ctx, &dataguardianv1.GetExecutionRequest{Id: run.GetExecutionId()})
+	if err == nil && e.GetStatus() != dataguardianv1.Execution_completed {
+		err = fmt.Errorf("the backup is %s: %s", e.GetStatus(), e.GetErrorMessage())
+	}
+	return e, err
+}
+
+// waitForEnd follows the log, which costs the server less than being asked.
+func waitForEnd(ctx context.Context, executions dataguardianv1.ExecutionServiceClient, id string) error {
+	stream, err := executions.StreamExecutionLogs(ctx, &dataguardianv1.StreamExecutionLogsRequest{Id: id})
+	for err == nil {
+		_, err = stream.Recv()
+	}
+	if errors.Is(err, io.EOF) {
+		return nil
+	}
+	return err
+}
+
+// remove deletes a backup.
+func (c *control) remove(ctx context.Context, id string) error {
+	_, err := dataguardianv1.NewExecutionServiceClient(c.conn).DeleteExecution(c.authorized(ctx), &dataguardianv1.DeleteExecutionRequest{Id: id, Force: true})
+	return err
+}
+
+// numbered makes a name that PostgreSQL takes for a database.
+func numbered(name string, n int) string { return name + "_" + strconv.Itoa(n) }

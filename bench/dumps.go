@@ -1,0 +1,201 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"syscall"
+	"time"
+)
+
+const source = "company"
+
+// backups compares our backup with what people would type.
+func backups(ctx context.Context, b *bench) (t table, err error) {
+	b.say("making a database of about %d MB", b.sizeMB)
+	if err := b.cluster.makeCompany(ctx, source, int64(b.sizeMB)*1e6); err != nil {
+		return t, err
+	}
+	size, err := b.cluster.databaseSize(ctx, source)
+	if err != nil {
+		return t, err
+	}
+	tools, err := b.tools(source)
+	if err != nil {
+		return t, err
+	}
+	contenders := tools
+	for i, program := range b.servers {
+		ours, stop, err := b.ours(ctx, program, numbered("backups", i), source)
+		if err != nil {
+			return t, err
+		}
+		defer func() { err = errors.Join(err, stop()) }()
+		contenders = append(contenders, ours)
+	}
+	if _, err := tools[0].once(ctx); err != nil { // the disk's cache is warm for all
+		return t, err
+	}
+	standings, err := b.compete(ctx, contenders)
+	if err != nil {
+		return t, err
+	}
+	return backupTable(standings, tools, size, b.rounds), nil
+}
+
+// backupTable puts every contender beside each of the tools.
+func backupTable(standings []standing, tools []contender, size int64, rounds int) table {
+	t := table{
+		title: fmt.Sprintf("Backup of a database of %s to the local disk", megabytes(size)),
+		notes: []string{
+			fmt.Sprintf("Medians of %d. CPU and memory are those of the tools or of our server with its child processes, never of PostgreSQL, which does the same for all. Memory is the sum of the peaks of the processes that ran at the same time. Every contender ends with its bytes on the disk (fsync).", rounds),
+			"wall x and CPU x: how many times the time of that row's contender is in the other's.",
+		},
+		head: []string{"contender", "wall", "CPU", "peak memory", "written", "MB/s"},
+	}
+	for _, c := range tools[1:] {
+		t.head = append(t.head, "wall x "+c.name, "CPU x "+c.name)
+	}
+	for _, s := range standings {
+		m := s.median()
+		row := []string{s.name, seconds(m.wall), seconds(m.cpu), megabytes(m.memory), megabytes(m.bytes), fmt.Sprintf("%.0f", float64(size)/1e6/m.wall.Seconds())}
+		for _, tool := range standings[1:len(tools)] {
+			row = append(row, ratio(m.wall, tool.median().wall), ratio(m.cpu, tool.median().cpu))
+		}
+		t.add(row...)
+	}
+	return t
+}
+
+// tools are the contenders that are not ours. The first is no backup: it shows
+// how fast the database gives its rows away.
+func (b *bench) tools(database string) ([]contender, error) {
+	dump, err := b.cluster.program("pg_dump")
+	if err != nil {
+		return nil, err
+	}
+	zstd, err := exec.LookPath("zstd")
+	if err != nil {
+		return nil, fmt.Errorf("%w; scripts/install-packages.sh bench installs it", err)
+	}
+	file := b.path("dump")
+	return []contender{
+		b.pipeline("dump only", database, "", []string{dump, "-Fc", "-Z0"}),
+		b.pipeline("pg_dump -Fc", database, file, []string{dump, "-Fc"}),
+		b.pipeline("pg_dump, zstd -1 -T2", database, file, []string{dump, "-Fc", "-Z0"}, []string{zstd, "-q", "-1", "-T2", "-c"}),
+	}, nil
+}
+
+// pipeline is a contender made of one or two programs; the last one writes to
+// the file, or nowhere.
+func (b *bench) pipeline(name, database, file string, commands ...[]string) contender {
+	c := contender{name: name}
+	c.run = func(ctx context.Context) (measurement, error) {
+		return runPipeline(ctx, b.cluster.client(database), file, commands)
+	}
+	if file != "" {
+		c.clean = func(context.Context) error { return os.Remove(file) }
+	}
+	return c
+}
+
+func runPipeline(ctx context.Context, env []string, file string, commands [][]string) (m measurement, err error) {
+	if file == "" {
+		file = os.DevNull
+	}
+	out, err := os.Create(file)
+	if err != nil {
+		return m, err
+	}
+	defer out.Close()
+	began := time.Now()
+	m.cpu, m.memory, err = runConnected(ctx, env, out, commands)
+	if err != nil {
+		return m, err
+	}
+	if file != os.DevNull {
+		if err := out.Sync(); err != nil {
+			return m, err
+		}
+	}
+	m.wall = time.Since(began)
+	info, err := out.Stat()
+	if err != nil {
+		return m, err
+	}
+	m.bytes = info.Size()
+	return m, nil
+}
+
+// runConnected runs programs whose outputs are the next one's inputs. The kernel
+// moves the bytes, nothing of ours does.
+func runConnected(ctx context.Context, env []string, out *os.File, commands [][]string) (cpu time.Duration, memory int64, err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var running []*exec.Cmd
+	var pids []int
+	var input *os.File
+	for i, argv := range commands {
+		cmd := exec.CommandContext(ctx, argv[0], argv[1:]...) //nolint:gosec // the tools that are measured
+		cmd.Env, cmd.Stderr, cmd.Stdout = env, os.Stderr, out
+		cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+		if input != nil {
+			cmd.Stdin = input
+		}
+		var next, end *os.File
+		if i < len(commands)-1 {
+			if next, end, err = os.Pipe(); err != nil {
+				return 0, 0, err
+			}
+			cmd.Stdout = end
+		}
+		err = cmd.Start()
+		for _, ours := range []io.Closer{input, end} {
+			if f, ok := ours.(*os.File); ok && f != nil {
+				err = errors.Join(err, f.Close())
+			}
+		}
+		if err != nil {
+			return 0, 0, err
+		}
+		input = next
+		running, pids = append(running, cmd), append(pids, cmd.Process.Pid)
+	}
+	w := watchProcesses(ctx, pids...)
+	for _, cmd := range running {
+		err = errors.Join(err, cmd.Wait())
+		cpu += cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
+	}
+	_, memory = w.end()
+	return cpu, memory, err
+}
+
+// ours is the whole way through our server: from the call that runs the job until
+// the execution is known to have completed.
+func (b *bench) ours(ctx context.Context, program serverProgram, name, database string) (contender, func() error, error) {
+	control, err := b.startControl(ctx, program.path, name, "all")
+	if err != nil {
+		return contender{}, nil, err
+	}
+	job, err := control.job(ctx, b.cluster, database, name)
+	if err != nil {
+		return contender{}, nil, errors.Join(err, control.stop())
+	}
+	var execution string
+	return contender{
+		name: program.name,
+		run: func(ctx context.Context) (m measurement, err error) {
+			w := watchProcesses(ctx, control.pid())
+			began := time.Now()
+			e, err := control.backUp(ctx, job)
+			m.wall = time.Since(began)
+			m.cpu, m.memory = w.end()
+			execution, m.bytes = e.GetId(), e.GetCompressedSizeBytes()
+			return m, err
+		},
+		clean: func(ctx context.Context) error { return control.remove(ctx, execution) },
+	}, control.stop, nil
+}

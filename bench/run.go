@@ -1,0 +1,110 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"time"
+)
+
+// section measures one thing and returns its table.
+type section struct {
+	name    string
+	measure func(ctx context.Context, b *bench) (table, error)
+}
+
+func sections() []section {
+	return []section{
+		{"backup", backups},
+		{"memory", memory},
+		{"requests", requests},
+	}
+}
+
+func sectionNames() []string {
+	var names []string
+	for _, s := range sections() {
+		names = append(names, s.name)
+	}
+	return names
+}
+
+// bench is one run of the benchmark.
+type bench struct {
+	options
+	log     io.Writer
+	work    string // everything is below it
+	cluster *cluster
+}
+
+// run measures what the options ask for and prints each table when it is there.
+func run(ctx context.Context, o options, out, log io.Writer) (_ []table, err error) {
+	b := &bench{options: o, log: log}
+	if b.work, err = os.MkdirTemp(o.dir, "dataguardian-bench-"); err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(b.work)) }()
+	// The account that PostgreSQL runs as has to get through.
+	if err := os.Chmod(b.work, 0o755); err != nil { //nolint:gosec // what lies below is private
+		return nil, err
+	}
+	if err := b.programs(ctx); err != nil {
+		return nil, err
+	}
+	if b.cluster, err = startCluster(ctx, b.path("cluster")); err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, b.cluster.stop()) }()
+	if _, err := fmt.Fprintf(out, "%s\n", describeMachine(b.cluster)); err != nil {
+		return nil, err
+	}
+	var tables []table
+	for _, s := range sections() {
+		if !o.wants(s.name) {
+			continue
+		}
+		t, err := s.measure(ctx, b)
+		if err != nil {
+			return tables, fmt.Errorf("%s: %w", s.name, err)
+		}
+		tables = append(tables, t)
+		if _, err := fmt.Fprintf(out, "\n%s", t); err != nil {
+			return tables, err
+		}
+	}
+	return tables, nil
+}
+
+func (b *bench) path(elements ...string) string {
+	return filepath.Join(append([]string{b.work}, elements...)...)
+}
+
+// say tells people that wait what goes on.
+func (b *bench) say(format string, args ...any) {
+	_, _ = fmt.Fprintf(b.log, time.Now().Format("15:04:05 ")+format+"\n", args...) // nobody depends on it
+}
+
+// programs builds the server, unless others are to be measured.
+func (b *bench) programs(ctx context.Context) error {
+	if len(b.servers) > 0 {
+		return nil
+	}
+	if b.profile != "" {
+		self, err := os.Executable()
+		b.servers = servers{{"dataguardian", self}}
+		return err
+	}
+	b.say("building the server")
+	program := b.path("dataguardian")
+	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", program, "github.com/dataguardian/dataguardian/cmd/dataguardian") //nolint:gosec // our own program
+	build.Stdout, build.Stderr = b.log, b.log
+	if err := build.Run(); err != nil {
+		return fmt.Errorf("build the server: %w", err)
+	}
+	b.servers = servers{{"dataguardian", program}}
+	return nil
+}
