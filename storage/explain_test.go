@@ -70,7 +70,7 @@ func TestRealConnectionErrorsAreExplained(t *testing.T) {
 		"https://" + plain.Listener.Addr().String(): "does not speak TLS",
 		"http://127.0.0.1:1":                        "refused",
 	} {
-		_, err := http.Get(url) //nolint:bodyclose,noctx,gosec // there is no response
+		_, err := http.Get(url) //nolint:bodyclose,noctx // there is no response
 		require.Error(t, err)
 		require.Contains(t, storage.Explain(err).Msg, says, "%v", err)
 	}

@@ -82,8 +82,8 @@ func child(t *testing.T, name, dir string) *exec.Cmd {
 
 func TestAnUnwritableDirectoryFailsTyped(t *testing.T) {
 	base := t.TempDir()
-	require.NoError(t, os.Chmod(base, 0o755))               //nolint:gosec // another user must get there
-	require.NoError(t, os.Chmod(filepath.Dir(base), 0o755)) //nolint:gosec // as above
+	require.NoError(t, os.Chmod(base, 0o755))
+	require.NoError(t, os.Chmod(filepath.Dir(base), 0o755))
 	dir := filepath.Join(base, "closed")
 	require.NoError(t, os.Mkdir(dir, 0o555))
 	require.NoError(t, child(t, "denied", dir).Run())

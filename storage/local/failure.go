@@ -16,7 +16,7 @@ func (d *Driver) failed(err error) error {
 		return nil
 	}
 	target := meaning(err)
-	if target == storage.ErrNotExist && d.removed() {
+	if errors.Is(target, storage.ErrNotExist) && d.removed() {
 		target = storage.ErrNoBucket
 	}
 	if target == nil || errors.Is(err, target) {
@@ -38,10 +38,11 @@ func (d *Driver) removed() bool {
 
 // rootError is failed for the directory itself.
 func rootError(err error) error {
-	switch target := meaning(err); target {
-	case nil:
+	target := meaning(err)
+	switch {
+	case target == nil:
 		return err
-	case storage.ErrNotExist, storage.ErrExist, storage.ErrBadKey:
+	case errors.Is(target, storage.ErrNotExist), errors.Is(target, storage.ErrExist), errors.Is(target, storage.ErrBadKey):
 		return fmt.Errorf("%w: %w", storage.ErrNoBucket, err)
 	default:
 		return fmt.Errorf("%w: %w", target, err)

@@ -49,12 +49,12 @@ func (w *walk) holdsObject(root *os.Root, name, prefix string) (bool, error) {
 	if err != nil {
 		return false, ignoreAbsent(err)
 	}
-	defer sub.Close()
+	defer forget(sub)
 	dir, err := sub.Open(".")
 	if err != nil {
 		return false, ignoreAbsent(err)
 	}
-	defer dir.Close()
+	defer forget(dir)
 	for {
 		batch, readErr := dir.ReadDir(entriesPerLook)
 		for _, raw := range batch {

@@ -73,7 +73,7 @@ func (w *walk) enter(root *os.Root, name, prefix, stem string) error {
 	if err != nil {
 		return ignoreAbsent(err)
 	}
-	defer sub.Close()
+	defer forget(sub)
 	return w.folder(sub, prefix, stem)
 }
 
@@ -127,7 +127,7 @@ func (w *walk) next(root *os.Root, prefix, stem, after string) (window []entry, 
 	if err != nil {
 		return nil, false, ignoreAbsent(err)
 	}
-	defer dir.Close()
+	defer forget(dir)
 	for {
 		batch, err := dir.ReadDir(entriesPerRead)
 		for _, raw := range batch {
@@ -171,7 +171,7 @@ func read(prefix, stem string, raw fs.DirEntry) (entry, bool) {
 
 // ignoreAbsent is for entries that vanish while a walk looks at them.
 func ignoreAbsent(err error) error {
-	if meaning(err) == storage.ErrNotExist {
+	if errors.Is(meaning(err), storage.ErrNotExist) {
 		return nil
 	}
 	return err

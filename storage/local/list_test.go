@@ -34,7 +34,7 @@ func TestAListIsTheSortedKeysWithThePrefixWhateverTheWindow(t *testing.T) {
 		require.NoError(r, err)
 		d, err := New(Config{Path: dir})
 		require.NoError(r, err)
-		defer d.Close()
+		defer func() { require.NoError(r, d.Close()) }()
 		key := rapid.StringMatching(`[ab.\-0]{1,3}(/[ab.\-0]{1,2}){0,2}`)
 		stored := map[string]bool{}
 		for _, k := range rapid.SliceOfN(key, 0, 40).Draw(r, "keys") {

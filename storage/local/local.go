@@ -15,7 +15,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"sync"
 
 	"github.com/dataguardian/dataguardian/storage"
 	"golang.org/x/sys/unix"
@@ -35,7 +34,7 @@ type Config struct {
 type Driver struct {
 	root    *os.Root
 	quota   *quota
-	buffers sync.Pool
+	buffers buffers
 }
 
 var (
@@ -46,9 +45,10 @@ var (
 )
 
 const (
-	dirMode    fs.FileMode = 0o700
-	fileMode   fs.FileMode = 0o600
-	bufferSize             = 1 << 20
+	dirMode     fs.FileMode = 0o700
+	fileMode    fs.FileMode = 0o600
+	bufferSize              = 1 << 20
+	keptBuffers             = 4
 )
 
 // New opens the directory of c. It fails with storage.ErrConfig for a path that
@@ -74,8 +74,7 @@ func New(c Config) (*Driver, error) {
 	if err := writable(root); err != nil {
 		return nil, errors.Join(rootError(err), root.Close())
 	}
-	d := &Driver{root: root}
-	d.buffers.New = func() any { return new([bufferSize]byte) }
+	d := &Driver{root: root, buffers: make(buffers, keptBuffers)}
 	if c.MaxBytes > 0 {
 		d.quota = &quota{max: c.MaxBytes, measure: d.measure}
 	}
@@ -89,7 +88,7 @@ func writable(root *os.Root) error {
 	if err != nil {
 		return err
 	}
-	defer f.Close()
+	defer forget(f)
 	err = unix.Faccessat(int(f.Fd()), ".", unix.W_OK|unix.X_OK, unix.AT_EACCESS)
 	return os.NewSyscallError("access", err)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path"
@@ -144,11 +145,14 @@ func (d *Driver) unlink(name string, flags int) error {
 	}
 	for {
 		err = unix.Unlinkat(int(dir.Fd()), path.Base(name), flags)
-		if err != unix.EINTR {
+		if !errors.Is(err, unix.EINTR) {
 			return errors.Join(os.NewSyscallError("unlinkat", err), dir.Close())
 		}
 	}
 }
+
+// forget closes what was only read or looked at: nothing is lost by an error.
+func forget(c io.Closer) { _ = c.Close() }
 
 // prune removes dir and its ancestors as long as they are empty. It only
 // tidies: whatever stops it leaves an empty folder that nobody sees.

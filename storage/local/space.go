@@ -32,7 +32,7 @@ func (d *Driver) free() (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	defer f.Close()
+	defer forget(f)
 	var st unix.Statfs_t
 	if err := unix.Fstatfs(int(f.Fd()), &st); err != nil {
 		return 0, os.NewSyscallError("statfs", err)

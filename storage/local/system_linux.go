@@ -23,12 +23,12 @@ func (d *Driver) renameNew(from, to string) error {
 	if err != nil {
 		return err
 	}
-	defer source.Close()
+	defer forget(source)
 	target, err := d.root.Open(path.Dir(to))
 	if err != nil {
 		return err
 	}
-	defer target.Close()
+	defer forget(target)
 	for {
 		err := unix.Renameat2(int(source.Fd()), path.Base(from), int(target.Fd()), path.Base(to), unix.RENAME_NOREPLACE)
 		if err != unix.EINTR {

@@ -61,9 +61,9 @@ func (t *temporary) fill(ctx context.Context, r io.Reader, size int64) error {
 	if err := reserve(t.f, size); err != nil {
 		return t.d.failed(err)
 	}
-	buf := t.d.buffers.Get().(*[bufferSize]byte)
-	defer t.d.buffers.Put(buf)
-	_, err := io.CopyBuffer(writerOnly{t}, &contextReader{ctx: ctx, r: r}, buf[:])
+	buf := t.d.buffers.get()
+	defer t.d.buffers.put(buf)
+	_, err := io.CopyBuffer(writerOnly{t}, &contextReader{ctx: ctx, r: r}, buf)
 	return err
 }
 
@@ -165,4 +165,23 @@ func (d *Driver) sweep(ctx context.Context, dir *os.File, before time.Time) (swe
 		}
 	}
 	return swept, ctx.Err()
+}
+
+// buffers are for copying; a few are kept.
+type buffers chan []byte
+
+func (b buffers) get() []byte {
+	select {
+	case buf := <-b:
+		return buf
+	default:
+		return make([]byte, bufferSize)
+	}
+}
+
+func (b buffers) put(buf []byte) {
+	select {
+	case b <- buf:
+	default:
+	}
 }

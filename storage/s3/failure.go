@@ -80,7 +80,7 @@ var codes = map[string]error{
 
 func meaning(err error) error {
 	target := meaningOfCode(err)
-	if target == storage.ErrPermission && skewed(err) {
+	if errors.Is(target, storage.ErrPermission) && skewed(err) {
 		return storage.ErrClockSkew
 	}
 	return target

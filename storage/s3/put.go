@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
+	sigv4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 	"github.com/aws/smithy-go/middleware"
@@ -170,11 +170,11 @@ func (w *write) metadata(digest string) map[string]string {
 func signedWith(digest string) func(*awss3.Options) {
 	set := middleware.InitializeMiddlewareFunc("KnownPayloadHash",
 		func(ctx context.Context, in middleware.InitializeInput, next middleware.InitializeHandler) (middleware.InitializeOutput, middleware.Metadata, error) {
-			return next.HandleInitialize(v4.SetPayloadHash(ctx, digest), in)
+			return next.HandleInitialize(sigv4.SetPayloadHash(ctx, digest), in)
 		})
 	return func(o *awss3.Options) {
 		o.APIOptions = append(o.APIOptions, func(stack *middleware.Stack) error {
-			if err := v4.AddContentSHA256HeaderMiddleware(stack); err != nil {
+			if err := sigv4.AddContentSHA256HeaderMiddleware(stack); err != nil {
 				return nil //nolint:nilerr // it is there already
 			}
 			return stack.Initialize.Add(set, middleware.Before)

@@ -76,11 +76,10 @@ func nestedKeys(t *testing.T, f fixture) {
 		f.put(t, first, []byte(first))
 		for _, exclusive := range []bool{false, true} {
 			_, err := f.Put(t.Context(), second, strings.NewReader(second), storage.PutOptions{Size: -1, IfAbsent: exclusive})
-			switch {
-			case err == nil:
+			if err == nil {
 				f.requireObject(t, second, []byte(second))
 				require.NoError(t, f.Delete(t.Context(), second))
-			default:
+			} else {
 				require.ErrorIs(t, err, storage.ErrBadKey)
 			}
 			f.requireAbsent(t, second)

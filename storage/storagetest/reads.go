@@ -60,7 +60,7 @@ func cancelledReads(t *testing.T, f fixture) {
 
 func absent(t *testing.T, f fixture) {
 	f.put(t, "folder/there", []byte("x"))
-	for _, key := range []string{"nothing", "folder", "folder/nothing", "folder/there/below", "no/such/folder", "folder/ther", "folder/theree"} {
+	for _, key := range []string{"nothing", "folder", "folder/nothing", "folder/there/below", "no/such/folder", "folder/the", "folder/there2"} {
 		_, err := f.Stat(t.Context(), key)
 		require.ErrorIs(t, err, storage.ErrNotExist, key)
 		require.True(t, storage.Permanent(err))

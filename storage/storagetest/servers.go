@@ -141,7 +141,7 @@ func startServer(t testing.TB, name, address string, env []string, args ...strin
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(serverProgram(t, name), args...) //nolint:gosec,noctx // ended by the cleanup
+	cmd := exec.Command(serverProgram(t, name), args...)
 	cmd.Env = append([]string{"PATH=/usr/bin:/bin", "HOME=" + filepath.Dir(log.Name())}, env...)
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}

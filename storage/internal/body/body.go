@@ -64,7 +64,7 @@ func (c *Checked) Read(p []byte) (int, error) {
 		return 0, nil
 	}
 	n, err := c.read(p)
-	if err != nil && err != io.EOF {
+	if err != nil && !errors.Is(err, io.EOF) {
 		c.err = err
 		return 0, err
 	}
