@@ -19,7 +19,7 @@ func newRoot(version string) *cobra.Command {
 	root := &cobra.Command{
 		Use:           "dataguardian",
 		Short:         "Database backups you can bet on",
-		Long:          "DataGuardian backs up PostgreSQL databases, keeps and proves the backups, and shows what it does.\n\nStart the control plane with \"dataguardian serve\". Every other command talks to a running one.",
+		Long:          "DataGuardian backs up PostgreSQL, MySQL and MariaDB databases, keeps and proves the backups, and shows what it does.\n\nStart the control plane with \"dataguardian serve\". Every other command talks to a running one.",
 		Version:       version,
 		SilenceErrors: true,
 		SilenceUsage:  true,
@@ -36,7 +36,7 @@ func newRoot(version string) *cobra.Command {
 			root.AddCommand(c)
 		}
 	}
-	add("server", newServe(version), newWorker(version), newMigrate())
+	add("server", newServe(version), newWorker(version), newMigrate(), newKey())
 	add("client", newDatasource(), newStorage(), newJob(), newExecution(), newBackup(), newNotification(), newHealth(), newToken())
 	return root
 }

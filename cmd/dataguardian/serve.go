@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"strings"
 	"time"
 
@@ -58,6 +59,22 @@ func newMigrate() *cobra.Command {
 		},
 	}
 	addServerFlags(c.Flags())
+	return c
+}
+
+func newKey() *cobra.Command {
+	c := &cobra.Command{Use: "key", Short: "The key that encrypts stored credentials"}
+	c.AddCommand(&cobra.Command{
+		Use: "create FILE", Short: "Make a new key file; an existing file is never replaced", Args: cobra.ExactArgs(1),
+		Long: "Make a new key file, for --key-file with an external database. Every process of a control plane needs the same one. Keep a copy in a safe place: without it the stored credentials are lost.",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := app.CreateKey(args[0]); err != nil {
+				return err
+			}
+			_, err := fmt.Fprintf(cmd.OutOrStdout(), "Made the key file %s. Keep a copy in a safe place.\n", args[0])
+			return err
+		},
+	})
 	return c
 }
 

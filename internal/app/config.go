@@ -75,7 +75,7 @@ func (c *Config) complete() error {
 	c.DataDir = dir
 	if c.KeyFile == "" {
 		if c.DatabaseURL != "" {
-			return fmt.Errorf("--key-file is required with --database-url: every process must encrypt credentials with the same key")
+			return fmt.Errorf("--key-file is required with --database-url: every process must encrypt credentials with the same key; \"dataguardian key create FILE\" makes one")
 		}
 		c.KeyFile = filepath.Join(dir, "keyset.json")
 	}

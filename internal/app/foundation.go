@@ -123,6 +123,12 @@ func (f *foundation) keys() (*secret.Box, error) {
 	return secret.Load(f.config.KeyFile)
 }
 
+// CreateKey makes a new key file; an existing one is never replaced.
+func CreateKey(path string) error {
+	_, err := secret.Create(path)
+	return err
+}
+
 // schema brings the private database up to date; an external one must be, so that
 // nobody's database changes by a mere start.
 func (f *foundation) schema(ctx context.Context) error {

@@ -77,14 +77,26 @@ func (d Demo) Prepare(ctx context.Context) (Result, error) {
 	return Result{Job: job, Created: true}, err
 }
 
-// FirstBackup queues a backup of the job when it never had one.
+// FirstBackup runs a backup of the job when it never had one, and waits for its
+// end; the worker shows its lines on the terminal.
 func (d Demo) FirstBackup(ctx context.Context, job backup.Job) error {
 	_, total, err := d.Executions.List(ctx, execution.Filter{JobID: job.ID}, paging.Page{Limit: 1})
 	if err != nil || total > 0 {
 		return err
 	}
-	_, err = d.Executions.RunJob(ctx, job.ID)
-	return err
+	e, err := d.Executions.RunJob(ctx, job.ID)
+	if err != nil {
+		return err
+	}
+	for event, err := range d.Executions.Follow(ctx, e.ID, 0) {
+		if err != nil {
+			return err
+		}
+		if event.End != nil {
+			break
+		}
+	}
+	return nil
 }
 
 func (d Demo) job(ctx context.Context) (backup.Job, bool, error) {

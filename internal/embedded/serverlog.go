@@ -89,14 +89,12 @@ func (l *serverLog) rotate(more int64) error {
 	return errors.Join(err, l.open())
 }
 
-// forward passes on what ends sessions or the server.
+// forward passes on what ends the server. What ends one session (FATAL) is told
+// to its client, who may have expected it, such as while the server starts.
 func (l *serverLog) forward(text string) {
 	level := slog.LevelDebug
-	switch {
-	case strings.Contains(text, "] PANIC: "):
+	if strings.Contains(text, "] PANIC: ") {
 		level = slog.LevelError
-	case strings.Contains(text, "] FATAL: "):
-		level = slog.LevelWarn
 	}
 	l.logger.Log(context.Background(), level, "private PostgreSQL", "line", text) // a line belongs to no request
 }

@@ -179,6 +179,9 @@ func (s *Service) RetryUpload(ctx context.Context, id string) (Execution, error)
 	if err != nil {
 		return Execution{}, err
 	}
+	if err := s.Hub.Open(ctx, id); err != nil {
+		s.Logger.WarnContext(ctx, "live tails of a retried upload may end early", "execution_id", id, "error", err)
+	}
 	s.wake(ctx, e)
 	return e, nil
 }
