@@ -163,7 +163,7 @@ func TestServerLogStaysWithinItsBounds(t *testing.T) {
 		require.LessOrEqual(t, info.Size(), int64(1000))
 		require.Equal(t, os.FileMode(0o600), info.Mode().Perm())
 	}
-	require.NotContains(t, out.String(), "FATAL", "what ends one session is for its client")
+	require.NotContains(t, out.String(), "level=WARN", "what ends one session is for its client")
 	require.Contains(t, l.last(), "FATAL")
 }
 
