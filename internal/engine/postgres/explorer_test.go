@@ -182,12 +182,12 @@ func TestAnAnswerIsBounded(t *testing.T) {
 	require.Len(t, r.Rows, 1000)
 	require.Empty(t, r.Message, "all of them")
 
-	for _, sql := range []string{"SELECT repeat(repeat('x', 1000), 2000)", "SELECT repeat(repeat('x', 1000), 300000)"} {
+	for _, sql := range []string{"SELECT repeat(repeat('x', 1000), 2000)", "SELECT repeat(repeat('x', 1000), 20000)"} {
 		_, err = e.Query(t.Context(), connTo(pg, db), sql, limits)
 		require.Equal(t, errs.CodeQueryFailed, errs.CodeOf(err), "%v", err)
 		require.Contains(t, errs.Message(err), "the first row alone")
 	}
-	r, err = e.Query(t.Context(), connTo(pg, db), "SELECT 'small' UNION ALL SELECT repeat(repeat('x', 1000), 100000)", limits)
+	r, err = e.Query(t.Context(), connTo(pg, db), "SELECT 'small' UNION ALL SELECT repeat(repeat('x', 1000), 20000)", limits)
 	require.NoError(t, err)
 	require.Equal(t, [][]any{{"small"}}, r.Rows)
 	require.NotEmpty(t, r.Message)
