@@ -202,7 +202,7 @@ func TestNothingIsClaimedWhileTheQueueIsDownAndAllGoesOnAfterwards(t *testing.T)
 }
 
 // cause runs one execution until its context ends, and returns why, and when.
-func cause(t *testing.T, provoke func(b *bench)) (why error, after time.Duration) {
+func cause(t *testing.T, provoke func(b *bench)) (after time.Duration, why error) {
 	t.Helper()
 	started := time.Now()
 	result := make(chan error, 1)
@@ -220,12 +220,12 @@ func cause(t *testing.T, provoke func(b *bench)) (why error, after time.Duration
 	why = <-result
 	b.stop()
 	require.NoError(t, <-b.ended)
-	return why, after
+	return after, why
 }
 
 func TestACancelRequestReachesTheWorkWithinTwoSeconds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		why, after := cause(t, func(b *bench) { b.store.set(func(r *rows) { r.cancel = true }) })
+		after, why := cause(t, func(b *bench) { b.store.set(func(r *rows) { r.cancel = true }) })
 		require.ErrorIs(t, why, worker.ErrCancelled)
 		require.LessOrEqual(t, after, 12*time.Second)
 	})
@@ -233,7 +233,7 @@ func TestACancelRequestReachesTheWorkWithinTwoSeconds(t *testing.T) {
 
 func TestALostLeaseEndsTheWork(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		why, after := cause(t, func(b *bench) { b.store.set(func(r *rows) { r.beatErr = execution.ErrLeaseLost }) })
+		after, why := cause(t, func(b *bench) { b.store.set(func(r *rows) { r.beatErr = execution.ErrLeaseLost }) })
 		require.ErrorIs(t, why, execution.ErrLeaseLost)
 		require.LessOrEqual(t, after, 12*time.Second)
 	})
@@ -242,7 +242,7 @@ func TestALostLeaseEndsTheWork(t *testing.T) {
 func TestAWorkerThatIsNotHeardStopsItselfBeforeItsLeaseRunsOut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		away := errs.New(errs.Unavailable, errs.CodeDatabaseUnavailable, "away")
-		why, after := cause(t, func(b *bench) { b.store.set(func(r *rows) { r.beatErr = away }) })
+		after, why := cause(t, func(b *bench) { b.store.set(func(r *rows) { r.beatErr = away }) })
 		require.ErrorIs(t, why, execution.ErrLeaseLost)
 		require.Greater(t, after, 50*time.Second)
 		require.Less(t, after, 65*time.Second)
@@ -251,7 +251,7 @@ func TestAWorkerThatIsNotHeardStopsItselfBeforeItsLeaseRunsOut(t *testing.T) {
 
 func TestAShortAbsenceOfTheDatabaseIsSurvived(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		why, after := cause(t, func(b *bench) {
+		after, why := cause(t, func(b *bench) {
 			b.store.set(func(r *rows) { r.beatErr = errors.New("away") })
 			pass(30 * time.Second)
 			b.store.set(func(r *rows) { r.beatErr = nil })
@@ -265,7 +265,7 @@ func TestAShortAbsenceOfTheDatabaseIsSurvived(t *testing.T) {
 
 func TestShutdownGivesRunningWorkItsGraceAndThenEndsIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		why, after := cause(t, func(b *bench) { b.stop() })
+		after, why := cause(t, func(b *bench) { b.stop() })
 		require.ErrorIs(t, why, worker.ErrShutdown)
 		require.Equal(t, 40*time.Second, after, "10 s of work and 30 s of grace")
 	})

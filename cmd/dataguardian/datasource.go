@@ -126,9 +126,9 @@ func readPassword(cmd *cobra.Command, ask bool) (string, bool, error) {
 		if !term.IsTerminal(int(os.Stdin.Fd())) {
 			return "", false, fmt.Errorf("the password is missing: use --password-file (\"-\" reads standard input)")
 		}
-		fmt.Fprint(cmd.ErrOrStderr(), "Password of the database user: ")
+		_, _ = fmt.Fprint(cmd.ErrOrStderr(), "Password of the database user: ")
 		raw, err = term.ReadPassword(int(os.Stdin.Fd()))
-		fmt.Fprintln(cmd.ErrOrStderr())
+		_, _ = fmt.Fprintln(cmd.ErrOrStderr())
 	}
 	return strings.TrimRight(string(raw), "\r\n"), true, err
 }

@@ -36,6 +36,13 @@ type follower struct {
 	width  int
 	bar    string
 	after  int64
+	broken error // the first failure to write
+}
+
+func (f *follower) write(text string) {
+	if _, err := io.WriteString(f.out, text); err != nil && f.broken == nil {
+		f.broken = err
+	}
 }
 
 // follow shows an execution until it ends. It takes a broken stream up again
@@ -106,7 +113,7 @@ func (f *follower) line(line *pb.LogLine) {
 // print writes a line above the bar.
 func (f *follower) print(text string) {
 	f.clear()
-	fmt.Fprintln(f.out, text)
+	f.write(text + "\n")
 	f.draw()
 }
 
@@ -135,13 +142,13 @@ func (f *follower) progress(p *pb.StreamExecutionLogsResponse_Progress) {
 
 func (f *follower) draw() {
 	if f.bar != "" {
-		fmt.Fprint(f.out, f.bar)
+		f.write(f.bar)
 	}
 }
 
 func (f *follower) clear() {
 	if f.bar != "" {
-		fmt.Fprint(f.out, "\r\x1b[K")
+		f.write("\r\x1b[K")
 	}
 }
 
@@ -149,7 +156,7 @@ func (f *follower) ended(end *pb.StreamExecutionLogsResponse_End) error {
 	f.clear()
 	f.bar = ""
 	if end.GetStatus() == pb.Execution_completed {
-		return nil
+		return f.broken
 	}
 	message := fmt.Sprintf("%s: the execution was %s", f.name, end.GetStatus())
 	if end.GetStatus() == pb.Execution_failed {

@@ -115,7 +115,7 @@ func writePart(ctx context.Context, out *tar.Writer, d storage.Driver, prefix st
 	if err != nil {
 		return storage.Explain(err)
 	}
-	defer r.Close() //nolint:errcheck // opened for reading
+	defer r.Close()
 	hash := sha256.New()
 	n, err := io.Copy(io.MultiWriter(out, hash), io.LimitReader(r, part.Size))
 	if err != nil {
@@ -132,7 +132,7 @@ func readAll(ctx context.Context, d storage.Driver, key string) ([]byte, error) 
 	if err != nil {
 		return nil, storage.Explain(err)
 	}
-	defer r.Close() //nolint:errcheck // opened for reading
+	defer r.Close()
 	raw, err := io.ReadAll(io.LimitReader(r, maxManifestBytes+1))
 	if err == nil && len(raw) > maxManifestBytes {
 		err = fmt.Errorf("the manifest is larger than %d bytes", maxManifestBytes)

@@ -119,7 +119,7 @@ func (r *run) copies(outcomes []artifact.Outcome, err error) []backup.Copy {
 // lastLine sums the run up.
 func (r *run) lastLine(out outcome, result execution.Result) {
 	took := time.Since(r.Started).Round(100 * time.Millisecond)
-	switch result.Status { //nolint:exhaustive // a result is final
+	switch result.Status {
 	case execution.Completed:
 		for _, c := range result.Copies {
 			if c.Status == backup.CopyFailed {

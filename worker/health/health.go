@@ -168,7 +168,7 @@ func outcome(err error, timedOut bool) health.Outcome {
 	case timedOut:
 		return health.Timeout
 	}
-	switch errs.CodeOf(err) { //nolint:exhaustive // only these codes tell outcomes apart
+	switch errs.CodeOf(err) {
 	case errs.CodeDatasourceAuth:
 		return health.AuthFailed
 	case errs.CodeDatasourceUnreachable:

@@ -151,7 +151,7 @@ func (r *run) finish(ctx context.Context, result execution.Result, err error) {
 		}
 		r.Failure(&result, err)
 	}
-	switch result.Status { //nolint:exhaustive // a result is final
+	switch result.Status {
 	case execution.Completed:
 		r.Log.Logf(engine.LevelSuccess, "Completed in %s", took)
 	case execution.Cancelled:
