@@ -59,6 +59,7 @@ type Config struct {
 	HealthInterval  time.Duration
 	StallTimeout    time.Duration
 	SpoolKeep       time.Duration
+	OrphanGrace     time.Duration
 
 	Version string
 	Stdout  io.Writer // lines of executions

@@ -41,7 +41,7 @@ func workers(f *foundation, d *domain, m *metrics.Metrics) []worker.Service {
 		services = append(services, &cleanup.Cleaner{
 			Jobs: f.store.Jobs(), Catalogue: f.store.Catalogue(), Locations: f.store.Locations(), Vault: d.vault,
 			Spool: spool{dir: f.spoolDir(), executions: f.store.Executions()}, Health: f.store.Health(),
-			Entry: registry.Register(health.RoleCleanup), Logger: f.logger, Interval: f.config.CleanupInterval,
+			Entry: registry.Register(health.RoleCleanup), Logger: f.logger, Interval: f.config.CleanupInterval, Grace: f.config.OrphanGrace,
 		})
 	}
 	if f.config.has(RoleScheduler) {

@@ -79,6 +79,13 @@ type Download struct {
 	Name string // for a file
 }
 
+// Findings is what a reconciliation of one storage found.
+type Findings struct {
+	Removed []string // paths of partial backups that nothing owned
+	Foreign []string // paths of whole backups that the catalogue does not know: kept
+	Missing []string // paths of copies that have lost objects
+}
+
 // Part is one stored object of a backup.
 type Part struct {
 	Number int    // from 1, over all members
@@ -126,6 +133,9 @@ type Catalogue interface {
 	MarkDeleted(ctx context.Context, c Copy) error
 	// MarkMissing records that an available copy has lost objects.
 	MarkMissing(ctx context.Context, c Copy, why string) error
+	// At lists up to limit backups that have a copy in a location that is not deleted,
+	// each with that copy and its parts, in order of their ids after afterID.
+	At(ctx context.Context, locationID, afterID string, limit int) ([]Backup, error)
 	// NoteDeleteFailure records why the objects of a copy are still there.
 	NoteDeleteFailure(ctx context.Context, c Copy, why string) error
 	// NoteCleanup makes the notification of a retention run that deleted something.

@@ -19,14 +19,15 @@ import (
 const (
 	// doomedLimit bounds the copies of one cycle.
 	doomedLimit = 500
-	// leftoverAge is how old an interrupted write must be before it is removed.
-	leftoverAge = 24 * time.Hour
+	// defaultGrace is how old what nothing owns must be before it is removed.
+	defaultGrace = 24 * time.Hour
 )
 
 // Vault is what cleaning up needs of storages.
 type Vault interface {
 	Remove(ctx context.Context, copies []backup.Copy) error
 	Open(ctx context.Context, locationID string) (location.Location, storage.Driver, error)
+	Reconcile(ctx context.Context, locationID string, grace time.Duration) (backup.Findings, error)
 }
 
 // Spool removes the spools of executions that do not need them any more.
@@ -45,6 +46,7 @@ type Cleaner struct {
 	Entry       *worker.Entry
 	Logger      *slog.Logger
 	Interval    time.Duration // 5 min
+	Grace       time.Duration // how old what nothing owns must be to be removed; 24 hours
 	KeepChecks  time.Duration // how long health checks are kept; 30 days
 	lastSweep   time.Time
 	sweepPeriod time.Duration
@@ -57,6 +59,9 @@ func (c *Cleaner) Name() string { return "cleanup worker" }
 func (c *Cleaner) Run(ctx context.Context) error {
 	if c.Interval == 0 {
 		c.Interval = 5 * time.Minute
+	}
+	if c.Grace == 0 {
+		c.Grace = defaultGrace
 	}
 	if c.KeepChecks == 0 {
 		c.KeepChecks = 30 * 24 * time.Hour
@@ -80,7 +85,7 @@ func (c *Cleaner) cycle(ctx context.Context) {
 		{"doomed copies", c.doomed},
 		{"stale spools", c.spools},
 		{"old health checks", c.checks},
-		{"interrupted writes", c.leftovers},
+		{"what nothing owns", c.leftovers},
 	} {
 		if err := duty.do(ctx); err != nil && ctx.Err() == nil {
 			c.Logger.WarnContext(ctx, "a part of cleaning up failed and is tried again", "part", duty.name, "error", err)
@@ -136,7 +141,8 @@ func (c *Cleaner) checks(ctx context.Context) error {
 	return err
 }
 
-// leftovers removes what interrupted writes left in storages, now and then.
+// leftovers compares the storages with the catalogue, now and then: what
+// interrupted writes left goes, what is gone is recorded.
 func (c *Cleaner) leftovers(ctx context.Context) error {
 	if time.Since(c.lastSweep) < c.sweepPeriod {
 		return nil
@@ -165,11 +171,24 @@ func (c *Cleaner) sweep(ctx context.Context, locationID string) error {
 		return err
 	}
 	if sweeper, ok := driver.(storage.Sweeper); ok {
-		removed, sweepErr := sweeper.Sweep(ctx, "", leftoverAge)
+		removed, sweepErr := sweeper.Sweep(ctx, "", c.Grace)
 		if removed > 0 {
 			c.Logger.InfoContext(ctx, "leftovers of interrupted writes were removed", "storage", l.Name, "count", removed)
 		}
 		err = sweepErr
 	}
-	return errors.Join(err, driver.Close())
+	if err := errors.Join(err, driver.Close()); err != nil {
+		return err
+	}
+	found, err := c.Vault.Reconcile(ctx, locationID, c.Grace)
+	for _, path := range found.Removed {
+		c.Logger.InfoContext(ctx, "objects that nothing owned were removed", "storage", l.Name, "path", path)
+	}
+	for _, path := range found.Missing {
+		c.Logger.WarnContext(ctx, "a backup has lost objects", "storage", l.Name, "path", path)
+	}
+	for _, path := range found.Foreign {
+		c.Logger.InfoContext(ctx, "a whole backup is not in the catalogue and is kept", "storage", l.Name, "path", path)
+	}
+	return err
 }

@@ -186,6 +186,49 @@ func (q *Queries) BackupsOfJob(ctx context.Context, jobID *string) ([]ExecutionV
 	return items, nil
 }
 
+const CopiesAt = `-- name: CopiesAt :many
+select v.execution_id, v.storage_location_id, v.path, v.status, v.error, v.updated_at, v.storage_name, v.storage_type, v.storage_status from copy_view v
+where v.storage_location_id = $1 and v.status <> 'deleted' and v.execution_id > $2
+order by v.execution_id, v.path
+limit $3::bigint
+`
+
+type CopiesAtParams struct {
+	StorageLocationID string
+	AfterID           string
+	PageLimit         int64
+}
+
+func (q *Queries) CopiesAt(ctx context.Context, arg CopiesAtParams) ([]CopyView, error) {
+	rows, err := q.db.Query(ctx, CopiesAt, arg.StorageLocationID, arg.AfterID, arg.PageLimit)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []CopyView{}
+	for rows.Next() {
+		var i CopyView
+		if err := rows.Scan(
+			&i.ExecutionID,
+			&i.StorageLocationID,
+			&i.Path,
+			&i.Status,
+			&i.Error,
+			&i.UpdatedAt,
+			&i.StorageName,
+			&i.StorageType,
+			&i.StorageStatus,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const DoomCopies = `-- name: DoomCopies :exec
 update backup_copies c
 set status = 'deleting', updated_at = now()

@@ -84,3 +84,9 @@ where execution_id = @execution_id and storage_location_id = @storage_location_i
 
 -- name: Now :one
 select clock_timestamp()::timestamptz as now;
+
+-- name: CopiesAt :many
+select v.* from copy_view v
+where v.storage_location_id = @storage_location_id and v.status <> 'deleted' and v.execution_id > @after_id
+order by v.execution_id, v.path
+limit @page_limit::bigint;

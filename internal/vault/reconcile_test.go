@@ -1,0 +1,104 @@
+package vault_test
+
+import (
+	"context"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/dataguardian/dataguardian/internal/backup"
+	"github.com/dataguardian/dataguardian/internal/location"
+	"github.com/dataguardian/dataguardian/internal/vault"
+	"github.com/dataguardian/dataguardian/storage"
+	"github.com/dataguardian/dataguardian/storage/local"
+)
+
+// books is a catalogue of fixed copies.
+type books struct {
+	backup.Catalogue
+	rows    []backup.Backup
+	missing map[string]string
+}
+
+func (b *books) At(_ context.Context, _, after string, _ int) ([]backup.Backup, error) {
+	if after != "" {
+		return nil, nil
+	}
+	return b.rows, nil
+}
+
+func (b *books) MarkMissing(_ context.Context, c backup.Copy, why string) error {
+	b.missing[c.Path] = why
+	return nil
+}
+
+type oneLocation struct{ path string }
+
+func (o oneLocation) Get(context.Context, string) (location.Location, error) {
+	return location.Location{ID: "l", Name: "disk", Type: location.Local, Config: location.Config{"path": o.path}}, nil
+}
+
+func (o oneLocation) Open(context.Context, location.Location) (storage.Driver, error) {
+	return local.New(local.Config{Path: o.path})
+}
+
+func TestReconcileRemovesOrphansKeepsWholeBackupsAndReportsWhatIsGone(t *testing.T) {
+	place := oneLocation{path: t.TempDir()}
+	d, err := local.New(local.Config{Path: place.path})
+	require.NoError(t, err)
+	put := func(key string) {
+		_, err := d.Put(t.Context(), key, strings.NewReader("data"), storage.PutOptions{Size: 4})
+		require.NoError(t, err)
+	}
+	const good, short, gone, headless = "db/2026-01-01_000000_aaaaaaaa", "db/2026-01-02_000000_bbbbbbbb", "db/2026-01-03_000000_cccccccc", "db/2026-01-04_000000_dddddddd"
+	const running, orphan, foreign = "db/2026-01-05_000000_eeeeeeee", "db/2026-01-06_000000_ffffffff", "other/2026-01-07_000000_00000000"
+	for _, path := range []string{good, short, foreign} {
+		put(path + "/manifest.json")
+	}
+	for _, path := range []string{good, short, headless, running, orphan, foreign} {
+		put(path + "/backup.dump.zst")
+	}
+	put("somebody's file")
+	put("db/notes.txt")
+	require.NoError(t, d.Close())
+
+	row := func(id, path string, status backup.CopyStatus, size int64) backup.Backup {
+		return backup.Backup{
+			ExecutionID: id, Copies: []backup.Copy{{ExecutionID: id, StorageLocationID: "l", Path: path, Status: status}},
+			Parts: []backup.Part{{Number: 1, Key: path + "/backup.dump.zst", Size: size}},
+		}
+	}
+	catalogue := &books{missing: map[string]string{}, rows: []backup.Backup{
+		row("1", good, backup.CopyAvailable, 4), row("2", short, backup.CopyAvailable, 5), row("3", gone, backup.CopyAvailable, 4),
+		row("4", headless, backup.CopyAvailable, 4), row("5", running, backup.CopyPending, 4),
+	}}
+	v := vault.New(catalogue, place, place, slog.New(slog.DiscardHandler))
+
+	f, err := v.Reconcile(t.Context(), "l", time.Hour)
+	require.NoError(t, err)
+	require.Empty(t, f.Removed, "an orphan has its time of grace")
+	require.Equal(t, []string{foreign}, f.Foreign)
+	require.ElementsMatch(t, []string{short, gone, headless}, f.Missing)
+	require.Equal(t, map[string]string{
+		short: "part " + short + "/backup.dump.zst has 4 bytes instead of 5", gone: "all its objects are gone", headless: "its manifest is gone",
+	}, catalogue.missing)
+
+	f, err = v.Reconcile(t.Context(), "l", 0)
+	require.NoError(t, err)
+	require.Equal(t, []string{orphan}, f.Removed)
+	left := map[string]bool{}
+	d, err = local.New(local.Config{Path: place.path})
+	require.NoError(t, err)
+	for o, err := range d.List(t.Context(), "") {
+		require.NoError(t, err)
+		left[o.Key] = true
+	}
+	require.NoError(t, d.Close())
+	require.NotContains(t, left, orphan+"/backup.dump.zst")
+	for _, key := range []string{good + "/manifest.json", running + "/backup.dump.zst", foreign + "/backup.dump.zst", "somebody's file", "db/notes.txt"} {
+		require.Contains(t, left, key)
+	}
+}
