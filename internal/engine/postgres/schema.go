@@ -62,7 +62,7 @@ func (e *Engine) Schema(ctx context.Context, c engine.Conn) ([]engine.Schema, er
 	if _, err := conn.Exec(ctx, "SET LOCAL search_path = pg_catalog"); err != nil {
 		return nil, queryError(ctx, err, c, "reading the schema")
 	}
-	rows, err := conn.Query(ctx, columns, engine.MaxColumns+1)
+	rows, err := conn.Query(ctx, columns, engine.MaxColumns+1) //nolint:rowserrcheck // ForEachRow does
 	if err != nil {
 		return nil, queryError(ctx, err, c, "reading the schema")
 	}

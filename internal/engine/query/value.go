@@ -82,7 +82,7 @@ func numbers(value any, depth int) (any, bool) {
 	if depth == 0 {
 		return nil, false
 	}
-	ok := true
+	var ok bool
 	switch v := value.(type) {
 	case json.Number:
 		return Number(string(v)), true
