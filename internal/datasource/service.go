@@ -21,11 +21,12 @@ const testTimeout = 10 * time.Second
 type Service struct {
 	store   Store
 	engines map[engine.Type]engine.Engine
+	looks   chan struct{} // one for each look into a database
 }
 
 // NewService returns a service on store that reaches databases through engines.
 func NewService(store Store, engines map[engine.Type]engine.Engine) *Service {
-	return &Service{store: store, engines: engines}
+	return &Service{store: store, engines: engines, looks: make(chan struct{}, looksAtOnce)}
 }
 
 // New describes a datasource to create.
