@@ -96,11 +96,16 @@ func (p *process) ready(check func() error) error {
 // else whoever runs the tests.
 type account struct{ credential *syscall.Credential }
 
+// Where there is no such account, since only a part of its package is installed,
+// the account that owns nothing will do.
 func accountFor(name string) (account, error) {
 	if os.Geteuid() != 0 {
 		return account{}, nil
 	}
 	u, err := user.Lookup(name)
+	if _, unknown := errors.AsType[user.UnknownUserError](err); unknown {
+		u, err = user.Lookup("nobody")
+	}
 	if err != nil {
 		return account{}, err
 	}
