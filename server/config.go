@@ -7,6 +7,7 @@ import (
 	"crypto/tls"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
 	"time"
 
@@ -24,6 +25,9 @@ type Authenticator interface {
 type Config struct {
 	// HTTPAddr and GRPCAddr are host:port; port 0 picks a free one.
 	HTTPAddr, GRPCAddr string
+	// HTTPListener and GRPCListener, when set, are taken over in place of the
+	// addresses; the server closes them.
+	HTTPListener, GRPCListener net.Listener
 	// CertFile and KeyFile (PEM) turn on TLS for both listeners.
 	CertFile, KeyFile string
 

@@ -57,7 +57,10 @@ type Server struct {
 // not run must be closed.
 func New(c Config) (*Server, error) {
 	c = c.complete()
-	s := &Server{config: c, health: healthsrv.NewServer(), pipe: bufconn.Listen(pipeBuffer)}
+	s := &Server{
+		config: c, health: healthsrv.NewServer(), pipe: bufconn.Listen(pipeBuffer),
+		httpListener: c.HTTPListener, grpcListener: c.GRPCListener,
+	}
 	stopping, stop := context.WithCancelCause(context.Background())
 	s.stop = stop
 	built := false
@@ -71,11 +74,8 @@ func New(c Config) (*Server, error) {
 	if s.tls, err = c.tls(); err != nil {
 		return nil, err
 	}
-	if s.grpcListener, err = net.Listen("tcp", c.GRPCAddr); err != nil {
-		return nil, fmt.Errorf("listening for gRPC: %w", err)
-	}
-	if s.httpListener, err = net.Listen("tcp", c.HTTPAddr); err != nil {
-		return nil, fmt.Errorf("listening for HTTP: %w", err)
+	if err := s.listen(); err != nil {
+		return nil, err
 	}
 	guard, err := newGuard(stopping, c)
 	if err != nil {
@@ -105,6 +105,21 @@ func New(c Config) (*Server, error) {
 	}
 	built = true
 	return s, nil
+}
+
+// listen binds the addresses for which there is no listener yet.
+func (s *Server) listen() (err error) {
+	if s.grpcListener == nil {
+		if s.grpcListener, err = net.Listen("tcp", s.config.GRPCAddr); err != nil {
+			return fmt.Errorf("listening for gRPC: %w", err)
+		}
+	}
+	if s.httpListener == nil {
+		if s.httpListener, err = net.Listen("tcp", s.config.HTTPAddr); err != nil {
+			return fmt.Errorf("listening for HTTP: %w", err)
+		}
+	}
+	return nil
 }
 
 func newGRPC(c Config, g *guard, health healthpb.HealthServer) *grpc.Server {

@@ -51,6 +51,7 @@ type Config struct {
 	MySQLBin       []string
 	IdentityDir    string // age identities for encrypted backups; empty: DataDir/identities
 	Concurrency    int    // backups at once, and restores at once
+	UploadAttempts int    // tries of an upload before its storage counts as failed; 0: 10
 	Demo           bool
 
 	Timing          worker.Timing
@@ -89,11 +90,20 @@ func (c *Config) complete() error {
 	if c.Concurrency < 1 {
 		return fmt.Errorf("--concurrency: must be at least 1")
 	}
+	if c.UploadAttempts < 0 {
+		return fmt.Errorf("--upload-attempts: must not be negative")
+	}
 	if c.Demo && c.DatabaseURL != "" {
 		return fmt.Errorf("--demo needs the private PostgreSQL: leave --database-url out")
 	}
 	if (c.TLSCert == "") != (c.TLSKey == "") {
 		return fmt.Errorf("--tls-cert and --tls-key go together")
+	}
+	if timing := c.Timing.WithDefaults(); 2*timing.Heartbeat > timing.Lease {
+		return fmt.Errorf("--heartbeat: must be at most half of --lease (%s), or workers lose their work", timing.Lease)
+	}
+	if c.has(RoleAPI) {
+		return c.checkListen()
 	}
 	return nil
 }
@@ -120,23 +130,38 @@ func (c *Config) expandRoles() error {
 
 func (c *Config) has(role string) bool { return slices.Contains(c.Roles, role) }
 
+// listenFlags are the flags of the addresses of the API.
+func (c *Config) listenFlags() map[string]string {
+	return map[string]string{"--http-addr": c.HTTPAddr, "--grpc-addr": c.GRPCAddr}
+}
+
 // checkListen refuses to carry tokens over a network in the clear by accident.
-func (c *Config) checkListen(logger *slog.Logger) error {
-	for flag, address := range map[string]string{"--http-addr": c.HTTPAddr, "--grpc-addr": c.GRPCAddr} {
-		host, _, err := net.SplitHostPort(address)
-		if err != nil {
+func (c *Config) checkListen() error {
+	for flag, address := range c.listenFlags() {
+		if _, _, err := net.SplitHostPort(address); err != nil {
 			return fmt.Errorf("%s: %q is not host:port", flag, address)
 		}
-		ip := net.ParseIP(host)
-		if host == "localhost" || ip != nil && ip.IsLoopback() || c.TLSCert != "" {
-			continue
-		}
-		if !c.InsecureListen {
+		if c.exposed(address) && !c.InsecureListen {
 			return fmt.Errorf("%s: %s can be reached from other machines and tokens would travel unprotected: give --tls-cert and --tls-key, or --insecure-listen behind a TLS proxy", flag, address)
 		}
-		logger.Warn("listening without TLS beyond this machine: tokens and backups travel unprotected", "flag", flag, "address", address)
 	}
 	return nil
+}
+
+// exposed reports whether others can read what travels to an address.
+func (c *Config) exposed(address string) bool {
+	host, _, err := net.SplitHostPort(address)
+	ip := net.ParseIP(host)
+	return err == nil && c.TLSCert == "" && host != "localhost" && (ip == nil || !ip.IsLoopback())
+}
+
+// warnListen says what the operator has allowed.
+func (c *Config) warnListen(logger *slog.Logger) {
+	for flag, address := range c.listenFlags() {
+		if c.exposed(address) {
+			logger.Warn("listening without TLS beyond this machine: tokens and backups travel unprotected", "flag", flag, "address", address)
+		}
+	}
 }
 
 // logger writes to Stderr as configured.

@@ -40,14 +40,13 @@ type foundation struct {
 	monitor *queue.Monitor
 	hub     *logs.RedisHub
 	spoolID string
+	newKey  bool // this start has made the key file
 	closers []func() error
 }
 
-// lay brings the foundation up. On an error everything is closed again.
+// lay brings the foundation up by a complete configuration. On an error everything
+// is closed again.
 func lay(ctx context.Context, c Config) (_ *foundation, err error) {
-	if err := c.complete(); err != nil {
-		return nil, err
-	}
 	logger, err := c.logger()
 	if err != nil {
 		return nil, err
@@ -77,7 +76,10 @@ func lay(ctx context.Context, c Config) (_ *foundation, err error) {
 	}
 	f.onClose(func() error { f.store.Close(); return nil })
 	if err := f.schema(ctx); err != nil {
-		return nil, err
+		return nil, errors.Join(err, f.withdrawKey(err))
+	}
+	if f.newKey {
+		logger.Info("made the key file that encrypts stored credentials: keep a copy in a safe place", "path", c.KeyFile)
 	}
 	return f, f.redis()
 }
@@ -117,10 +119,19 @@ func (f *foundation) database(ctx context.Context) (string, error) {
 func (f *foundation) keys() (*secret.Box, error) {
 	_, err := os.Stat(f.config.KeyFile)
 	if errors.Is(err, fs.ErrNotExist) && f.cluster != nil {
-		f.logger.Info("made the key file that encrypts stored credentials: keep a copy in a safe place", "path", f.config.KeyFile)
+		f.newKey = true
 		return secret.Create(f.config.KeyFile)
 	}
 	return secret.Load(f.config.KeyFile)
+}
+
+// withdrawKey removes a key file of this start that turned out to be needless: the
+// stored credentials have another key, whose file is missed and must find its place.
+func (f *foundation) withdrawKey(why error) error {
+	if !f.newKey || errs.CodeOf(why) != errs.CodeWrongKey {
+		return nil
+	}
+	return os.Remove(f.config.KeyFile)
 }
 
 // CreateKey makes a new key file; an existing one is never replaced.

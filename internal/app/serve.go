@@ -30,6 +30,14 @@ const (
 // Serve runs the roles of one process until ctx ends.
 func Serve(ctx context.Context, c Config) (err error) {
 	started := time.Now()
+	if err := c.complete(); err != nil {
+		return err
+	}
+	listen, err := bind(c)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, listen.close()) }()
 	f, err := lay(ctx, c)
 	if err != nil {
 		return err
@@ -40,7 +48,7 @@ func Serve(ctx context.Context, c Config) (err error) {
 	m.Watch(d.health.Get)
 	services := append(f.services(), workers(f, d, m)...)
 	if f.config.has(RoleAPI) {
-		api, err := f.api(ctx, d, m)
+		api, err := f.api(ctx, d, m, listen)
 		if err != nil {
 			return err
 		}
@@ -59,10 +67,8 @@ type api struct {
 	ready   func()
 }
 
-func (f *foundation) api(ctx context.Context, d *domain, m *metrics.Metrics) (*api, error) {
-	if err := f.config.checkListen(f.logger); err != nil {
-		return nil, err
-	}
+func (f *foundation) api(ctx context.Context, d *domain, m *metrics.Metrics, listen listeners) (*api, error) {
+	f.config.warnListen(f.logger)
 	if err := f.adminToken(ctx, d); err != nil {
 		return nil, err
 	}
@@ -71,7 +77,7 @@ func (f *foundation) api(ctx context.Context, d *domain, m *metrics.Metrics) (*a
 		return nil, fmt.Errorf("--metrics-token-file: %w", err)
 	}
 	s, err := server.New(server.Config{
-		HTTPAddr: f.config.HTTPAddr, GRPCAddr: f.config.GRPCAddr, CertFile: f.config.TLSCert, KeyFile: f.config.TLSKey,
+		HTTPListener: listen.http, GRPCListener: listen.grpc, CertFile: f.config.TLSCert, KeyFile: f.config.TLSKey,
 		Services: rpc.Services{
 			Datasources: d.datasources, Locations: d.locations, Backups: d.backups, Executions: d.executions,
 			Restores: d.executions, Downloads: d.vault,

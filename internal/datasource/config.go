@@ -11,9 +11,14 @@ import (
 
 const configField = "connection_config"
 
-// maxNameBytes bounds database and user names: PostgreSQL takes 63 bytes,
-// MySQL 64 characters of up to 4 bytes.
-const maxNameBytes = 256
+// maxNameBytes bounds database and user names: PostgreSQL takes 63 bytes and cuts
+// longer names to another one's, MySQL 64 characters of up to 4 bytes.
+func maxNameBytes(t engine.Type) int {
+	if t == engine.Postgres {
+		return 63
+	}
+	return 256
+}
 
 var defaultPorts = map[engine.Type]int{engine.Postgres: 5432, engine.MySQL: 3306, engine.MariaDB: 3306}
 
@@ -25,8 +30,8 @@ func ParseConfig(t engine.Type, config map[string]any) (engine.Conn, error) {
 		Type:     t,
 		Host:     r.Required("host", 255),
 		Port:     r.Int("port", 1, 65535),
-		Database: r.Required("database", maxNameBytes),
-		Username: r.Required("username", maxNameBytes),
+		Database: r.Required("database", maxNameBytes(t)),
+		Username: r.Required("username", maxNameBytes(t)),
 		Password: r.Required("password", 4096),
 	}
 	if message := checkHost(c.Host); message != "" {

@@ -1,0 +1,166 @@
+package test
+
+import (
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/dataguardian/dataguardian/internal/testkit"
+	"github.com/dataguardian/dataguardian/storage/storagetest"
+	"github.com/dataguardian/dataguardian/test/harness"
+)
+
+// gate is what a storage does with uploads.
+type gate struct {
+	closed  atomic.Bool   // after the first upload the others fail with 503
+	uploads atomic.Int32  // since then
+	hold    chan struct{} // without closed: uploads wait for its end
+}
+
+func (g *gate) answer(w http.ResponseWriter, r *http.Request, _ http.Handler) bool {
+	if r.Method != http.MethodPut && r.Method != http.MethodPost {
+		return false
+	}
+	if g.closed.Load() {
+		if g.uploads.Add(1) == 1 {
+			return false
+		}
+		w.WriteHeader(http.StatusServiceUnavailable)
+		return true
+	}
+	select {
+	case <-g.hold:
+	case <-r.Context().Done():
+	}
+	return false
+}
+
+func retryPath(execution string) string { return "/api/executions/" + execution + "/retry-upload" }
+
+// lines counts the lines of an execution's log that begin so.
+func lines(e harness.JSON, beginning string) int {
+	n := 0
+	for _, message := range messages(e.List("metadata.execution_logs")) {
+		if strings.HasPrefix(message, beginning) {
+			n++
+		}
+	}
+	return n
+}
+
+func TestFailedUploadGoesOnAfterARestartWithoutTheDatabase(t *testing.T) {
+	server := storagetest.StartS3(t)
+	bucket, front, g := server.NewBucket(t), storagetest.StartFront(t, server.Endpoint), &gate{hold: make(chan struct{})}
+	front.Intercept(g.answer)
+	pg := testkit.NewPostgres(t)
+	database := pg.NewDatabase(t)
+	pg.Exec(t, database, `CREATE TABLE notes AS SELECT n AS id, (SELECT string_agg(md5((n * 32 + k)::text), '') FROM generate_series(1, 32) k) AS body
+		FROM generate_series(1, 6000) n`)
+	plane := harness.NewPlane(t)
+	s := plane.Serve(t, "one", "--upload-attempts", "2")
+	datasource := s.AddDatasource(t, config{"host": pg.Host, "port": pg.Port, "database": database, "username": pg.User, "password": pg.Password})
+	storage := addStorage(t, s, "bucket", "s3", s3Config(server, front.Endpoint, bucket))
+	job := s.AddJob(t, datasource, storage, config{"backup_options": config{"max_file_size_mb": 1}})
+
+	g.closed.Store(true)
+	failed := s.Fails(t, job, "UPLOAD_FAILED")
+	id := failed.Text("id")
+	require.True(t, failed.At("metadata.upload_retry.possible").Value.(bool), "%s", failed)
+	require.False(t, failed.Null("metadata.upload_retry.spool_expires_at"))
+	require.Equal(t, "failed", failed.Text("metadata.storage_results.0.status"))
+	require.Empty(t, s.Get(t, "/api/backups/datasources/"+datasource).List("backups"), "a part of a backup is none")
+
+	pg.Stop(t)
+	s.Process.Stop(t)
+	g.closed.Store(false) // from here uploads wait
+	s = plane.Serve(t, "one", "--upload-attempts", "2")
+	for range 2 {
+		accepted := s.Post(t, retryPath(id), config{}, http.StatusAccepted)
+		require.Equal(t, id, accepted.Text("execution_id"))
+		require.Contains(t, []string{"queued", "running"}, accepted.Text("status"))
+	}
+	s.AwaitStatus(t, id, "running")
+	require.Equal(t, "running", s.Post(t, retryPath(id), config{}, http.StatusAccepted).Text("status"))
+	close(g.hold)
+	done := s.Await(t, id)
+	require.Equal(t, []string{"completed", "retry"}, []string{done.Text("status"), done.Text("trigger")}, "%s", done)
+	require.True(t, done.Null("error_code") && done.Null("error_message"), "%s", done)
+	require.EqualValues(t, 1, s.Get(t, "/api/executions?job_id="+job).Number("pagination.total"))
+	require.Equal(t, 1, lines(done, "Dumped "), "there was one dump")
+	require.Equal(t, 1, lines(done, "The dump is complete and waits on this worker"), "three clicks are one retry")
+	require.Greater(t, done.Number("files_count"), 2.0)
+	require.Len(t, s3Keys(t, server, bucket), int(done.Number("files_count"))+1)
+	requireCopies(t, s, done, 1)
+	require.Contains(t, s.Do(t, http.MethodPost, retryPath(id), config{}).Refused(t, http.StatusConflict, "EXECUTION_NOT_RETRIABLE"), "nothing left")
+
+	pg.Start(t)
+	requireGood(t, s, id, config{})
+}
+
+func TestMissingCopyIsSentLater(t *testing.T) {
+	server := storagetest.StartS3(t)
+	bucket, network := server.NewBucket(t), storagetest.StartNetwork(t, server.Endpoint)
+	s := harness.NewPlane(t).Serve(t, "one", "--upload-attempts", "2")
+	source := s.Plane.NewSource(t, 500)
+	datasource := s.AddDatasource(t, source.Config())
+	disk, cloud := s.AddStorage(t, s.StorageDir(t)), addStorage(t, s, "bucket", "s3", s3Config(server, network.Endpoint, bucket))
+	job := s.AddJob(t, datasource, disk, config{"backup_options": config{"storage_strategy": "replicate", "storage_targets": []config{
+		{"storage_location_id": disk, "order": 1}, {"storage_location_id": cloud, "order": 2},
+	}}})
+	statuses := func(e harness.JSON) map[string]string {
+		found := map[string]string{}
+		for _, r := range e.List("metadata.storage_results") {
+			found[r.Text("storage_location_id")] = r.Text("status")
+		}
+		return found
+	}
+
+	network.Down()
+	half := s.Backup(t, job)
+	require.Equal(t, map[string]string{disk: "available", cloud: "failed"}, statuses(half))
+	require.True(t, half.At("metadata.upload_retry.possible").Value.(bool), "%s", half)
+	requireCopies(t, s, half, 1)
+
+	network.Up(t)
+	require.Equal(t, half.Text("id"), s.Post(t, retryPath(half.Text("id")), config{}, http.StatusAccepted).Text("execution_id"))
+	whole := s.Await(t, half.Text("id"))
+	require.Equal(t, []string{"completed", "retry"}, []string{whole.Text("status"), whole.Text("trigger")}, "%s", whole)
+	require.Equal(t, map[string]string{disk: "available", cloud: "available"}, statuses(whole))
+	require.Equal(t, 1, lines(whole, "Dumped "), "there was one dump")
+	require.Len(t, s3Keys(t, server, bucket), int(whole.Number("files_count"))+1)
+	requireCopies(t, s, whole, 2)
+}
+
+func TestUploadThatCannotBeRetriedIsRefusedWithTheReason(t *testing.T) {
+	s := harness.NewPlane(t).Serve(t, "one")
+	source := s.Plane.NewSource(t, 10)
+	refused := func(execution, reason string) {
+		t.Helper()
+		require.Contains(t, s.Do(t, http.MethodPost, retryPath(execution), config{}).Refused(t, http.StatusConflict, "EXECUTION_NOT_RETRIABLE"), reason)
+	}
+	job, _ := s.NewJob(t, source)
+	release := source.Lock(t)
+	id := s.Run(t, job)
+	source.AwaitDump(t)
+	refused(id, "still running")
+	release()
+	require.Equal(t, "completed", s.Await(t, id).Text("status"))
+	refused(id, "nothing left to upload")
+
+	verified := s.Post(t, "/api/backups/"+id+"/verify", config{}, http.StatusAccepted).Text("execution_id")
+	require.Equal(t, "completed", s.Await(t, verified).Text("status"))
+	refused(verified, "no backup")
+
+	wrong := source.Config()
+	wrong["database"] = "absent"
+	failing := s.AddJob(t, s.AddDatasource(t, wrong), s.AddStorage(t, s.StorageDir(t)))
+	failed := s.Await(t, s.Run(t, failing))
+	require.Equal(t, "failed", failed.Text("status"))
+	require.False(t, failed.At("metadata.upload_retry.possible").Value.(bool))
+	refused(failed.Text("id"), "the dump is not complete")
+
+	s.Do(t, http.MethodPost, retryPath(unknownID), config{}).Refused(t, http.StatusNotFound, "NOT_FOUND")
+}

@@ -1,0 +1,186 @@
+package test
+
+import (
+	"encoding/json"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/stretchr/testify/require"
+
+	"github.com/dataguardian/dataguardian/internal/testkit"
+	"github.com/dataguardian/dataguardian/storage/storagetest"
+	"github.com/dataguardian/dataguardian/test/harness"
+)
+
+// place is a storage location, and what really lies in it.
+type place struct {
+	name, id string
+	keys     func(t *testing.T) []string
+}
+
+func s3Keys(t *testing.T, server *storagetest.S3Server, bucket string) []string {
+	t.Helper()
+	out, err := server.Client().ListObjectsV2(t.Context(), &s3.ListObjectsV2Input{Bucket: &bucket})
+	require.NoError(t, err)
+	require.Empty(t, server.OpenUploads(t, bucket))
+	var keys []string
+	for _, o := range out.Contents {
+		keys = append(keys, strings.TrimPrefix(*o.Key, "dg/"))
+	}
+	return keys
+}
+
+func gcsKeys(t *testing.T, server *storagetest.GCSServer, bucket string) []string {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, server.Endpoint+"/storage/v1/b/"+bucket+"/o", nil)
+	require.NoError(t, err)
+	res, err := http.DefaultClient.Do(r)
+	require.NoError(t, err)
+	var list struct{ Items []struct{ Name string } }
+	require.NoError(t, json.NewDecoder(res.Body).Decode(&list))
+	require.NoError(t, res.Body.Close())
+	var keys []string
+	for _, o := range list.Items {
+		keys = append(keys, strings.TrimPrefix(o.Name, "dg/"))
+	}
+	return keys
+}
+
+// threePlaces makes a storage location of every type.
+func threePlaces(t *testing.T, s *harness.Server, objects *storagetest.S3Server, google *storagetest.GCSServer) []place {
+	t.Helper()
+	dir, bucket, other := s.StorageDir(t), objects.NewBucket(t), google.NewBucket(t)
+	return []place{
+		{"local", s.AddStorage(t, dir), func(t *testing.T) []string {
+			var keys []string
+			for _, file := range harness.Files(t, dir) {
+				keys = append(keys, strings.TrimPrefix(file, dir+"/"))
+			}
+			return keys
+		}},
+		{"s3", addStorage(t, s, "objects", "s3", s3Config(objects, objects.Endpoint, bucket)),
+			func(t *testing.T) []string { return s3Keys(t, objects, bucket) }},
+		{"gcs", addStorage(t, s, "google", "gcs", config{"endpoint": google.Endpoint, "bucket": other, "prefix": "dg"}),
+			func(t *testing.T) []string { return gcsKeys(t, google, other) }},
+	}
+}
+
+// on counts the objects of a backup on a storage.
+func (p place) on(t *testing.T, path string) int {
+	t.Helper()
+	n := 0
+	for _, key := range p.keys(t) {
+		if strings.HasPrefix(key, path+"/") {
+			n++
+		}
+	}
+	return n
+}
+
+// requireCopies requires that the list of backups shows so many copies of one,
+// all available.
+func requireCopies(t *testing.T, s *harness.Server, e harness.JSON, want int) {
+	t.Helper()
+	for _, b := range s.Get(t, "/api/backups/datasources/"+e.Text("datasource_id")).List("backups") {
+		if b.Text("execution_id") != e.Text("id") {
+			continue
+		}
+		require.Len(t, b.List("storage_locations"), want)
+		for _, copied := range b.List("storage_locations") {
+			require.Equal(t, "available", copied.Text("status"), "%s", b)
+		}
+		return
+	}
+	require.Fail(t, "the backup is not listed", "%s", e)
+}
+
+// requireGood verifies a backup, and restores it into a database that is checked.
+func requireGood(t *testing.T, s *harness.Server, execution string, options config) {
+	t.Helper()
+	for action, option := range map[string]string{"verify": "", "restore": "verification_mode"} {
+		body := config{}
+		for key, value := range options {
+			body[key] = value
+		}
+		if option != "" {
+			body[option] = true
+		}
+		started := s.Post(t, "/api/backups/"+execution+"/"+action, body, http.StatusAccepted)
+		ended := s.Await(t, started.Text("execution_id"))
+		require.Equal(t, "completed", ended.Text("status"), "%s: %s", action, ended)
+	}
+}
+
+func TestEveryEngineBacksUpToEveryStorage(t *testing.T) {
+	objects, google, m, pg := storagetest.StartS3(t), storagetest.StartGCS(t), testkit.MariaDB(t), testkit.Postgres(t)
+	identities := testkit.Dir(t)
+	recipient, putKey := keyPair(t)
+	putKey(identities)
+	require.NoError(t, os.Rename(filepath.Join(identities, "key.txt"), filepath.Join(identities, "default")))
+	plane := harness.NewPlane(t)
+	source := plane.NewSource(t, 200)
+	s := plane.Serve(t, "one", "--identity-dir", identities)
+	places := threePlaces(t, s, objects, google)
+
+	connection := source.Config()
+	connection["username"], connection["password"] = pg.User, pg.Password // a verification makes a database
+	postgres := addDatasource(t, s, "postgres", "postgres", connection)
+	mariadb := addDatasource(t, s, "mariadb", "mariadb", mariaConfig(m, shop(t, m)))
+	sealed := config{"encryption": config{"recipients": []string{recipient}}}
+	for _, p := range places {
+		t.Run("postgres to "+p.name, func(t *testing.T) { requireBackup(t, s, p, postgres, config{}, config{}) })
+		t.Run("mariadb to "+p.name, func(t *testing.T) {
+			requireBackup(t, s, p, mariadb, sealed, config{"identity": "default"})
+		})
+	}
+	t.Run("replicated, and removed everywhere", func(t *testing.T) { replicatedBackupsGoEverywhere(t, s, places, mariadb, sealed) })
+}
+
+func requireBackup(t *testing.T, s *harness.Server, p place, datasource string, options, opening config) {
+	e := s.Backup(t, s.AddJob(t, datasource, p.id, config{"backup_options": options}))
+	require.EqualValues(t, e.Number("files_count")+1, p.on(t, e.Text("backup_path")), "parts and the manifest")
+	requireCopies(t, s, e, 1)
+	requireGood(t, s, e.Text("id"), opening)
+}
+
+func replicatedBackupsGoEverywhere(t *testing.T, s *harness.Server, places []place, datasource string, sealed config) {
+	options := config{"storage_strategy": "replicate", "encryption": sealed["encryption"]}
+	var targets []config
+	for i, p := range places {
+		targets = append(targets, config{"storage_location_id": p.id, "order": i + 1})
+	}
+	options["storage_targets"] = targets
+	job := s.AddJob(t, datasource, places[0].id, config{"backup_options": options, "retention_policy": config{"max_backups": 1, "auto_delete": true}})
+
+	first := s.Backup(t, job)
+	for _, p := range places {
+		require.EqualValues(t, first.Number("files_count")+1, p.on(t, first.Text("backup_path")), p.name)
+		requireGood(t, s, first.Text("id"), config{"storage_location_id": p.id, "identity": "default"})
+	}
+	requireCopies(t, s, first, len(places))
+
+	second := s.Backup(t, job)
+	requireCopies(t, s, second, len(places))
+	requireGone := func(e harness.JSON) {
+		t.Helper()
+		for _, p := range places {
+			require.Eventually(t, func() bool { return p.on(t, e.Text("backup_path")) == 0 }, time.Minute, 50*time.Millisecond, p.name)
+		}
+	}
+	requireGone(first)
+	for _, p := range places {
+		require.EqualValues(t, second.Number("files_count")+1, p.on(t, second.Text("backup_path")), p.name)
+	}
+
+	message := s.Do(t, http.MethodDelete, "/api/executions/"+second.Text("id"), nil)
+	require.Equal(t, http.StatusConflict, message.Status, "the last good backup of a job: %s", message.Text)
+	require.Less(t, s.Do(t, http.MethodDelete, "/api/backup-jobs/"+job, nil).Status, 300)
+	deleted := s.Do(t, http.MethodDelete, "/api/executions/"+second.Text("id")+"?force=true", nil)
+	require.Less(t, deleted.Status, 300, deleted.Text)
+	requireGone(second)
+}
