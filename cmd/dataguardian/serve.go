@@ -107,6 +107,7 @@ func addServerFlags(flags *pflag.FlagSet) {
 	flags.Duration("health-interval", time.Minute, "how often datasources and storages are checked")
 	flags.Duration("stall-timeout", 10*time.Minute, "how long a dump may produce nothing before it is ended")
 	flags.Duration("orphan-grace", 24*time.Hour, "how old objects that nothing owns must be to be removed")
+	flags.Int("upload-attempts", 10, "how often an upload is tried, at growing intervals, before its storage counts as failed")
 	flags.Duration("spool-keep", 24*time.Hour, "how long the dump of a failed upload is kept")
 }
 
@@ -121,7 +122,8 @@ func serverConfig(cmd *cobra.Command, version string) (app.Config, error) {
 		Reflection: r.text("grpc-reflection") == "true", PostgresBin: r.list("postgres-bin-dir"), MySQLBin: r.list("mysql-bin-dir"), Concurrency: r.number("concurrency"), IdentityDir: r.text("identity-dir"),
 		Demo:          r.text("demo") == "true",
 		SweepInterval: r.interval("sweep-interval"), CleanupInterval: r.interval("cleanup-interval"), HealthInterval: r.interval("health-interval"),
-		StallTimeout: r.interval("stall-timeout"), SpoolKeep: r.interval("spool-keep"), OrphanGrace: r.interval("orphan-grace"),
+		UploadAttempts: r.number("upload-attempts"),
+		StallTimeout:   r.interval("stall-timeout"), SpoolKeep: r.interval("spool-keep"), OrphanGrace: r.interval("orphan-grace"),
 		Version: version, Stdout: cmd.OutOrStdout(), Stderr: cmd.ErrOrStderr(),
 	}
 	c.Timing.Lease, c.Timing.Heartbeat = r.interval("lease"), r.interval("heartbeat")

@@ -63,6 +63,7 @@ func backupClaimer(f *foundation, d *domain, desk attempt.Desk, registry *worker
 	runner := &backupworker.Runner{
 		Desk: desk, Jobs: f.store.Jobs(), Datasources: f.store.Datasources(), Catalogue: f.store.Catalogue(),
 		Engines: d.engines, Vault: d.vault, SpoolDir: f.spoolDir(), SpoolID: f.spoolID, StallTimeout: f.config.StallTimeout, SpoolKeep: f.config.SpoolKeep,
+		UploadAttempts: f.config.UploadAttempts,
 	}
 	return &worker.Claimer{
 		Label: "backup worker", WorkerID: workerID(), Spool: f.spoolID, Operations: []execution.Operation{execution.Backup}, Concurrency: f.config.Concurrency,

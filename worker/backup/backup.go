@@ -36,16 +36,17 @@ type Vault interface {
 
 // Runner makes backups. Its Work belongs into a worker.Claimer.
 type Runner struct {
-	Desk         attempt.Desk
-	Jobs         Jobs
-	Datasources  Datasources
-	Catalogue    backup.Catalogue
-	Engines      map[engine.Type]engine.Engine
-	Vault        Vault
-	SpoolDir     string
-	SpoolID      string        // names this machine's spool, see execution.Claimant
-	StallTimeout time.Duration // no bytes for so long ends a dump; 0: the engine's default
-	SpoolKeep    time.Duration // how long a failed upload can be retried; 0: 24 hours
+	Desk           attempt.Desk
+	Jobs           Jobs
+	Datasources    Datasources
+	Catalogue      backup.Catalogue
+	Engines        map[engine.Type]engine.Engine
+	Vault          Vault
+	SpoolDir       string
+	SpoolID        string        // names this machine's spool, see execution.Claimant
+	StallTimeout   time.Duration // no bytes for so long ends a dump; 0: the engine's default
+	UploadAttempts int           // tries of an upload before its storage counts as failed; 0: 10
+	SpoolKeep      time.Duration // how long a failed upload can be retried; 0: 24 hours
 }
 
 // Work makes the backup of one leased execution and books how it ended. The

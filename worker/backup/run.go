@@ -181,6 +181,7 @@ func (r *run) artifactConfig() artifact.Config {
 			return r.Executions.BeginCopy(ctx, r.Lease(), targetID, r.path())
 		},
 		Guard: r.Held,
+		Retry: artifact.Retry{Attempts: r.UploadAttempts},
 		Log:   r.Log.Log,
 	}
 }
