@@ -2,6 +2,7 @@ package test
 
 import (
 	"encoding/json"
+	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -82,38 +83,57 @@ func (p place) on(t *testing.T, path string) int {
 	return n
 }
 
-// requireCopies requires that the list of backups shows so many copies of one,
+// requireCopies requires that the list of backups shows one with so many copies,
 // all available.
 func requireCopies(t *testing.T, s *harness.Server, e harness.JSON, want int) {
+	t.Helper()
+	available, listed := copiesOf(t, s, e)
+	require.Equal(t, []int{want, want}, []int{available, listed}, "%s", e)
+}
+
+// copiesOf counts the copies of a backup as the list of backups shows them.
+func copiesOf(t *testing.T, s *harness.Server, e harness.JSON) (available, listed int) {
 	t.Helper()
 	for _, b := range s.Get(t, "/api/backups/datasources/"+e.Text("datasource_id")).List("backups") {
 		if b.Text("execution_id") != e.Text("id") {
 			continue
 		}
-		require.Len(t, b.List("storage_locations"), want)
 		for _, copied := range b.List("storage_locations") {
-			require.Equal(t, "available", copied.Text("status"), "%s", b)
+			listed++
+			if copied.Text("status") == "available" {
+				available++
+			}
 		}
-		return
 	}
-	require.Fail(t, "the backup is not listed", "%s", e)
+	return available, listed
 }
 
 // requireGood verifies a backup, and restores it into a database that is checked.
 func requireGood(t *testing.T, s *harness.Server, execution string, options config) {
 	t.Helper()
-	for action, option := range map[string]string{"verify": "", "restore": "verification_mode"} {
-		body := config{}
-		for key, value := range options {
-			body[key] = value
-		}
-		if option != "" {
-			body[option] = true
-		}
-		started := s.Post(t, "/api/backups/"+execution+"/"+action, body, http.StatusAccepted)
-		ended := s.Await(t, started.Text("execution_id"))
-		require.Equal(t, "completed", ended.Text("status"), "%s: %s", action, ended)
-	}
+	requireEnds(t, s, execution, "verify", options, config{})
+	requireEnds(t, s, execution, "restore", options, config{"verification_mode": true})
+}
+
+// requireEnds starts a verification or restore and requires that it completes.
+func requireEnds(t *testing.T, s *harness.Server, execution, action string, options, more config) {
+	t.Helper()
+	body := config{}
+	maps.Copy(body, options)
+	maps.Copy(body, more)
+	started := s.Post(t, "/api/backups/"+execution+"/"+action, body, http.StatusAccepted)
+	ended := s.Await(t, started.Text("execution_id"))
+	require.Equal(t, "completed", ended.Text("status"), "%s: %s", action, ended)
+}
+
+// requireShop verifies a backup of a database of MariaDB, and restores it beside
+// the database, whose content it must have.
+func requireShop(t *testing.T, s *harness.Server, m *testkit.Maria, database, execution string, options config) {
+	t.Helper()
+	requireEnds(t, s, execution, "verify", options, config{})
+	target := m.NewDatabase(t)
+	requireEnds(t, s, execution, "restore", options, config{"target_database": target})
+	require.Equal(t, shopIn(t, m, database), shopIn(t, m, target))
 }
 
 func TestEveryEngineBacksUpToEveryStorage(t *testing.T) {
@@ -130,25 +150,34 @@ func TestEveryEngineBacksUpToEveryStorage(t *testing.T) {
 	connection := source.Config()
 	connection["username"], connection["password"] = pg.User, pg.Password // a verification makes a database
 	postgres := addDatasource(t, s, "postgres", "postgres", connection)
-	mariadb := addDatasource(t, s, "mariadb", "mariadb", mariaConfig(m, shop(t, m)))
+	database := shop(t, m)
+	mariadb := addDatasource(t, s, "mariadb", "mariadb", mariaConfig(m, database))
 	sealed := config{"encryption": config{"recipients": []string{recipient}}}
 	for _, p := range places {
-		t.Run("postgres to "+p.name, func(t *testing.T) { requireBackup(t, s, p, postgres, config{}, config{}) })
+		t.Run("postgres to "+p.name, func(t *testing.T) {
+			requireGood(t, s, storedIn(t, s, p, postgres, config{}), config{})
+		})
 		t.Run("mariadb to "+p.name, func(t *testing.T) {
-			requireBackup(t, s, p, mariadb, sealed, config{"identity": "default"})
+			requireShop(t, s, m, database, storedIn(t, s, p, mariadb, sealed), config{"identity": "default"})
 		})
 	}
-	t.Run("replicated, and removed everywhere", func(t *testing.T) { replicatedBackupsGoEverywhere(t, s, places, mariadb, sealed) })
+	t.Run("replicated, and removed everywhere", func(t *testing.T) {
+		replicatedBackupsGoEverywhere(t, s, places, mariadb, sealed, func(execution, storage string) {
+			requireShop(t, s, m, database, execution, config{"storage_location_id": storage, "identity": "default"})
+		})
+	})
 }
 
-func requireBackup(t *testing.T, s *harness.Server, p place, datasource string, options, opening config) {
+// storedIn makes a backup on one storage and returns its id.
+func storedIn(t *testing.T, s *harness.Server, p place, datasource string, options config) string {
+	t.Helper()
 	e := s.Backup(t, s.AddJob(t, datasource, p.id, config{"backup_options": options}))
 	require.EqualValues(t, e.Number("files_count")+1, p.on(t, e.Text("backup_path")), "parts and the manifest")
 	requireCopies(t, s, e, 1)
-	requireGood(t, s, e.Text("id"), opening)
+	return e.Text("id")
 }
 
-func replicatedBackupsGoEverywhere(t *testing.T, s *harness.Server, places []place, datasource string, sealed config) {
+func replicatedBackupsGoEverywhere(t *testing.T, s *harness.Server, places []place, datasource string, sealed config, requireGood func(execution, storage string)) {
 	options := config{"storage_strategy": "replicate", "encryption": sealed["encryption"]}
 	var targets []config
 	for i, p := range places {
@@ -160,7 +189,7 @@ func replicatedBackupsGoEverywhere(t *testing.T, s *harness.Server, places []pla
 	first := s.Backup(t, job)
 	for _, p := range places {
 		require.EqualValues(t, first.Number("files_count")+1, p.on(t, first.Text("backup_path")), p.name)
-		requireGood(t, s, first.Text("id"), config{"storage_location_id": p.id, "identity": "default"})
+		requireGood(first.Text("id"), p.id)
 	}
 	requireCopies(t, s, first, len(places))
 
