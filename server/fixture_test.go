@@ -26,6 +26,7 @@ import (
 	"github.com/dataguardian/dataguardian/internal/engine"
 	"github.com/dataguardian/dataguardian/internal/errs"
 	"github.com/dataguardian/dataguardian/internal/execution"
+	"github.com/dataguardian/dataguardian/internal/explorer"
 	"github.com/dataguardian/dataguardian/internal/health"
 	"github.com/dataguardian/dataguardian/internal/location"
 	"github.com/dataguardian/dataguardian/internal/notification"
@@ -108,6 +109,58 @@ func (f *fakeDatasources) Delete(_ context.Context, id string) error { return kn
 func (f *fakeDatasources) Test(_ context.Context, id string) (datasource.TestResult, error) {
 	return datasource.TestResult{Latency: 12 * time.Millisecond, Err: errs.New(errs.Unavailable, errs.CodeDatasourceUnreachable, "nothing answers at db:5432")}, known(id)
 }
+
+func (f *fakeDatasources) Schema(_ context.Context, id string) ([]datasource.Schema, error) {
+	foreign, number := "public.people.id", "1"
+	return []datasource.Schema{{Name: "public", Tables: []datasource.Table{{Name: "pets", Columns: []datasource.Column{
+		{Name: "id", Type: "integer", PrimaryKey: true, Unique: true}, {Name: "owner", Type: "bigint", Nullable: true, ForeignKey: &foreign, Default: &number},
+	}}, {Name: "none"}}}, {Name: "empty"}}, known(id)
+}
+func (f *fakeDatasources) Query(_ context.Context, id, sql string) (datasource.Result, error) {
+	if sql != "SELECT 1" {
+		return datasource.Result{}, errs.New(errs.Invalid, errs.CodeQueryFailed, "the database refused the statement").With("code", "42601").With("position", 3)
+	}
+	return datasource.Result{Columns: []string{"a", "b"}, Took: 12 * time.Millisecond, Message: "there are more rows",
+		Rows: [][]any{{1.0, map[string]any{"x": []any{nil, true}}}, {"9223372036854775807", nil}}}, known(id)
+}
+
+// fakeFiles is a location of two files; reading one of them ends with err.
+type fakeFiles struct {
+	body string
+	err  error
+	name string
+}
+
+func (f *fakeFiles) List(_ context.Context, id, folder string) (explorer.Folder, error) {
+	above := ""
+	return explorer.Folder{LocationID: id, RootLabel: "/backups", Path: folder, Parent: &above, Truncated: true, Entries: []explorer.Entry{
+		{Name: "deep", Path: folder + "/deep", Folder: true}, {Name: "file", Path: folder + "/file", Size: 1 << 40, Modified: noon},
+	}}, known(id)
+}
+func (f *fakeFiles) Delete(_ context.Context, id, _ string, force bool) error {
+	if !force {
+		return errs.New(errs.Conflict, errs.CodeResourceInUse, "a backup needs it").With("backups", []any{map[string]any{"execution_id": someID}}).With("total", 1)
+	}
+	return known(id)
+}
+func (f *fakeFiles) Copy(_ context.Context, id, _, to string) (explorer.Entry, error) {
+	return explorer.Entry{Name: to, Path: to, Size: 3, Modified: noon}, known(id)
+}
+func (f *fakeFiles) Open(_ context.Context, id, path string) (*explorer.Download, error) {
+	if path == "folder" {
+		return nil, errs.New(errs.Invalid, errs.CodeFolderDownload, "it is a folder")
+	}
+	body := io.Reader(strings.NewReader(f.body))
+	if f.err != nil {
+		body = io.MultiReader(body, failing{f.err})
+	}
+	return &explorer.Download{Name: f.name, Size: int64(len(f.body)), ReadCloser: io.NopCloser(body)}, known(id)
+}
+
+// failing is a reader that fails.
+type failing struct{ err error }
+
+func (f failing) Read([]byte) (int, error) { return 0, f.err }
 
 type fakeLocations struct{}
 
@@ -275,6 +328,7 @@ type api struct {
 	client      *http.Client
 	log         *safeBuffer
 	datasources *fakeDatasources
+	files       *fakeFiles
 	backups     *fakeBackups
 	executions  *fakeExecutions
 	health      *fakeHealth
@@ -284,12 +338,12 @@ type api struct {
 // start runs a server on free ports until the test ends.
 func start(t *testing.T, options ...func(*Config)) *api {
 	t.Helper()
-	a := &api{t: t, log: &safeBuffer{}, datasources: &fakeDatasources{}, backups: &fakeBackups{}, executions: &fakeExecutions{}, health: &fakeHealth{}}
+	a := &api{t: t, log: &safeBuffer{}, datasources: &fakeDatasources{}, files: &fakeFiles{}, backups: &fakeBackups{}, executions: &fakeExecutions{}, health: &fakeHealth{}}
 	c := Config{
 		HTTPAddr: "127.0.0.1:0", GRPCAddr: "127.0.0.1:0", Authenticator: tokens{}, OpenAPI: docs.OpenAPI(), Version: "test",
 		Logger: slog.New(slog.NewTextHandler(a.log, &slog.HandlerOptions{Level: slog.LevelDebug})), Reflection: true,
 		Services: rpc.Services{
-			Datasources: a.datasources, Locations: fakeLocations{}, Backups: a.backups, Executions: a.executions, Restores: fakeRestores{}, Downloads: fakeDownloads{},
+			Datasources: a.datasources, Locations: fakeLocations{}, Files: a.files, Backups: a.backups, Executions: a.executions, Restores: fakeRestores{}, Downloads: fakeDownloads{},
 			Notifications: fakeNotifications{}, Tokens: fakeTokens{}, Health: a.health,
 		},
 	}

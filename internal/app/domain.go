@@ -11,6 +11,7 @@ import (
 	"github.com/dataguardian/dataguardian/internal/engine/mysql"
 	"github.com/dataguardian/dataguardian/internal/engine/postgres"
 	"github.com/dataguardian/dataguardian/internal/execution"
+	"github.com/dataguardian/dataguardian/internal/explorer"
 	"github.com/dataguardian/dataguardian/internal/health"
 	"github.com/dataguardian/dataguardian/internal/location"
 	"github.com/dataguardian/dataguardian/internal/vault"
@@ -22,6 +23,7 @@ type domain struct {
 	vault       *vault.Vault
 	datasources *datasource.Service
 	locations   *location.Service
+	files       *explorer.Explorer
 	backups     *backup.Service
 	executions  *execution.Service
 	tokens      *auth.Service
@@ -43,6 +45,7 @@ func newDomain(f *foundation, started time.Time) *domain {
 		vault:       v,
 		datasources: datasource.NewService(s.Datasources(), engines),
 		locations:   location.NewService(s.Locations(), open, storageTypes...),
+		files:       explorer.New(v, s.Holdings()),
 		backups: backup.NewService(backup.Config{
 			Jobs: s.Jobs(), Catalogue: s.Catalogue(), Locations: s.Locations(), Inspector: v,
 			CheckRecipient: func(recipient string) error { return artifact.CheckRecipients([]string{recipient}) },

@@ -79,7 +79,7 @@ func (f *foundation) api(ctx context.Context, d *domain, m *metrics.Metrics, lis
 	s, err := server.New(server.Config{
 		HTTPListener: listen.http, GRPCListener: listen.grpc, CertFile: f.config.TLSCert, KeyFile: f.config.TLSKey,
 		Services: rpc.Services{
-			Datasources: d.datasources, Locations: d.locations, Backups: d.backups, Executions: d.executions,
+			Datasources: d.datasources, Locations: d.locations, Files: d.files, Backups: d.backups, Executions: d.executions,
 			Restores: d.executions, Downloads: d.vault,
 			Notifications: f.store.Notifications(), Tokens: d.tokens, Health: d.health,
 		},

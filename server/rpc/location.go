@@ -13,6 +13,7 @@ type locationServer struct {
 	pb.UnimplementedStorageLocationServiceServer
 
 	locations Locations
+	files     Files
 }
 
 func (s *locationServer) ListStorageLocations(ctx context.Context, req *pb.ListStorageLocationsRequest) (*pb.ListStorageLocationsResponse, error) {

@@ -11,14 +11,6 @@ import (
 // test holds it against the handlers: what is here has none, what is not has one.
 func pending() []string {
 	return []string{
-		pb.DatasourceService_GetDatasourceSchema_FullMethodName,
-		pb.DatasourceService_QueryDatasource_FullMethodName,
-
-		pb.StorageLocationService_ListStorageFiles_FullMethodName,
-		pb.StorageLocationService_DeleteStorageFile_FullMethodName,
-		pb.StorageLocationService_CopyStorageFile_FullMethodName,
-		pb.StorageLocationService_DownloadStorageFile_FullMethodName,
-
 		pb.ExecutionService_WatchExecutions_FullMethodName,
 
 		pb.NotificationService_WatchNotifications_FullMethodName,

@@ -62,18 +62,19 @@ func (s *backupServer) DownloadBackup(req *pb.DownloadBackupRequest, stream grpc
 	return errors.Join(sendAll(stream, d, "application/x-tar"), d.Close())
 }
 
-// sendAll sends a body in messages of about chunkBytes. Only io.EOF itself is its
-// end: a body that broke off must not look whole.
+// sendAll sends a body in messages of about chunkBytes, at least one, which brings
+// the type. Only the bare io.EOF is its end: a body that broke off must not look
+// whole.
 func sendAll(stream grpc.ServerStreamingServer[httpbody.HttpBody], body io.Reader, contentType string) error {
-	for {
+	for first := true; ; first = false {
 		chunk := make([]byte, chunkBytes) // a message may still be under way when the next is read
 		n, err := fill(body, chunk)
-		if n > 0 {
+		if n > 0 || first && err == io.EOF { //nolint:errorlint // one that is wrapped is a failure
 			if err := stream.Send(&httpbody.HttpBody{ContentType: contentType, Data: chunk[:n]}); err != nil {
 				return err
 			}
 		}
-		if errors.Is(err, io.EOF) {
+		if err == io.EOF { //nolint:errorlint // as above
 			return nil
 		}
 		if err != nil {

@@ -26,6 +26,8 @@ type Datasources interface {
 	Update(ctx context.Context, id string, p datasource.Patch) (datasource.Datasource, error)
 	Delete(ctx context.Context, id string) error
 	Test(ctx context.Context, id string) (datasource.TestResult, error)
+	Schema(ctx context.Context, id string) ([]datasource.Schema, error)
+	Query(ctx context.Context, id, sql string) (datasource.Result, error)
 }
 
 // Locations is what the RPCs ask of storage locations; *location.Service has it.
@@ -101,6 +103,7 @@ type Health interface {
 type Services struct {
 	Datasources   Datasources
 	Locations     Locations
+	Files         Files
 	Backups       Backups
 	Executions    Executions
 	Restores      Restores
@@ -114,7 +117,7 @@ type Services struct {
 // handler yet is in Pending.
 func Register(s grpc.ServiceRegistrar, domain Services) {
 	pb.RegisterDatasourceServiceServer(s, &datasourceServer{datasources: domain.Datasources})
-	pb.RegisterStorageLocationServiceServer(s, &locationServer{locations: domain.Locations})
+	pb.RegisterStorageLocationServiceServer(s, &locationServer{locations: domain.Locations, files: domain.Files})
 	pb.RegisterBackupServiceServer(s, &backupServer{backups: domain.Backups, executions: domain.Executions, restores: domain.Restores, downloads: domain.Downloads})
 	pb.RegisterExecutionServiceServer(s, &executionServer{executions: domain.Executions, restores: domain.Restores})
 	pb.RegisterNotificationServiceServer(s, &notificationServer{notifications: domain.Notifications})

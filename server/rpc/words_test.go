@@ -47,7 +47,7 @@ var domainTypes = map[protoreflect.FullName]string{
 	"StorageHealthEntry.Status":     "", // whether the outcome is health.OK
 	"Health.Status":                 "", // a boolean
 	"Health.Services.State":         "", // a boolean
-	"StorageFile.Kind":              "", // of RPCs without a handler
+	"StorageFile.Kind":              "", // a boolean
 }
 
 func TestEveryEnumerationHasTheWordsOfItsDomainType(t *testing.T) {

@@ -1052,11 +1052,11 @@ type Column struct {
 	Nullable bool `protobuf:"varint,3,opt,name=nullable" json:"nullable,omitempty"`
 	// Whether it is part of the primary key.
 	PrimaryKey bool `protobuf:"varint,4,opt,name=primaryKey" json:"primaryKey,omitempty"`
-	// Whether a unique constraint covers it alone.
+	// Whether a unique key, such as the primary one, covers it alone.
 	Unique bool `protobuf:"varint,5,opt,name=unique" json:"unique,omitempty"`
-	// Referenced "schema.table.column".
+	// Referenced "schema.table.column"; the first one of several.
 	ForeignKey *string `protobuf:"bytes,6,opt,name=foreignKey" json:"foreignKey,omitempty"`
-	// Default expression.
+	// Default expression as the server writes it.
 	DefaultValue  *string `protobuf:"bytes,7,opt,name=defaultValue" json:"defaultValue,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1201,11 +1201,15 @@ type QueryDatasourceResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Column names in order.
 	Columns []string `protobuf:"bytes,1,rep,name=columns" json:"columns,omitempty"`
-	// Rows; each has one value per column.
+	// Rows; each has one value per column. Numbers that a double would change, NaN
+	// and infinities are strings. Bytes are hexadecimal: "\x00ff" of PostgreSQL,
+	// "0x00FF" of MySQL and MariaDB. Times with a zone are RFC 3339, those without
+	// lack the offset; MySQL's and MariaDB's sessions are in UTC. JSON columns are
+	// JSON (MariaDB's are text). Everything else is the server's text.
 	Rows []*structpb.ListValue `protobuf:"bytes,2,rep,name=rows" json:"rows,omitempty"`
 	// Number of rows returned.
 	RowCount int32 `protobuf:"varint,3,opt,name=rowCount" json:"rowCount,omitempty"`
-	// Time on the server, in milliseconds.
+	// Time from the statement to its last row, in milliseconds.
 	ExecutionTime int32 `protobuf:"varint,4,opt,name=executionTime" json:"executionTime,omitempty"`
 	// A note, such as that rows were cut off.
 	Message       *string `protobuf:"bytes,5,opt,name=message" json:"message,omitempty"`

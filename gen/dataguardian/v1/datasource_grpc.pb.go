@@ -53,10 +53,20 @@ type DatasourceServiceClient interface {
 	// TestDatasource connects now and says what it found. A database that cannot be
 	// reached is an answer (status "error"), not a failure of the call.
 	TestDatasource(ctx context.Context, in *TestDatasourceRequest, opts ...grpc.CallOption) (*TestDatasourceResponse, error)
-	// GetDatasourceSchema reads schemas, tables and columns from the server.
+	// GetDatasourceSchema reads schemas, tables and columns from the server, without
+	// what belongs to the server itself. A MySQL or MariaDB database is one schema.
+	// More than 200,000 columns: PAYLOAD_TOO_LARGE.
 	GetDatasourceSchema(ctx context.Context, in *GetDatasourceSchemaRequest, opts ...grpc.CallOption) (*GetDatasourceSchemaResponse, error)
-	// QueryDatasource runs one statement in a read-only transaction with limits on
-	// rows, bytes and time.
+	// QueryDatasource runs one statement that begins with SELECT, WITH, VALUES, TABLE,
+	// SHOW or EXPLAIN (MySQL and MariaDB: DESCRIBE, too) in a read-only transaction
+	// that is rolled back. The server refuses what writes. What a function does outside
+	// of transactions, such as ending another session or writing a file of the server,
+	// cannot be held back: give the datasource a user that may not. At most 1,000
+	// rows, 1 MiB and 10 seconds; "message" says what was left out.
+	//
+	// A statement that is refused or fails is QUERY_EXECUTION_FAILED (422);
+	// details.code is the SQLSTATE of PostgreSQL or the error number of MySQL and
+	// MariaDB. Eight callers may look into databases at once, else RATE_LIMITED.
 	QueryDatasource(ctx context.Context, in *QueryDatasourceRequest, opts ...grpc.CallOption) (*QueryDatasourceResponse, error)
 }
 
@@ -171,10 +181,20 @@ type DatasourceServiceServer interface {
 	// TestDatasource connects now and says what it found. A database that cannot be
 	// reached is an answer (status "error"), not a failure of the call.
 	TestDatasource(context.Context, *TestDatasourceRequest) (*TestDatasourceResponse, error)
-	// GetDatasourceSchema reads schemas, tables and columns from the server.
+	// GetDatasourceSchema reads schemas, tables and columns from the server, without
+	// what belongs to the server itself. A MySQL or MariaDB database is one schema.
+	// More than 200,000 columns: PAYLOAD_TOO_LARGE.
 	GetDatasourceSchema(context.Context, *GetDatasourceSchemaRequest) (*GetDatasourceSchemaResponse, error)
-	// QueryDatasource runs one statement in a read-only transaction with limits on
-	// rows, bytes and time.
+	// QueryDatasource runs one statement that begins with SELECT, WITH, VALUES, TABLE,
+	// SHOW or EXPLAIN (MySQL and MariaDB: DESCRIBE, too) in a read-only transaction
+	// that is rolled back. The server refuses what writes. What a function does outside
+	// of transactions, such as ending another session or writing a file of the server,
+	// cannot be held back: give the datasource a user that may not. At most 1,000
+	// rows, 1 MiB and 10 seconds; "message" says what was left out.
+	//
+	// A statement that is refused or fails is QUERY_EXECUTION_FAILED (422);
+	// details.code is the SQLSTATE of PostgreSQL or the error number of MySQL and
+	// MariaDB. Eight callers may look into databases at once, else RATE_LIMITED.
 	QueryDatasource(context.Context, *QueryDatasourceRequest) (*QueryDatasourceResponse, error)
 	mustEmbedUnimplementedDatasourceServiceServer()
 }

@@ -1026,7 +1026,9 @@ type ListStorageFilesResponse struct {
 	// A name for the root, such as a bucket's.
 	RootLabel string `protobuf:"bytes,4,opt,name=root_label,json=rootLabel" json:"root_label,omitempty"`
 	// Folders first, then files, by name.
-	Entries       []*StorageFile `protobuf:"bytes,5,rep,name=entries" json:"entries,omitempty"`
+	Entries []*StorageFile `protobuf:"bytes,5,rep,name=entries" json:"entries,omitempty"`
+	// Whether there are more entries than the 10,000 that are shown.
+	Truncated     bool `protobuf:"varint,6,opt,name=truncated" json:"truncated,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1096,14 +1098,21 @@ func (x *ListStorageFilesResponse) GetEntries() []*StorageFile {
 	return nil
 }
 
+func (x *ListStorageFilesResponse) GetTruncated() bool {
+	if x != nil {
+		return x.Truncated
+	}
+	return false
+}
+
 // DeleteStorageFileRequest names what to delete.
 type DeleteStorageFileRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// UUID of the storage location.
 	Id string `protobuf:"bytes,1,opt,name=id" json:"id,omitempty"`
-	// File or folder.
+	// File or folder; a trailing slash means the folder.
 	Path string `protobuf:"bytes,2,opt,name=path" json:"path,omitempty"`
-	// Delete although a known backup needs it.
+	// Delete although a known backup needs it, which is lost in this storage.
 	Force         bool `protobuf:"varint,3,opt,name=force" json:"force,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1366,7 +1375,7 @@ const file_dataguardian_v1_storage_location_proto_rawDesc = "" +
 	"\x06folder\x10\x02\"Q\n" +
 	"\x17ListStorageFilesRequest\x12\x18\n" +
 	"\x02id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x02id\x12\x1c\n" +
-	"\x04path\x18\x02 \x01(\tB\b\xbaH\x05r\x03(\x80\bR\x04path\"\xec\x01\n" +
+	"\x04path\x18\x02 \x01(\tB\b\xbaH\x05r\x03(\x80\bR\x04path\"\x8a\x02\n" +
 	"\x18ListStorageFilesResponse\x12.\n" +
 	"\x13storage_location_id\x18\x01 \x01(\tR\x11storageLocationId\x12!\n" +
 	"\fcurrent_path\x18\x02 \x01(\tR\vcurrentPath\x12&\n" +
@@ -1374,7 +1383,8 @@ const file_dataguardian_v1_storage_location_proto_rawDesc = "" +
 	"parentPath\x12\x1d\n" +
 	"\n" +
 	"root_label\x18\x04 \x01(\tR\trootLabel\x126\n" +
-	"\aentries\x18\x05 \x03(\v2\x1c.dataguardian.v1.StorageFileR\aentries\"j\n" +
+	"\aentries\x18\x05 \x03(\v2\x1c.dataguardian.v1.StorageFileR\aentries\x12\x1c\n" +
+	"\ttruncated\x18\x06 \x01(\bR\ttruncated\"j\n" +
 	"\x18DeleteStorageFileRequest\x12\x18\n" +
 	"\x02id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x02id\x12\x1e\n" +
 	"\x04path\x18\x02 \x01(\tB\n" +

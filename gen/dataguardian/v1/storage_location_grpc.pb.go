@@ -59,14 +59,24 @@ type StorageLocationServiceClient interface {
 	DeleteStorageLocation(ctx context.Context, in *DeleteStorageLocationRequest, opts ...grpc.CallOption) (*emptypb.Empty, error)
 	// TestStorageLocation writes, reads and deletes one small object.
 	TestStorageLocation(ctx context.Context, in *TestStorageLocationRequest, opts ...grpc.CallOption) (*TestStorageResponse, error)
-	// ListStorageFiles shows one folder.
+	// ListStorageFiles shows one folder: what lies directly in it, without
+	// DataGuardian's own marks and temporary files. Paths are relative to the root of
+	// the storage location; "..", absolute ones, backslashes, control characters and
+	// symbolic links are refused with VALIDATION_ERROR (422), here and below.
 	ListStorageFiles(ctx context.Context, in *ListStorageFilesRequest, opts ...grpc.CallOption) (*ListStorageFilesResponse, error)
-	// DeleteStorageFile deletes a file, or a folder with all it holds. Files of a
-	// known backup are kept unless force is set.
+	// DeleteStorageFile deletes a file, or a folder with all it holds. What belongs to
+	// a known backup is kept, and RESOURCE_IN_USE (409) names the backups in
+	// details.backups (at most 20 of details.total), unless force is set: then they
+	// are "missing" in that storage. What a running execution writes is kept in any
+	// case. A deletion that fails midway counts in details.deleted what is gone.
 	DeleteStorageFile(ctx context.Context, in *DeleteStorageFileRequest, opts ...grpc.CallOption) (*emptypb.Empty, error)
-	// CopyStorageFile copies a file within the storage location.
+	// CopyStorageFile copies a file within the storage location. The copy is read back
+	// and compared in size and SHA-256 before the call returns. CONFLICT (409) when
+	// there is a file at the destination.
 	CopyStorageFile(ctx context.Context, in *CopyStorageFileRequest, opts ...grpc.CallOption) (*StorageFile, error)
-	// DownloadStorageFile streams a file.
+	// DownloadStorageFile streams a file. A folder is refused with
+	// STORAGE_FOLDER_DOWNLOAD_NOT_SUPPORTED (422). A failure midway breaks the
+	// connection: a download that ends cleanly is whole.
 	DownloadStorageFile(ctx context.Context, in *DownloadStorageFileRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[httpbody.HttpBody], error)
 }
 
@@ -222,14 +232,24 @@ type StorageLocationServiceServer interface {
 	DeleteStorageLocation(context.Context, *DeleteStorageLocationRequest) (*emptypb.Empty, error)
 	// TestStorageLocation writes, reads and deletes one small object.
 	TestStorageLocation(context.Context, *TestStorageLocationRequest) (*TestStorageResponse, error)
-	// ListStorageFiles shows one folder.
+	// ListStorageFiles shows one folder: what lies directly in it, without
+	// DataGuardian's own marks and temporary files. Paths are relative to the root of
+	// the storage location; "..", absolute ones, backslashes, control characters and
+	// symbolic links are refused with VALIDATION_ERROR (422), here and below.
 	ListStorageFiles(context.Context, *ListStorageFilesRequest) (*ListStorageFilesResponse, error)
-	// DeleteStorageFile deletes a file, or a folder with all it holds. Files of a
-	// known backup are kept unless force is set.
+	// DeleteStorageFile deletes a file, or a folder with all it holds. What belongs to
+	// a known backup is kept, and RESOURCE_IN_USE (409) names the backups in
+	// details.backups (at most 20 of details.total), unless force is set: then they
+	// are "missing" in that storage. What a running execution writes is kept in any
+	// case. A deletion that fails midway counts in details.deleted what is gone.
 	DeleteStorageFile(context.Context, *DeleteStorageFileRequest) (*emptypb.Empty, error)
-	// CopyStorageFile copies a file within the storage location.
+	// CopyStorageFile copies a file within the storage location. The copy is read back
+	// and compared in size and SHA-256 before the call returns. CONFLICT (409) when
+	// there is a file at the destination.
 	CopyStorageFile(context.Context, *CopyStorageFileRequest) (*StorageFile, error)
-	// DownloadStorageFile streams a file.
+	// DownloadStorageFile streams a file. A folder is refused with
+	// STORAGE_FOLDER_DOWNLOAD_NOT_SUPPORTED (422). A failure midway breaks the
+	// connection: a download that ends cleanly is whole.
 	DownloadStorageFile(*DownloadStorageFileRequest, grpc.ServerStreamingServer[httpbody.HttpBody]) error
 	mustEmbedUnimplementedStorageLocationServiceServer()
 }
