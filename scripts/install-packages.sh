@@ -71,6 +71,7 @@ look_for_tests() {
 	# Backups are opened without DataGuardian, as docs/recovery.md shows.
 	need age age age-keygen
 	need zstd zstd
+	need python3 python3
 	# The race detector needs a C compiler.
 	need gcc gcc
 	if command -v gcc >/dev/null && ! echo '#include <stdlib.h>' | gcc -E - >/dev/null 2>&1; then

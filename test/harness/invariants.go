@@ -128,7 +128,8 @@ func (c checker) available() {
 	c.t.Helper()
 	for _, row := range c.rows(copies + " AND c.status = 'available'") {
 		require.Equal(c.t, "completed", row.Text("execution_status"), "%s", row)
-		require.Equal(c.t, row.Number("execution_fence"), row.Number("fence"), "a copy was committed under an old fence: %s", row)
+		// A retried upload claims anew and leaves the copies that are good already.
+		require.LessOrEqual(c.t, row.Number("fence"), row.Number("execution_fence"), "a copy was committed under a fence that never was: %s", row)
 		c.opens(row.Text("execution_id"), filepath.Join(row.Text("root"), row.Text("path")))
 	}
 	for _, source := range c.server.Get(c.t, "/api/backups/datasources").List("data") {
@@ -169,7 +170,9 @@ func (c checker) opens(execution, dir string) {
 		require.NoError(c.t, err, "decompressing %s/%s", dir, member.Name)
 		require.EqualValues(c.t, member.RawSize, len(dump))
 		require.Equal(c.t, member.RawSHA256, sum(dump))
-		c.restores(dump)
+		if member.Name == "backup.dump" {
+			c.restores(dump)
+		}
 	}
 }
 
