@@ -39,8 +39,27 @@ func (r *run) finish(ctx context.Context, out outcome, err error) {
 	if err != nil && !out.artifact.SpoolKept {
 		r.abort(ctx)
 	}
+	r.makeRoom(ctx, out.artifact.Outcomes)
 	if r.Finish(ctx, result) && result.Status == execution.Completed {
 		r.retention(ctx)
+	}
+}
+
+// makeRoom removes what a full storage has taken of this backup: others may fit. A
+// retry sends it again, from the spool.
+func (r *run) makeRoom(ctx context.Context, outcomes []artifact.Outcome) {
+	for _, o := range outcomes {
+		if o.Status == artifact.Available || !o.Touched || errs.CodeOf(o.Err) != errs.CodeStorageFull || r.Held() != nil {
+			continue
+		}
+		for _, t := range r.targets {
+			if t.ID != o.TargetID {
+				continue
+			}
+			if err := artifact.Delete(ctx, t.Driver, o.Path); err != nil {
+				r.Logger.Warn("what a full storage has taken of a failed backup was not removed", "storage", t.Name, "path", o.Path, "error", err)
+			}
+		}
 	}
 }
 
