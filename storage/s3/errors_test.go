@@ -16,10 +16,9 @@ import (
 	"github.com/dataguardian/dataguardian/storage/s3"
 	"github.com/dataguardian/dataguardian/storage/storagetest"
 	"github.com/stretchr/testify/require"
-	"go.uber.org/goleak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { storagetest.VerifyNoLeaks(m) }
 
 func requireAll(want error) func(*testing.T, string, error) {
 	return func(t *testing.T, method string, err error) {

@@ -38,7 +38,7 @@ func New(stall time.Duration) *http.Client {
 	t.ForceAttemptHTTP2 = false
 	t.DisableCompression = true // the bytes are the object's
 	return &http.Client{
-		Transport:     t,
+		Transport:     owning{t},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 }
