@@ -228,11 +228,11 @@ func (p *Process) reap() {
 		}
 	}
 	p.mu.Lock()
-	_ = syscall.Kill(-p.pid, syscall.SIGKILL) //nolint:errcheck // ESRCH means that nobody is left
+	_ = syscall.Kill(-p.pid, syscall.SIGKILL) // ESRCH means that nobody is left
 	p.reaped = true
 	p.mu.Unlock()
 	close(p.exited)
-	_ = p.cmd.Wait() //nolint:errcheck // the state says how it ended
+	_ = p.cmd.Wait() // the state says how it ended
 	close(p.done)
 }
 
@@ -260,7 +260,7 @@ func (p *Process) signal(sig syscall.Signal) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if !p.reaped {
-		_ = syscall.Kill(-p.pid, sig) //nolint:errcheck // it may have ended by itself
+		_ = syscall.Kill(-p.pid, sig) // it may have ended by itself
 	}
 }
 
@@ -348,14 +348,14 @@ func enlarge(f *os.File) {
 		return
 	}
 	_ = raw.Control(func(fd uintptr) {
-		_, _ = unix.FcntlInt(fd, unix.F_SETPIPE_SZ, pipeSize) //nolint:errcheck // see above
+		_, _ = unix.FcntlInt(fd, unix.F_SETPIPE_SZ, pipeSize) // see above
 	})
 }
 
 func closeAll(files []*os.File) {
 	for _, f := range files {
 		if f != nil {
-			_ = f.Close() //nolint:errcheck // pipes have nothing to flush
+			_ = f.Close() // pipes have nothing to flush
 		}
 	}
 }

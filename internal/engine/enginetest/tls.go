@@ -45,7 +45,7 @@ func NewTLSFiles(t testing.TB, account string) TLSFiles {
 	der, err := x509.MarshalPKCS8PrivateKey(key)
 	require.NoError(t, err)
 	f := TLSFiles{CA: pemText("CERTIFICATE", ca.Raw), Cert: filepath.Join(dir, "server.crt"), Key: filepath.Join(dir, "server.key")}
-	require.NoError(t, os.WriteFile(f.Cert, []byte(pemText("CERTIFICATE", cert.Raw)), 0o644)) //nolint:gosec // public
+	require.NoError(t, os.WriteFile(f.Cert, []byte(pemText("CERTIFICATE", cert.Raw)), 0o644))
 	require.NoError(t, os.WriteFile(f.Key, []byte(pemText("PRIVATE KEY", der)), 0o600))
 	if os.Geteuid() == 0 {
 		u, err := user.Lookup(account)

@@ -37,7 +37,7 @@ func (r *restore) makeReady(ctx context.Context, s *session, exists bool) error 
 }
 
 func (r *restore) create(ctx context.Context, s *session, c charset) error {
-	_, err := s.conn.ExecContext(ctx, "CREATE DATABASE "+ident(r.conn.Database)+c.clause()) //nolint:gosec // quoted, and words
+	_, err := s.conn.ExecContext(ctx, "CREATE DATABASE "+ident(r.conn.Database)+c.clause())
 	if err != nil {
 		return s.failed(ctx, err, fmt.Sprintf("creating database %q", r.conn.Database))
 	}

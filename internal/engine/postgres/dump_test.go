@@ -85,8 +85,8 @@ func TestADumpIsDescribed(t *testing.T) {
 
 func TestTableNamesAreLiteral(t *testing.T) {
 	pg := testkit.Postgres(t)
-	everything := []string{"plain", "Upper", "with.dot", `quo"te`, "sta*r", "ques?tion", "sp ace", "😀", "-dash", "--file=x", "$dollar", "br[]ack|et", `back\slash`, "new\nline", "(a)", "^b+", "plain2", "upper"}
-	for encoding, names := range map[string][]string{"UTF8": everything, "SQL_ASCII": {"sta*r", "sta.r", `quo"te`, "😀"}} {
+	everything := []string{"plain", "Upper", "with.dot", `quo"te`, "star", "sta*r", "question", "ques?tion", "sp ace", "😀", "-dash", "--file=x", "$dollar", "br[]ack|et", `back\slash`, "new\nline", "(a)", "^b+", "plain2", "upper"}
+	for encoding, names := range map[string][]string{"UTF8": everything, "SQL_ASCII": {"sta*r", "star", `quo"te`, "😀"}} {
 		t.Run(encoding, func(t *testing.T) {
 			db := pg.NewDatabase(t)
 			pg.Exec(t, "postgres", "DROP DATABASE "+db)
@@ -100,10 +100,18 @@ func TestTableNamesAreLiteral(t *testing.T) {
 					all[schema+"."+name] = name
 				}
 			}
-			for _, name := range names {
-				qualified := `odd."schema.` + name
-				res, _ := dumpOf(t, connTo(pg, db), engine.DumpOptions{IncludeTables: []string{name, qualified}})
-				require.Equal(t, map[string]int64{"public." + name: 1, qualified: 1}, rowsByName(res))
+			for half := range 2 { // a name that stood for more would bring tables of the other half
+				var include []string
+				want := map[string]int64{}
+				for i, name := range names {
+					if i%2 == half {
+						qualified := `odd."schema.` + name
+						include = append(include, name, qualified)
+						want["public."+name], want[qualified] = 1, 1
+					}
+				}
+				res, _ := dumpOf(t, connTo(pg, db), engine.DumpOptions{IncludeTables: include})
+				require.Equal(t, want, rowsByName(res))
 			}
 			res, _ := dumpOf(t, connTo(pg, db), engine.DumpOptions{ExcludeTables: []string{"sta*r", `odd."schema.quo"te`}, ExcludeTableData: []string{"😀"}})
 			got := rowsByName(res)
@@ -267,22 +275,6 @@ func TestASilentToolIsEnded(t *testing.T) {
 			require.Contains(t, errs.Message(err), "100ms")
 		})
 	}
-}
-
-func TestASlowSinkIsNoStall(t *testing.T) {
-	pg := testkit.Postgres(t)
-	db := pg.NewDatabase(t)
-	pg.Exec(t, db, `CREATE TABLE a AS SELECT repeat('x', 1000) FROM generate_series(1, 2000)`)
-	slow := false
-	sink := enginetest.Memory{OnWrite: func(string, int64) error {
-		if !slow {
-			slow = true
-			<-time.After(1500 * time.Millisecond)
-		}
-		return nil
-	}}
-	_, err := New(Config{}).Dump(t.Context(), connTo(pg, db), engine.DumpOptions{StallTimeout: time.Second}, &sink)
-	require.NoError(t, err)
 }
 
 func TestTheSinksErrorIsTheDumpsError(t *testing.T) {

@@ -27,6 +27,13 @@ func TestPingTellsWhatIsThere(t *testing.T) {
 	require.Positive(t, info.DatabaseSize)
 }
 
+func portOf(t *testing.T, l net.Listener) int {
+	t.Helper()
+	addr, ok := l.Addr().(*net.TCPAddr)
+	require.True(t, ok)
+	return addr.Port
+}
+
 func TestPingErrorsSayWhatIsWrong(t *testing.T) {
 	pg := testkit.Postgres(t)
 	db := pg.NewDatabase(t)
@@ -45,7 +52,7 @@ func TestPingErrorsSayWhatIsWrong(t *testing.T) {
 		"refused":          {func(c *engine.Conn) { c.Port = testkit.FreePort(t) }, errs.CodeDatasourceUnreachable, "connection refused"},
 		"unknown host":     {func(c *engine.Conn) { c.Host = "nowhere.invalid" }, errs.CodeDatasourceUnreachable, "host name"},
 		"no socket":        {func(c *engine.Conn) { c.Host = "/nonexistent" }, errs.CodeDatasourceUnreachable, "no socket"},
-		"silence":          {func(c *engine.Conn) { c.Port = silent.Addr().(*net.TCPAddr).Port }, errs.CodeDatasourceUnreachable, "timed out"},
+		"silence":          {func(c *engine.Conn) { c.Port = portOf(t, silent) }, errs.CodeDatasourceUnreachable, "timed out"},
 		"wrong password":   {func(c *engine.Conn) { c.Password = "wrong-password" }, errs.CodeDatasourceAuth, "did not let user"},
 		"unknown user":     {func(c *engine.Conn) { c.Username = "nobody" }, errs.CodeDatasourceAuth, `"nobody"`},
 		"unknown database": {func(c *engine.Conn) { c.Database = "nothing" }, errs.CodeDatabaseMissing, `"nothing"`},
@@ -78,7 +85,7 @@ func TestACancelledPingGivesItsCause(t *testing.T) {
 			_ = c.Close()
 		}
 	}()
-	_, err = New(Config{}).Ping(ctx, engine.Conn{Host: "127.0.0.1", Port: silent.Addr().(*net.TCPAddr).Port, Database: "x", Username: "x"})
+	_, err = New(Config{}).Ping(ctx, engine.Conn{Host: "127.0.0.1", Port: portOf(t, silent), Database: "x", Username: "x"})
 	require.ErrorIs(t, err, cause)
 	require.Equal(t, errs.Cancelled, errs.KindOf(err))
 }

@@ -72,46 +72,6 @@ func restoreInto(t *testing.T, c engine.Conn, o engine.RestoreOptions, src engin
 	return New(Config{}).Restore(t.Context(), c, o, src)
 }
 
-func TestADatabaseComesBackAsItWas(t *testing.T) {
-	pg := testkit.Postgres(t)
-	db := pg.NewDatabase(t)
-	pg.Exec(t, db, richDatabase)
-	res, dump := dumpOf(t, connTo(pg, db), engine.DumpOptions{})
-	want := plain(t, pg, db)
-	require.Contains(t, want, "4242")
-
-	t.Run("into a database that is made", func(t *testing.T) {
-		c := connTo(pg, `new "db" `+db)
-		t.Cleanup(func() {
-			pg.Exec(t, "postgres", "DROP DATABASE "+pgx.Identifier{c.Database}.Sanitize())
-		})
-		var last engine.Progress
-		err := restoreInto(t, c, engine.RestoreOptions{
-			CreateDatabase: true, Format: res.Format, DumpVersion: res.Server.VersionNum,
-			Progress: func(p engine.Progress) { last = p },
-		}, dump)
-		require.NoError(t, err)
-		require.Equal(t, want, plain(t, pg, c.Database))
-		size := int64(len(dump.Bytes(Member)))
-		require.Equal(t, engine.Progress{TablesDone: 6, TablesTotal: 6, BytesDone: size, BytesTotal: size, Current: last.Current}, last)
-	})
-	t.Run("into an empty database", func(t *testing.T) {
-		empty := pg.NewDatabase(t)
-		require.NoError(t, restoreInto(t, connTo(pg, empty), engine.RestoreOptions{}, dump))
-		require.Equal(t, want, plain(t, pg, empty))
-	})
-	t.Run("over other content, and then again", func(t *testing.T) {
-		other := pg.NewDatabase(t)
-		pg.Exec(t, other, "CREATE TABLE old (a int); CREATE TABLE people (other text)")
-		for range 2 {
-			require.NoError(t, restoreInto(t, connTo(pg, other), engine.RestoreOptions{DropExisting: true}, dump))
-			require.Equal(t, want, plain(t, pg, other))
-		}
-	})
-	require.Empty(t, databases(t, pg))
-	require.Empty(t, enginetest.Children(t))
-}
-
 func TestWhatBelongsToTheDatabaseItselfStays(t *testing.T) {
 	pg := testkit.Postgres(t)
 	db, source := pg.NewDatabase(t), pg.NewDatabase(t)
@@ -197,25 +157,17 @@ func TestARestoreThatFailsLeavesTheTargetAsItWas(t *testing.T) {
 		}, errs.CodeInternal},
 	}
 	for name, tc := range sources {
-		for _, o := range []engine.RestoreOptions{{DropExisting: true}, {}, {CreateDatabase: true}} {
-			t.Run(fmt.Sprintf("%s, drop %t, create %t", name, o.DropExisting, o.CreateDatabase), func(t *testing.T) {
+		for _, o := range []engine.RestoreOptions{{DropExisting: true}, {}} {
+			t.Run(fmt.Sprintf("%s, drop %t", name, o.DropExisting), func(t *testing.T) {
 				target := pg.NewDatabase(t)
 				pg.Exec(t, target, "CREATE TABLE mine AS SELECT 42 AS answer")
 				before := plain(t, pg, target)
-				if o.CreateDatabase {
-					pg.Exec(t, "postgres", "DROP DATABASE "+target)
-				}
 				err := restoreInto(t, connTo(pg, target), o, tc.src())
 				require.Equal(t, tc.code, errs.CodeOf(err), "%v", err)
 				if tc.code == errs.CodeInternal {
 					require.ErrorIs(t, err, lost)
 				}
-				if o.CreateDatabase {
-					_, err := New(Config{}).Ping(t.Context(), connTo(pg, target))
-					require.Equal(t, errs.CodeDatabaseMissing, errs.CodeOf(err))
-				} else {
-					require.Equal(t, before, plain(t, pg, target))
-				}
+				require.Equal(t, before, plain(t, pg, target))
 				require.Empty(t, databases(t, pg))
 			})
 		}
@@ -447,6 +399,15 @@ func TestALocaleTheServerDoesNotHaveIsReplacedByItsOwn(t *testing.T) {
 	require.Equal(t, plain(t, pg, db), plain(t, pg, c.Database))
 }
 
+// stallFor is short where a stall is wanted; elsewhere a busy machine must not
+// look like one.
+func stallFor(wanted bool) time.Duration {
+	if wanted {
+		return 200 * time.Millisecond
+	}
+	return time.Minute
+}
+
 func TestARestoringToolThatFailsLiesOrHangsIsFoundOut(t *testing.T) {
 	pg := testkit.Postgres(t)
 	db := pg.NewDatabase(t)
@@ -466,7 +427,7 @@ func TestARestoringToolThatFailsLiesOrHangsIsFoundOut(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			var log lines
 			e := New(Config{BinDirs: []string{fakeTool(t, "pg_restore", strconv.Itoa(pg.Major)+".1", tc.script)}})
-			err := e.Restore(t.Context(), connTo(pg, db), engine.RestoreOptions{DropExisting: true, StallTimeout: 200 * time.Millisecond, Log: log.log}, dump)
+			err := e.Restore(t.Context(), connTo(pg, db), engine.RestoreOptions{DropExisting: true, StallTimeout: stallFor(name == "no appetite"), Log: log.log}, dump)
 			require.Equal(t, tc.code, errs.CodeOf(err), "%v", err)
 			require.NotContains(t, err.Error()+log.String(), pg.Password)
 			require.Empty(t, databases(t, pg))

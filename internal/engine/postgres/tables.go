@@ -85,18 +85,22 @@ func find(ctx context.Context, conn *pgx.Conn, c engine.Conn, names []string) (p
 	if err != nil {
 		return nil, nil, nil, queryError(ctx, err, c, "looking up tables")
 	}
-	found := map[string]bool{}
-	var literal string
-	var oid int64
-	var pattern []byte
-	_, err = pgx.ForEachRow(rows, []any{&literal, &oid, &pattern}, func() error {
-		found[literal] = true
-		patterns = append(patterns, string(pattern))
-		oids = append(oids, oid)
-		return nil
+	type relation struct {
+		literal string
+		oid     int64
+		pattern []byte
+	}
+	matches, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (r relation, err error) {
+		return r, row.Scan(&r.literal, &r.oid, &r.pattern)
 	})
 	if err != nil {
 		return nil, nil, nil, queryError(ctx, err, c, "looking up tables")
+	}
+	found := map[string]bool{}
+	for _, m := range matches {
+		found[m.literal] = true
+		patterns = append(patterns, string(m.pattern))
+		oids = append(oids, m.oid)
 	}
 	for _, name := range names {
 		if !found[name] {

@@ -121,7 +121,7 @@ type beside struct {
 
 func suffix() string {
 	b := make([]byte, 6)
-	rand.Read(b) //nolint:errcheck,gosec // never fails
+	rand.Read(b) //nolint:gosec // never fails
 	return hex.EncodeToString(b)
 }
 
@@ -344,22 +344,16 @@ func (b *beside) exchange(ctx context.Context) error {
 
 // endSessions ends who is connected to the old database, and says so.
 func (b *beside) endSessions(ctx context.Context) error {
-	rows, err := b.conn.Query(ctx, `SELECT count(*), coalesce(string_agg(DISTINCT usename, ', '), '')
+	var n int
+	var users string
+	err := b.conn.QueryRow(ctx, `SELECT count(*), coalesce(string_agg(DISTINCT usename, ', '), '')
 		FROM (SELECT usename, pg_terminate_backend(pid) AS ended FROM pg_stat_activity
-			WHERE datname = $1 AND pid <> pg_backend_pid() AND backend_type = 'client backend' OFFSET 0) sessions WHERE ended`, b.restore.conn.Database)
+			WHERE datname = $1 AND pid <> pg_backend_pid() AND backend_type = 'client backend' OFFSET 0) sessions WHERE ended`, b.restore.conn.Database).Scan(&n, &users)
 	if err != nil {
 		return b.failed(ctx, err, "ending sessions")
 	}
-	var n int
-	var users string
-	_, err = pgx.ForEachRow(rows, []any{&n, &users}, func() error {
-		if n > 0 {
-			b.restore.log(engine.LevelWarn, fmt.Sprintf("%d sessions of database %s were ended to replace it (users: %s)", n, b.restore.conn.Database, users))
-		}
-		return nil
-	})
-	if err != nil {
-		return b.failed(ctx, err, "ending sessions")
+	if n > 0 {
+		b.restore.log(engine.LevelWarn, fmt.Sprintf("%d sessions of database %s were ended to replace it (users: %s)", n, b.restore.conn.Database, users))
 	}
 	return nil
 }

@@ -40,7 +40,7 @@ func (f Feed) Run(ctx context.Context) (process.Result, error) {
 	}
 	res, exit := p.Wait()
 	switch {
-	case err != nil && !errors.Is(err, ErrStalled) && !(ctx.Err() != nil && errors.Is(err, ctx.Err())):
+	case err != nil && !errors.Is(err, ErrStalled) && !onlyEnded(ctx, err):
 		return res, err
 	case ctx.Err() != nil:
 		return res, context.Cause(ctx)
@@ -113,6 +113,12 @@ func (f Feed) write(stdin *os.File, b []byte) error {
 		}
 	}
 	return nil
+}
+
+// onlyEnded reports an error that says no more than that ctx has ended; its
+// cause says more.
+func onlyEnded(ctx context.Context, err error) bool {
+	return ctx.Err() != nil && errors.Is(err, ctx.Err())
 }
 
 // closeInput is the end of the input. A tool that is gone already has closed

@@ -55,7 +55,7 @@ func (s Stream) Run(ctx context.Context) (process.Result, error) {
 	}
 	res, exit := p.Wait()
 	switch {
-	case err != nil && !errors.Is(err, ErrStalled) && !(ctx.Err() != nil && errors.Is(err, ctx.Err())):
+	case err != nil && !errors.Is(err, ErrStalled) && !onlyEnded(ctx, err):
 		return res, err
 	case ctx.Err() != nil:
 		return res, context.Cause(ctx)

@@ -72,7 +72,11 @@ func TestAStreamIsWholeOnlyWhenToolProofAndSinkSaySo(t *testing.T) {
 		"silence after bytes":         {"echo the end; exec sleep 600", io.Discard, ErrStalled, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := Stream{Spec: shell(tc.script), Stall: 300 * time.Millisecond, Proof: &ending{want: "the end\n"}, Member: tc.member}
+			stall := time.Minute
+			if errors.Is(tc.want, ErrStalled) {
+				stall = 300 * time.Millisecond
+			}
+			s := Stream{Spec: shell(tc.script), Stall: stall, Proof: &ending{want: "the end\n"}, Member: tc.member}
 			_, err := s.Run(t.Context())
 			var exit *process.ExitError
 			switch {
@@ -87,6 +91,23 @@ func TestAStreamIsWholeOnlyWhenToolProofAndSinkSaySo(t *testing.T) {
 		})
 	}
 }
+
+func TestASlowSinkIsNoSilentTool(t *testing.T) {
+	slow := true
+	s := Stream{Spec: shell("echo the; echo end"), Stall: 2 * time.Second, Proof: &ending{want: "the\nend\n"}, Member: writer(func(b []byte) (int, error) {
+		if slow {
+			slow = false
+			<-time.After(2500 * time.Millisecond)
+		}
+		return len(b), nil
+	})}
+	_, err := s.Run(t.Context())
+	require.NoError(t, err)
+}
+
+type writer func(b []byte) (int, error)
+
+func (w writer) Write(b []byte) (int, error) { return w(b) }
 
 func TestAStreamGivesTheCauseOfItsEnd(t *testing.T) {
 	cause := errors.New("operator said so")
