@@ -38,7 +38,7 @@ func backupIsDescribedAsTheContractSays(t *testing.T, s *harness.Server) {
 	require.Equal(t, []string{"completed", "backup", "full", "manual"},
 		[]string{e.Text("status"), e.Text("operation"), e.Text("backup_type"), e.Text("trigger")})
 	require.True(t, e.Null("error_code") && e.Null("error_message") && e.Null("scheduled_for"), "%s", e)
-	require.EqualValues(t, 1, e.Number("attempt"))
+	require.EqualValues(t, 1, e.Int("attempt"))
 	require.Greater(t, e.Number("size_bytes"), e.Number("compressed_size_bytes"))
 	require.IsType(t, "", e.At("size_bytes").Value, "64-bit integers are strings")
 	require.IsType(t, 0.0, e.At("files_count").Value)
@@ -49,24 +49,24 @@ func backupIsDescribedAsTheContractSays(t *testing.T, s *harness.Server) {
 	metadata := e.At("metadata")
 	require.Equal(t, "backup", metadata.Text("operation"))
 	require.Equal(t, "finalizing", metadata.Text("phase"))
-	require.EqualValues(t, 100, metadata.Number("progress.percent"))
+	require.EqualValues(t, 100, metadata.Int("progress.percent"))
 	require.Equal(t, "available", metadata.Text("storage_results.0.status"))
 	require.True(t, metadata.Null("upload_retry"))
 	require.Regexp(t, `^\d+\.\d+`, metadata.Text("tools.pg_dump"))
 	require.Regexp(t, `^\d+\.\d+`, metadata.Text("server_version"))
-	require.EqualValues(t, e.Number("files_count"), len(e.List("chunks")))
+	require.Len(t, e.List("chunks"), int(e.Int("files_count")))
 	chunk := e.List("chunks")[0]
 	require.ElementsMatch(t, []string{"chunk_number", "file_path", "size_bytes", "checksum"}, chunk.Keys())
 	info, err := os.Stat(filepath.Join(storageDir, chunk.Text("file_path")))
 	require.NoError(t, err)
-	require.EqualValues(t, chunk.Number("size_bytes"), info.Size())
+	require.Equal(t, chunk.Int("size_bytes"), info.Size())
 
 	listed := s.Get(t, "/api/executions?job_id="+job)
 	require.JSONEq(t, `{"total":1,"page":1,"limit":20,"totalPages":1}`, listed.At("pagination").String())
 	require.Empty(t, listed.List("data.0.chunks"), "chunks are a detail")
 
 	backups := s.Get(t, "/api/backups/datasources/"+datasource)
-	require.EqualValues(t, 1, backups.Number("total_backups"))
+	require.EqualValues(t, 1, backups.Int("total_backups"))
 	b := backups.At("backups.0")
 	require.ElementsMatch(t, []string{"execution_id", "status", "backup_type", "created_at", "started_at", "finished_at", "duration_seconds", "size_bytes",
 		"compressed_size_bytes", "backup_path", "encrypted", "verified_at", "datasource", "job", "primary_storage", "storage_locations"}, b.Keys())

@@ -1,7 +1,6 @@
 package test
 
 import (
-	"encoding/json"
 	"os"
 	"path/filepath"
 	"strings"
@@ -21,22 +20,21 @@ func commandLine(t *testing.T, s *harness.Server) {
 
 	created := c.json("datasource", "create", "--name", "cli source", "--host", source.PG.Host, "--port", itoa(source.PG.Port),
 		"--database", source.Database, "--username", source.User, "--password-file", passwordFile, "--tag", "cli")
-	require.Equal(t, map[string]any{"set": true}, created["connection_config"].(map[string]any)["password"])
-	require.Nil(t, created["last_health_check_at"])
-	require.Contains(t, created, "last_health_check_at", "absent values are null")
+	require.True(t, created.True("connection_config.password.set"))
+	require.True(t, created.Null("last_health_check_at"))
 	c.says("cli source", "datasource", "list", "--limit", "100")
 	c.says(source.Database, "datasource", "get", "cli source")
-	require.Equal(t, "ok", c.json("datasource", "test", "cli source")["status"])
+	require.Equal(t, "ok", c.json("datasource", "test", "cli source").Text("status"))
 	c.says("cli source", "datasource", "update", "cli source", "--tag", "cli,again")
 
 	c.says("cli disk", "storage", "create", "--name", "cli disk", "--path", s.StorageDir(t))
 	c.says("cli disk", "storage", "list", "--limit", "100")
-	require.Equal(t, "local", c.json("storage", "get", "cli disk")["type"])
-	require.Equal(t, "ok", c.json("storage", "test", "cli disk")["status"])
+	require.Equal(t, "local", c.json("storage", "get", "cli disk").Text("type"))
+	require.Equal(t, "ok", c.json("storage", "test", "cli disk").Text("status"))
 	c.says("cli disk", "storage", "update", "cli disk", "--set", "max_size_gb=100")
 
 	job := c.json("job", "create", "--name", "cli job", "--datasource", "cli source", "--storage", "cli disk", "--max-backups", "2")
-	require.Equal(t, "zstd", job["backup_options"].(map[string]any)["compression"])
+	require.Equal(t, "zstd", job.Text("backup_options.compression"))
 	c.says("cli job", "job", "list", "--limit", "100")
 	c.says("on demand", "job", "get", "cli job")
 	c.says("0 3 * * *", "job", "update", "cli job", "--schedule", "0 3 * * *", "--timezone", "Europe/Berlin")
@@ -46,21 +44,29 @@ func commandLine(t *testing.T, s *harness.Server) {
 	c.says("keep", "job", "retention", "cli job")
 
 	list := c.json("execution", "list", "--job", "cli job", "--status", "completed")
-	e := list["data"].([]any)[0].(map[string]any)
-	id, ok := e["id"].(string)
-	require.True(t, ok)
-	require.IsType(t, "", e["size_bytes"])
+	id := list.Text("data.0.id")
+	require.IsType(t, "", list.At("data.0.size_bytes").Value)
 	c.says("completed", "execution", "get", id)
 	c.says("SUCCESS", "execution", "logs", id)
 	c.says("Completed in", "execution", "logs", "-f", id)
-	require.Equal(t, id, c.json("backup", "list", "cli source")["backups"].([]any)[0].(map[string]any)["execution_id"])
+	require.Equal(t, id, c.json("backup", "list", "cli source").Text("backups.0.execution_id"))
 	c.says("cli source", "backup", "datasources")
 	c.says("cli job", "notification", "list", "--limit", "100")
+	var note string
+	for _, n := range c.json("notification", "list", "--limit", "100").List("data") {
+		if n.Text("entity_id") == job.Text("id") {
+			note = n.Text("id")
+		}
+	}
+	require.NotEmpty(t, note)
+	c.says("", "notification", "read", note)
+	c.says("", "notification", "delete", note)
+	c.says("", "notification", "read-all")
 	c.says("Database", "health")
-	require.Equal(t, "ok", c.json("health")["services"].(map[string]any)["database"])
+	require.Equal(t, "ok", c.json("health").Text("services.database"))
 
 	token := c.json("token", "create", "cli token", "--role", "viewer", "--expires-in", "1h")
-	require.Equal(t, "viewer", token["role"])
+	require.Equal(t, "viewer", token.Text("role"))
 	c.says("cli token", "token", "list", "--limit", "100")
 	c.says("", "token", "revoke", "cli token")
 
@@ -75,10 +81,19 @@ func commandLine(t *testing.T, s *harness.Server) {
 
 	broken := c.json("job", "create", "--name", "cli broken", "--datasource", "cli source", "--storage", "cli disk", "--max-backups", "1",
 		"--options-file", writeFile(t, `{"include_tables": ["public.absent"]}`))
-	require.NotEmpty(t, broken["id"])
+	require.NotEmpty(t, broken.Text("id"))
 	failed := s.CLI(t, "job", "run", "cli broken", "--follow")
 	require.Equal(t, 2, failed.Code, failed.Stderr)
 	require.Contains(t, failed.Stderr, "public.absent")
+
+	release := source.Lock(t)
+	started := c.json("job", "run", "cli job").Text("execution_id")
+	source.AwaitDump(t)
+	c.says("", "execution", "cancel", started)
+	stopped := s.CLI(t, "execution", "logs", "-f", started)
+	require.Equal(t, 2, stopped.Code, stopped.Stderr)
+	require.Contains(t, stopped.Stderr, "cancelled")
+	release()
 
 	c.says("", "job", "delete", "cli broken")
 	c.says("", "execution", "delete", id, "--force")
@@ -109,11 +124,9 @@ func (c cli) says(what string, args ...string) {
 }
 
 // json runs a command for programs.
-func (c cli) json(args ...string) map[string]any {
+func (c cli) json(args ...string) harness.JSON {
 	c.t.Helper()
-	var answer map[string]any
-	require.NoError(c.t, json.Unmarshal([]byte(c.ok(append(args, "-o", "json")...)), &answer))
-	return answer
+	return harness.ParseJSON(c.t, c.ok(append(args, "-o", "json")...))
 }
 
 // fails requires a command that fails with one line that says why.

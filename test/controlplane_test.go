@@ -12,6 +12,7 @@ type scenario func(t *testing.T, s *harness.Server)
 
 // What must always hold is checked after all of them, see harness.
 func TestARunningControlPlane(t *testing.T) {
+	t.Parallel()
 	s := harness.NewPlane(t).Serve(t, "server")
 	for name, run := range map[string]scenario{
 		"completes a backup that REST and gRPC describe as the contract says": backupIsDescribedAsTheContractSays,

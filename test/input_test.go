@@ -67,12 +67,14 @@ func storagesThatCannotBeUsed(t *testing.T, s *harness.Server) {
 	datasource := s.AddDatasource(t, source.Config())
 	file := filepath.Join(s.Dir, "a file")
 	require.NoError(t, os.WriteFile(file, nil, 0o600))
+	readOnly := filepath.Join(s.Dir, "read-only")
+	harness.ReadOnlyDisk(t, readOnly)
 	for name, path := range map[string]string{
-		"a file":                       file,
-		"below a file":                 file + "/backups",
-		"without its parent":           filepath.Join(s.Dir, "absent", "backups"),
-		"the kernel's, for nobody":     "/proc/backups",
-		"read-only, even for an owner": "/sys/kernel",
+		"a file":                      file,
+		"below a file":                file + "/backups",
+		"without its parent":          filepath.Join(s.Dir, "absent", "backups"),
+		"the kernel's, for nobody":    "/proc/backups",
+		"on a disk that is read-only": readOnly,
 	} {
 		t.Run(name, func(t *testing.T) {
 			tested := s.Post(t, "/api/storage-locations/test", config{"type": "local", "config": config{"path": path}}, http.StatusOK)
@@ -120,7 +122,7 @@ func whatIsInUseStays(t *testing.T, s *harness.Server) {
 	for _, path := range []string{"/api/datasources/" + datasource, "/api/storage-locations/" + storage} {
 		a := s.Do(t, http.MethodDelete, path, nil)
 		a.Refused(t, http.StatusConflict, "RESOURCE_IN_USE")
-		require.EqualValues(t, 2, a.Expect(t, http.StatusConflict).Number("details.jobs"), a.Text)
+		require.EqualValues(t, 2, a.Expect(t, http.StatusConflict).Int("details.jobs"), a.Text)
 	}
 	e := s.Backup(t, jobs[0])
 	for _, job := range jobs {
@@ -128,7 +130,7 @@ func whatIsInUseStays(t *testing.T, s *harness.Server) {
 	}
 	a := s.Do(t, http.MethodDelete, "/api/storage-locations/"+storage, nil)
 	a.Refused(t, http.StatusConflict, "RESOURCE_IN_USE")
-	require.EqualValues(t, 1, a.Expect(t, http.StatusConflict).Number("details.backups"), a.Text)
+	require.EqualValues(t, 1, a.Expect(t, http.StatusConflict).Int("details.backups"), a.Text)
 	require.Equal(t, http.StatusNoContent, s.Do(t, http.MethodDelete, "/api/executions/"+e.Text("id")+"?force=true", nil).Status)
 	for _, path := range []string{"/api/storage-locations/" + storage, "/api/datasources/" + datasource} {
 		require.Equal(t, http.StatusNoContent, s.Do(t, http.MethodDelete, path, nil).Status)
@@ -144,7 +146,7 @@ func badInputIsRefused(t *testing.T, s *harness.Server) {
 		code         string
 	}{
 		"malformed JSON":   {http.MethodPost, "/api/datasources", `{"name":`, 400, "INVALID_ARGUMENT"},
-		"an unknown field": {http.MethodPost, "/api/datasources", `{"nmae":"x"}`, 400, "INVALID_ARGUMENT"},
+		"an unknown field": {http.MethodPost, "/api/datasources", `{"colour":"x"}`, 400, "INVALID_ARGUMENT"},
 		"a bad id":         {http.MethodGet, "/api/backup-jobs/42", nil, 400, "INVALID_ARGUMENT"},
 		"limit 0":          {http.MethodGet, "/api/executions?limit=0", nil, 422, "VALIDATION_ERROR"},
 		"limit 101":        {http.MethodGet, "/api/datasources?limit=101", nil, 422, "VALIDATION_ERROR"},

@@ -70,13 +70,13 @@ func TestFailedUploadGoesOnAfterARestartWithoutTheDatabase(t *testing.T) {
 	g.closed.Store(true)
 	failed := s.Fails(t, job, "UPLOAD_FAILED")
 	id := failed.Text("id")
-	require.True(t, failed.At("metadata.upload_retry.possible").Value.(bool), "%s", failed)
+	require.True(t, failed.True("metadata.upload_retry.possible"), "%s", failed)
 	require.False(t, failed.Null("metadata.upload_retry.spool_expires_at"))
 	require.Equal(t, "failed", failed.Text("metadata.storage_results.0.status"))
 	require.Empty(t, s.Get(t, "/api/backups/datasources/"+datasource).List("backups"), "a part of a backup is none")
 
 	pg.Stop(t)
-	s.Process.Stop(t)
+	s.Stop(t)
 	g.closed.Store(false) // from here uploads wait
 	s = plane.Serve(t, "one", "--upload-attempts", "2")
 	for range 2 {
@@ -90,11 +90,11 @@ func TestFailedUploadGoesOnAfterARestartWithoutTheDatabase(t *testing.T) {
 	done := s.Await(t, id)
 	require.Equal(t, []string{"completed", "retry"}, []string{done.Text("status"), done.Text("trigger")}, "%s", done)
 	require.True(t, done.Null("error_code") && done.Null("error_message"), "%s", done)
-	require.EqualValues(t, 1, s.Get(t, "/api/executions?job_id="+job).Number("pagination.total"))
+	require.EqualValues(t, 1, s.Get(t, "/api/executions?job_id="+job).Int("pagination.total"))
 	require.Equal(t, 1, lines(done, "Dumped "), "there was one dump")
 	require.Equal(t, 1, lines(done, "The dump is complete and waits on this worker"), "three clicks are one retry")
 	require.Greater(t, done.Number("files_count"), 2.0)
-	require.EqualValues(t, done.Number("files_count")+1, cloud.on(t, done.Text("backup_path")), "parts and the manifest")
+	require.EqualValues(t, done.Int("files_count")+1, cloud.on(t, done.Text("backup_path")), "parts and the manifest")
 	requireCopies(t, s, done, 1)
 	require.Contains(t, s.Do(t, http.MethodPost, retryPath(id), config{}).Refused(t, http.StatusConflict, "EXECUTION_NOT_RETRIABLE"), "nothing left")
 
@@ -124,7 +124,7 @@ func TestMissingCopyIsSentLater(t *testing.T) {
 	network.Down()
 	half := s.Backup(t, job)
 	require.Equal(t, map[string]string{disk: "available", cloud: "failed"}, statuses(half))
-	require.True(t, half.At("metadata.upload_retry.possible").Value.(bool), "%s", half)
+	require.True(t, half.True("metadata.upload_retry.possible"), "%s", half)
 	available, _ := copiesOf(t, s, half)
 	require.Equal(t, 1, available)
 
@@ -134,7 +134,7 @@ func TestMissingCopyIsSentLater(t *testing.T) {
 	require.Equal(t, []string{"completed", "retry"}, []string{whole.Text("status"), whole.Text("trigger")}, "%s", whole)
 	require.Equal(t, map[string]string{disk: "available", cloud: "available"}, statuses(whole))
 	require.Equal(t, 1, lines(whole, "Dumped "), "there was one dump")
-	require.EqualValues(t, whole.Number("files_count")+1, stored.on(t, whole.Text("backup_path")), "parts and the manifest")
+	require.EqualValues(t, whole.Int("files_count")+1, stored.on(t, whole.Text("backup_path")), "parts and the manifest")
 	requireCopies(t, s, whole, 2)
 }
 
@@ -163,7 +163,7 @@ func TestUploadThatCannotBeRetriedIsRefusedWithTheReason(t *testing.T) {
 	failing := s.AddJob(t, s.AddDatasource(t, wrong), s.AddStorage(t, s.StorageDir(t)))
 	failed := s.Await(t, s.Run(t, failing))
 	require.Equal(t, "failed", failed.Text("status"))
-	require.False(t, failed.At("metadata.upload_retry.possible").Value.(bool))
+	require.False(t, failed.True("metadata.upload_retry.possible"))
 	refused(failed.Text("id"), "the dump is not complete")
 
 	s.Do(t, http.MethodPost, retryPath(unknownID), config{}).Refused(t, http.StatusNotFound, "NOT_FOUND")

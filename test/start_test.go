@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -42,6 +43,7 @@ func tree(t *testing.T, root string) map[string]string {
 }
 
 func TestADataDirectoryOfAnotherPostgreSQLIsRefusedAndNotTouched(t *testing.T) {
+	t.Parallel()
 	dir := testkit.Dir(t)
 	cluster := filepath.Join(dir, "server", "postgres")
 	require.NoError(t, os.MkdirAll(cluster, 0o700))
@@ -60,10 +62,11 @@ func TestADataDirectoryOfAnotherPostgreSQLIsRefusedAndNotTouched(t *testing.T) {
 }
 
 func TestAPortThatIsTakenIsNamed(t *testing.T) {
+	t.Parallel()
 	p := harness.NewPlane(t)
 	taken, err := net.Listen("tcp", anyPort)
 	require.NoError(t, err)
-	defer taken.Close()
+	defer func() { require.NoError(t, taken.Close()) }()
 	address := taken.Addr().String()
 	for flag, other := range map[string]string{"--http-addr": "--grpc-addr", "--grpc-addr": "--http-addr"} {
 		t.Run(flag, func(t *testing.T) {
@@ -78,11 +81,12 @@ func TestAPortThatIsTakenIsNamed(t *testing.T) {
 }
 
 func TestAWrongKeyIsRefusedAndNothingIsTouched(t *testing.T) {
+	t.Parallel()
 	p := harness.NewPlane(t)
 	s := p.Serve(t, "server")
 	s.AddDatasource(t, p.NewSource(t, 1).Config())
 	s.CheckInvariants(t)
-	s.Process.Stop(t)
+	s.Stop(t)
 	db := p.Metadata(t)
 	state := func() (text string) {
 		require.NoError(t, db.QueryRow(context.Background(),
@@ -118,11 +122,12 @@ func TestAWrongKeyIsRefusedAndNothingIsTouched(t *testing.T) {
 }
 
 func TestAnEmbeddedControlPlaneWithoutItsKeyIsRefused(t *testing.T) {
+	t.Parallel()
 	p := harness.NewEmbeddedPlane(t)
 	s := p.Serve(t, "server")
 	s.AddDatasource(t, p.NewSource(t, 1).Config())
 	s.CheckInvariants(t)
-	s.Process.Stop(t)
+	s.Stop(t)
 	key := filepath.Join(s.DataDir, "keyset.json")
 	kept, err := os.ReadFile(key)
 	require.NoError(t, err)
@@ -137,6 +142,7 @@ func TestAnEmbeddedControlPlaneWithoutItsKeyIsRefused(t *testing.T) {
 }
 
 func TestABadSettingStopsTheStartWithOneLineThatNamesIt(t *testing.T) {
+	t.Parallel()
 	config := func(text string) []string { return []string{"serve", "--config", writeFile(t, text)} }
 	for name, c := range map[string]struct {
 		args []string
@@ -179,6 +185,7 @@ func TestABadSettingStopsTheStartWithOneLineThatNamesIt(t *testing.T) {
 }
 
 func TestADatabaseThatIsNotReadyIsNamed(t *testing.T) {
+	t.Parallel()
 	pg := testkit.Postgres(t)
 	p := harness.NewPlane(t)
 	serve := func(dsn string) harness.Result {
@@ -202,13 +209,14 @@ func TestADatabaseThatIsNotReadyIsNamed(t *testing.T) {
 }
 
 func TestTheDemoMakesItsFirstBackupAndAddsNothingTwice(t *testing.T) {
+	t.Parallel()
 	p := harness.NewEmbeddedPlane(t)
 	s := p.Serve(t, "server", "--demo")
 	s.Process.Await(t, s.Stdout, "[BACKUP] ", "Completed in")
 	s.Process.Await(t, s.Stdout, s.HTTP)
 	s.Process.Await(t, s.Stdout, s.GRPC)
 	job := s.Get(t, "/api/backup-jobs").At("data.0")
-	require.EqualValues(t, 3, job.Number("retention_policy.max_backups"))
+	require.EqualValues(t, 3, job.Int("retention_policy.max_backups"))
 	require.Equal(t, "completed", job.Text("last_execution.status"))
 	counts := func(s *harness.Server) (all []float64) {
 		for _, list := range []string{"datasources", "storage-locations", "backup-jobs", "executions"} {
@@ -222,7 +230,7 @@ func TestTheDemoMakesItsFirstBackupAndAddsNothingTwice(t *testing.T) {
 	s.CheckInvariants(t)
 	endpoints := filepath.Join(s.DataDir, "endpoints.json")
 	require.FileExists(t, endpoints)
-	s.Process.Stop(t)
+	s.Stop(t)
 	require.NoFileExists(t, endpoints, "nobody is led to a server that is gone")
 	p.CheckSecrets(t)
 
@@ -232,5 +240,7 @@ func TestTheDemoMakesItsFirstBackupAndAddsNothingTwice(t *testing.T) {
 	for range 3 {
 		again.Backup(t, job.Text("id"))
 	}
-	require.EqualValues(t, 3, again.Get(t, "/api/backups/datasources/"+job.Text("datasource_id")).Number("total_backups"))
+	require.Eventually(t, func() bool {
+		return again.Get(t, "/api/backups/datasources/"+job.Text("datasource_id")).Number("total_backups") == 3
+	}, 20*time.Second, 20*time.Millisecond)
 }

@@ -172,7 +172,7 @@ func TestEveryEngineBacksUpToEveryStorage(t *testing.T) {
 func storedIn(t *testing.T, s *harness.Server, p place, datasource string, options config) string {
 	t.Helper()
 	e := s.Backup(t, s.AddJob(t, datasource, p.id, config{"backup_options": options}))
-	require.EqualValues(t, e.Number("files_count")+1, p.on(t, e.Text("backup_path")), "parts and the manifest")
+	require.EqualValues(t, e.Int("files_count")+1, p.on(t, e.Text("backup_path")), "parts and the manifest")
 	requireCopies(t, s, e, 1)
 	return e.Text("id")
 }
@@ -188,7 +188,7 @@ func replicatedBackupsGoEverywhere(t *testing.T, s *harness.Server, places []pla
 
 	first := s.Backup(t, job)
 	for _, p := range places {
-		require.EqualValues(t, first.Number("files_count")+1, p.on(t, first.Text("backup_path")), p.name)
+		require.EqualValues(t, first.Int("files_count")+1, p.on(t, first.Text("backup_path")), p.name)
 		requireGood(first.Text("id"), p.id)
 	}
 	requireCopies(t, s, first, len(places))
@@ -203,7 +203,7 @@ func replicatedBackupsGoEverywhere(t *testing.T, s *harness.Server, places []pla
 	}
 	requireGone(first)
 	for _, p := range places {
-		require.EqualValues(t, second.Number("files_count")+1, p.on(t, second.Text("backup_path")), p.name)
+		require.EqualValues(t, second.Int("files_count")+1, p.on(t, second.Text("backup_path")), p.name)
 	}
 
 	message := s.Do(t, http.MethodDelete, "/api/executions/"+second.Text("id"), nil)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -21,8 +20,12 @@ import (
 // withoutBackups serves everything but backups: they belong to worker processes.
 const withoutBackups = "api,scheduler,health,cleanup"
 
+// shortLease is for workers that will be killed.
+const shortLease = "4s"
+
 // The worker is killed when a part of the dump is already stored.
 func TestABackupWhoseWorkerIsKilledIsTakenOverAndCompletesOnce(t *testing.T) {
+	t.Parallel()
 	tools := harness.NewTools(t)
 	p := harness.NewSharedRedisPlane(t)
 	s := p.Serve(t, "server", "--roles", withoutBackups)
@@ -30,7 +33,7 @@ func TestABackupWhoseWorkerIsKilledIsTakenOverAndCompletesOnce(t *testing.T) {
 	job, storageDir := s.NewJob(t, source, smallParts())
 	tools.PutGated(t, 7<<20)
 
-	victim := p.StartWorker(t, "victim", "--roles", "backup", "--postgres-bin-dir", tools.Dir)
+	victim := p.StartWorker(t, "victim", "--roles", "backup", "--lease", shortLease, "--postgres-bin-dir", tools.Dir)
 	id := s.Run(t, job)
 	require.Eventually(t, func() bool { return len(harness.Files(t, storageDir)) >= 2 }, time.Minute, 20*time.Millisecond, "no part is stored")
 	require.NotEmpty(t, victim.Children(t))
@@ -41,7 +44,7 @@ func TestABackupWhoseWorkerIsKilledIsTakenOverAndCompletesOnce(t *testing.T) {
 	p.Worker(t, "rescuer", "--roles", "backup", "--postgres-bin-dir", tools.Dir)
 	e := s.Await(t, id)
 	require.Equal(t, "completed", e.Text("status"), "%s", e)
-	require.EqualValues(t, 2, e.Number("attempt"))
+	require.EqualValues(t, 2, e.Int("attempt"))
 	requireOneArtifact(t, storageDir, e)
 	lines := messages(e.List("metadata.execution_logs"))
 	require.Equal(t, messages(before), lines[:len(before)], "the lines of the killed worker are not lost")
@@ -71,6 +74,7 @@ func requireOneArtifact(t *testing.T, storageDir string, e harness.JSON) {
 }
 
 func TestABackupFailsWhenEveryWorkerThatTakesItIsKilled(t *testing.T) {
+	t.Parallel()
 	p := harness.NewSharedRedisPlane(t)
 	s := p.Serve(t, "server", "--roles", withoutBackups)
 	source := p.NewSource(t, 10)
@@ -79,7 +83,7 @@ func TestABackupFailsWhenEveryWorkerThatTakesItIsKilled(t *testing.T) {
 	defer release()
 	id := s.Run(t, job)
 	for attempt := 1; attempt <= 2; attempt++ {
-		victim := p.StartWorker(t, fmt.Sprintf("victim%d", attempt), "--roles", "backup")
+		victim := p.StartWorker(t, fmt.Sprintf("victim%d", attempt), "--roles", "backup", "--lease", shortLease)
 		require.Eventually(t, func() bool { return s.Get(t, "/api/executions/"+id).Number("attempt") == float64(attempt) }, time.Minute, 20*time.Millisecond)
 		source.AwaitDumps(t, attempt) // the server does not notice that the one of the killed worker is gone
 		victim.Kill(t)
@@ -91,6 +95,7 @@ func TestABackupFailsWhenEveryWorkerThatTakesItIsKilled(t *testing.T) {
 }
 
 func TestAWorkerThatIsStoppedGivesItsBackupBackAndTheAttemptDoesNotCount(t *testing.T) {
+	t.Parallel()
 	p := harness.NewSharedRedisPlane(t)
 	s := p.Serve(t, "server", "--roles", withoutBackups)
 	source := p.NewSource(t, 10)
@@ -109,11 +114,12 @@ func TestAWorkerThatIsStoppedGivesItsBackupBackAndTheAttemptDoesNotCount(t *test
 	p.Worker(t, "second", "--roles", "backup")
 	e := s.Await(t, id)
 	require.Equal(t, "completed", e.Text("status"), "%s", e)
-	require.EqualValues(t, 1, e.Number("attempt"))
+	require.EqualValues(t, 1, e.Int("attempt"))
 	requireOneArtifact(t, storageDir, e)
 }
 
 func TestAWorkerThatIsStoppedFinishesWhatEndsWithinTheGracePeriod(t *testing.T) {
+	t.Parallel()
 	p := harness.NewSharedRedisPlane(t)
 	s := p.Serve(t, "server", "--roles", withoutBackups)
 	source := p.NewSource(t, 10)
@@ -129,6 +135,7 @@ func TestAWorkerThatIsStoppedFinishesWhatEndsWithinTheGracePeriod(t *testing.T) 
 }
 
 func TestAQueuedBackupIsCancelledAtOnceAndNeverRuns(t *testing.T) {
+	t.Parallel()
 	p := harness.NewSharedRedisPlane(t)
 	s := p.Serve(t, "server", "--roles", withoutBackups)
 	source := p.NewSource(t, 10)
@@ -149,6 +156,7 @@ func TestAQueuedBackupIsCancelledAtOnceAndNeverRuns(t *testing.T) {
 
 // Two schedulers and two workers see the same due rows.
 func TestADueSlotRunsOnceWhateverTheNumberOfSchedulers(t *testing.T) {
+	t.Parallel()
 	const jobs = 12
 	p := harness.NewSharedRedisPlane(t)
 	s := p.Serve(t, "server", "--roles", "api,scheduler,backup")
@@ -181,13 +189,16 @@ func count(t *testing.T, db *pgx.Conn, where string, args ...any) (n int) {
 }
 
 func TestAServerOnTheSameDataDirectoryIsRefused(t *testing.T) {
+	t.Parallel()
 	p := harness.NewEmbeddedPlane(t)
 	s := p.Serve(t, "server")
 	second := harness.Start(t, p.Dir, "server", nil, "serve", "--http-addr", "127.0.0.1:0", "--grpc-addr", "127.0.0.1:0")
 	require.Equal(t, 1, second.Code)
 	require.Contains(t, second.Complaint(t), "in use")
 	require.Equal(t, http.StatusOK, s.As(t, "", http.MethodGet, "/health", nil).Status)
+	for _, list := range []string{"datasources", "storage-locations", "backup-jobs", "executions"} {
+		require.Zero(t, s.Get(t, "/api/"+list).Number("pagination.total"), "without --demo it is empty")
+	}
 	require.FileExists(t, filepath.Join(s.DataDir, "endpoints.json"))
-	_, err := os.Stat(filepath.Join(s.DataDir, "admin-token"))
-	require.NoError(t, err)
+	require.FileExists(t, filepath.Join(s.DataDir, "admin-token"))
 }

@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"io"
+	"math"
 	"net/http"
 	"strconv"
 	"strings"
@@ -54,7 +55,7 @@ func (c *Client) As(t testing.TB, token, method, path string, body any) Answer {
 	return Answer{res.StatusCode, res.Header, string(text)}
 }
 
-func (c *Client) request(t testing.TB, ctx context.Context, token, method, path string, body any) *http.Request { //nolint:revive // the test goes first, as everywhere
+func (c *Client) request(t testing.TB, ctx context.Context, token, method, path string, body any) *http.Request {
 	t.Helper()
 	var content io.Reader
 	switch b := body.(type) {
@@ -96,7 +97,7 @@ func (a Answer) Expect(t testing.TB, status int) JSON {
 	if a.Text == "" {
 		return JSON{t: t}
 	}
-	return parse(t, a.Text)
+	return ParseJSON(t, a.Text)
 }
 
 // Refused requires the status and code of an error, in its one shape, and
@@ -117,7 +118,8 @@ type JSON struct {
 	Value any
 }
 
-func parse(t testing.TB, text string) JSON {
+// ParseJSON reads a value.
+func ParseJSON(t testing.TB, text string) JSON {
 	t.Helper()
 	var value any
 	require.NoError(t, json.Unmarshal([]byte(text), &value), text)
@@ -170,6 +172,22 @@ func (j JSON) Number(path string) float64 {
 	}
 }
 
+// Int returns a whole number.
+func (j JSON) Int(path string) int64 {
+	j.t.Helper()
+	n := j.Number(path)
+	require.Zero(j.t, n-math.Trunc(n), "%q is no whole number in %s", path, j)
+	return int64(n)
+}
+
+// True returns a boolean.
+func (j JSON) True(path string) bool {
+	j.t.Helper()
+	value, ok := j.At(path).Value.(bool)
+	require.True(j.t, ok, "%q is no boolean in %s", path, j)
+	return value
+}
+
 // Null reports whether a part is there and null.
 func (j JSON) Null(path string) bool {
 	j.t.Helper()
@@ -219,7 +237,6 @@ type Stream struct {
 	t       testing.TB
 	Header  http.Header
 	plane   *Plane
-	body    io.Closer
 	scanner *bufio.Scanner
 }
 
@@ -233,9 +250,12 @@ func (c *Client) Stream(t testing.TB, path string, header ...string) *Stream {
 	}
 	res, err := c.http.Do(r)
 	require.NoError(t, err)
-	s := &Stream{t: t, Header: res.Header, plane: c.plane, body: res.Body, scanner: bufio.NewScanner(res.Body)}
+	s := &Stream{t: t, Header: res.Header, plane: c.plane, scanner: bufio.NewScanner(res.Body)}
 	s.scanner.Buffer(nil, 1<<20)
-	t.Cleanup(func() { cancel(); s.body.Close() })
+	t.Cleanup(func() {
+		cancel()
+		require.NoError(t, res.Body.Close())
+	})
 	require.Equal(t, http.StatusOK, res.StatusCode)
 	return s
 }
@@ -260,7 +280,7 @@ func (s *Stream) Events() []JSON {
 		if !ok {
 			return events
 		}
-		events = append(events, parse(s.t, line))
+		events = append(events, ParseJSON(s.t, line))
 	}
 }
 

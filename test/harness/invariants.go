@@ -53,7 +53,7 @@ func (p *Plane) Metadata(t testing.TB) *pgx.Conn {
 	t.Helper()
 	conn, err := pgx.Connect(context.Background(), p.DSN)
 	require.NoError(t, err)
-	t.Cleanup(func() { _ = conn.Close(context.Background()) }) //nolint:errcheck // an embedded server may be gone by then
+	t.Cleanup(func() { _ = conn.Close(context.Background()) }) // an embedded server may be gone by then
 	return conn
 }
 
@@ -87,7 +87,7 @@ func (c checker) rows(query string) []JSON {
 	require.NoError(c.t, err)
 	list := make([]JSON, 0, len(texts))
 	for _, text := range texts {
-		list = append(list, parse(c.t, text))
+		list = append(list, ParseJSON(c.t, text))
 	}
 	return list
 }
@@ -112,11 +112,11 @@ type manifest struct {
 		Name        string `json:"name"`
 		Compression string `json:"compression"`
 		Encryption  string `json:"encryption"`
-		RawSize     int64  `json:"raw_size"`
+		RawSize     int    `json:"raw_size"`
 		RawSHA256   string `json:"raw_sha256"`
 		Parts       []struct {
 			Name   string `json:"name"`
-			Size   int64  `json:"size"`
+			Size   int    `json:"size"`
 			SHA256 string `json:"sha256"`
 		} `json:"parts"`
 	} `json:"members"`
@@ -155,7 +155,7 @@ func (c checker) opens(execution, dir string) {
 		for _, part := range member.Parts {
 			content, err := os.ReadFile(filepath.Join(dir, part.Name))
 			require.NoError(c.t, err, "a part of an available backup")
-			require.EqualValues(c.t, part.Size, len(content), "%s/%s", dir, part.Name)
+			require.Len(c.t, content, part.Size, "%s/%s", dir, part.Name)
 			require.Equal(c.t, part.SHA256, sum(content), "%s/%s", dir, part.Name)
 			stored.Write(content)
 		}
@@ -168,7 +168,7 @@ func (c checker) opens(execution, dir string) {
 		dump, err := io.ReadAll(decoder)
 		decoder.Close()
 		require.NoError(c.t, err, "decompressing %s/%s", dir, member.Name)
-		require.EqualValues(c.t, member.RawSize, len(dump))
+		require.Len(c.t, dump, member.RawSize)
 		require.Equal(c.t, member.RawSHA256, sum(dump))
 		if member.Name == "backup.dump" {
 			c.restores(dump)
@@ -295,7 +295,7 @@ func (c checker) failures() {
 		require.NotContains(c.t, []string{"", "INTERNAL_ERROR"}, row.Text("error_code"), "%s", row)
 		require.Greater(c.t, len(strings.Fields(row.Text("error_message"))), 4, "%s", row)
 		require.NotContains(c.t, row.Text("error_message"), "\n")
-		require.EqualValues(c.t, 1, row.Number("notes"), "%s", row)
+		require.EqualValues(c.t, 1, row.Int("notes"), "%s", row)
 	}
 }
 
@@ -312,7 +312,7 @@ func Gapless(t testing.TB, lines []JSON, what string) {
 	t.Helper()
 	levels := []string{"debug", "info", "warn", "error", "success"}
 	for i, line := range lines {
-		require.EqualValues(t, i+1, line.Number("seq"), "%s: %s", what, line)
+		require.EqualValues(t, i+1, line.Int("seq"), "%s: %s", what, line)
 		require.NotEmpty(t, line.Text("message"), what)
 		require.True(t, slices.Contains(levels, line.Text("level")), "%s: %s", what, line)
 		_, err := time.Parse(time.RFC3339Nano, line.Text("ts"))

@@ -9,20 +9,24 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-func mount(dir string, size int) error {
-	options := fmt.Sprintf("size=%d,mode=0700,uid=%d,gid=%d", size, os.Getuid(), os.Getgid())
+func mount(dir, options string) error {
+	options += fmt.Sprintf(",mode=0700,uid=%d,gid=%d", os.Getuid(), os.Getgid())
 	if os.Geteuid() == 0 {
 		return unix.Mount("tmpfs", dir, "tmpfs", 0, options)
 	}
 	return sudo("mount", "-t", "tmpfs", "-o", options, "tmpfs", dir)
 }
 
-func resize(dir string, size int) error {
-	options := fmt.Sprintf("size=%d", size)
-	if os.Geteuid() == 0 {
+// remount changes the size, or with "ro" makes it read-only.
+func remount(dir, options string) error {
+	switch {
+	case os.Geteuid() != 0:
+		return sudo("mount", "-o", "remount,"+options, dir)
+	case options == "ro":
+		return unix.Mount("tmpfs", dir, "tmpfs", unix.MS_REMOUNT|unix.MS_RDONLY, "")
+	default:
 		return unix.Mount("tmpfs", dir, "tmpfs", unix.MS_REMOUNT, options)
 	}
-	return sudo("mount", "-o", "remount,"+options, dir)
 }
 
 func unmount(dir string) error {

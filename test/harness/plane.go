@@ -33,9 +33,10 @@ type Plane struct {
 	api       []string // answers, for the search for secrets
 }
 
-// fast shrinks every interval, so that nothing is waited for long.
+// fast shrinks every interval, so that nothing is waited for long. The lease is
+// long enough for a busy machine; a test that kills workers shortens it.
 var fast = []string{
-	"--lease", "4s", "--heartbeat", "300ms", "--poll-interval", "300ms", "--sweep-interval", "300ms",
+	"--lease", "30s", "--heartbeat", "300ms", "--poll-interval", "300ms", "--sweep-interval", "300ms",
 	"--cleanup-interval", "2s", "--shutdown-grace", "1s", "--concurrency", "4",
 }
 
@@ -128,11 +129,11 @@ func (p *Plane) Serve(t testing.TB, name string, flags ...string) *Server {
 			return
 		}
 		if t.Failed() {
-			s.Process.Kill(t)
+			s.Kill(t)
 			return
 		}
 		s.CheckInvariants(t)
-		s.Process.Stop(t)
+		s.Stop(t)
 		p.CheckSecrets(t)
 	})
 	return s
@@ -158,7 +159,7 @@ func (p *Plane) serve(t testing.TB, name string, flags ...string) *Server {
 	s.Conn, err = grpc.NewClient(s.GRPC, grpc.WithTransportCredentials(insecure.NewCredentials()))
 	require.NoError(t, err)
 	t.Cleanup(func() {
-		s.Client.http.CloseIdleConnections()
+		s.http.CloseIdleConnections()
 		require.NoError(t, s.Conn.Close())
 	})
 	if p.embedded {

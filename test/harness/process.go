@@ -64,7 +64,7 @@ func (p *Process) keep(started chan<- error) {
 	if err != nil {
 		return
 	}
-	_ = p.cmd.Wait() //nolint:errcheck // the state says how it ended
+	_ = p.cmd.Wait() // the state says how it ended
 	p.code = p.cmd.ProcessState.ExitCode()
 	close(p.done)
 }

@@ -80,12 +80,19 @@ const needsMount = "this test needs to mount something: run it as root, or let s
 func SmallDisk(t testing.TB, dir string, size int) {
 	t.Helper()
 	require.NoError(t, os.MkdirAll(dir, 0o700))
-	require.NoError(t, mount(dir, size), needsMount)
+	require.NoError(t, mount(dir, fmt.Sprintf("size=%d", size)), needsMount)
 	t.Cleanup(func() { require.NoError(t, unmount(dir)) })
+}
+
+// ReadOnlyDisk mounts a file system on dir, which is made, that cannot be written.
+func ReadOnlyDisk(t testing.TB, dir string) {
+	t.Helper()
+	SmallDisk(t, dir, 1<<20)
+	require.NoError(t, remount(dir, "ro"), needsMount)
 }
 
 // GrowDisk gives a small disk another size in bytes.
 func GrowDisk(t testing.TB, dir string, size int) {
 	t.Helper()
-	require.NoError(t, resize(dir, size), needsMount)
+	require.NoError(t, remount(dir, fmt.Sprintf("size=%d", size)), needsMount)
 }
