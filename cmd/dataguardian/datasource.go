@@ -17,7 +17,7 @@ import (
 func newDatasource() *cobra.Command {
 	c := &cobra.Command{Use: "datasource", Short: "Databases that are backed up"}
 	addClientFlags(c)
-	c.AddCommand(datasourceList(), datasourceGet(), datasourceCreate(), datasourceUpdate(), datasourceDelete(), datasourceTest())
+	c.AddCommand(datasourceList(), datasourceGet(), datasourceCreate(), datasourceUpdate(), datasourceDelete(), datasourceTest(), datasourceSchema(), datasourceQuery())
 	return c
 }
 

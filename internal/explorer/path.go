@@ -48,7 +48,7 @@ func checkFolder(field, key string) (string, error) {
 
 func refusedPath(field, why string, cause error) error {
 	e := errs.InvalidFields(errs.CodeValidation, errs.Field{Field: field, Message: why})
-	e.Msg = field + " cannot be used: " + why + `; use a path relative to the root of the storage, such as "shop/2026-11-24_030000_5f0c2a54"`
+	e.Msg += `; use a path relative to the root of the storage, such as "shop/2026-11-24_030000_5f0c2a54/manifest.json"`
 	e.Err = cause
 	return e
 }
@@ -57,7 +57,7 @@ func refusedPath(field, why string, cause error) error {
 // refuses, such as one that leads through a symbolic link, is a bad field.
 func explained(field string, err error) error {
 	if errors.Is(err, storage.ErrBadKey) {
-		return refusedPath(field, "the storage refuses it, for example because it leads through a symbolic link", err)
+		return refusedPath(field, "is refused by the storage, for example because it leads through a symbolic link", err)
 	}
 	if err == nil {
 		return nil

@@ -76,7 +76,7 @@ func absent(key string) error {
 func isFolder(ctx context.Context, d storage.Driver, key string) (bool, error) {
 	prefix, err := storage.FolderPrefix(key)
 	if err != nil { // no key is long enough to lie below
-		return false, nil //nolint:nilerr // that is the answer
+		return false, nil
 	}
 	for _, err := range d.List(ctx, prefix) {
 		return err == nil, err
