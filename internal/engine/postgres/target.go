@@ -121,7 +121,7 @@ type beside struct {
 
 func suffix() string {
 	b := make([]byte, 6)
-	rand.Read(b) //nolint:gosec // never fails
+	rand.Read(b) // never fails
 	return hex.EncodeToString(b)
 }
 
