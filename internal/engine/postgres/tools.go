@@ -48,8 +48,10 @@ func (b toolbox) directories() []string {
 	return dirs
 }
 
-// installed returns every usable program of that name, oldest first.
-func (b toolbox) installed(ctx context.Context, name string) []program {
+// installed returns the usable programs of that name, oldest first; or only one
+// of the release best, as soon as one is found: asking a program for its version
+// takes time, and much where a script stands before it.
+func (b toolbox) installed(ctx context.Context, name string, best int) []program {
 	var found []program
 	for _, dir := range b.directories() {
 		path := filepath.Join(dir, name)
@@ -61,6 +63,9 @@ func (b toolbox) installed(ctx context.Context, name string) []program {
 			continue // what does not answer is not there
 		}
 		version, major := parseVersion(line)
+		if major == best {
+			return []program{{name: name, path: path, version: version, major: major}}
+		}
 		known := slices.ContainsFunc(found, func(p program) bool { return p.version == version })
 		if major > 0 && !known {
 			found = append(found, program{name: name, path: path, version: version, major: major})
@@ -86,7 +91,7 @@ func parseVersion(line string) (version string, major int) {
 // choose returns the tool of exactly the wanted major version, else the oldest
 // of the newer ones.
 func (b toolbox) choose(ctx context.Context, name string, major int) (program, error) {
-	found := b.installed(ctx, name)
+	found := b.installed(ctx, name, major)
 	if err := ctx.Err(); err != nil {
 		return program{}, ended(ctx)
 	}
@@ -102,7 +107,7 @@ func (b toolbox) choose(ctx context.Context, name string, major int) (program, e
 // read the archive, which takes version oldest; else the newest older one that
 // can, for its statements are understood; else the oldest newer one.
 func (b toolbox) chooseRestore(ctx context.Context, server, oldest int) (program, error) {
-	found := b.installed(ctx, "pg_restore")
+	found := b.installed(ctx, "pg_restore", max(server, oldest))
 	if err := ctx.Err(); err != nil {
 		return program{}, ended(ctx)
 	}

@@ -17,6 +17,7 @@ const DefaultStall = 10 * time.Minute
 
 const (
 	bufferSize = 256 << 10
+	readSize   = 512 << 10
 	grace      = time.Second
 )
 
@@ -49,7 +50,7 @@ func (s Stream) Run(ctx context.Context) (process.Result, error) {
 	if err != nil {
 		return process.Result{}, err
 	}
-	err = s.pump(p.Stdout)
+	err = s.pump(ctx, p.Stdout)
 	if err != nil {
 		p.Kill(err)
 	}
@@ -69,12 +70,13 @@ func (s Stream) Run(ctx context.Context) (process.Result, error) {
 
 // pump reads to the end of the output. A broken proof is not the end: the tool
 // may be about to say what went wrong, so the rest is read and dropped.
-func (s Stream) pump(stdout *os.File) error {
+func (s Stream) pump(ctx context.Context, stdout *os.File) error {
 	stall := s.Stall
 	if stall <= 0 {
 		stall = DefaultStall
 	}
-	buf := make([]byte, bufferSize)
+	buf := make([]byte, readSize)
+	rest := pause{capacity: pipeCapacity(stdout)}
 	last, armed := time.Now(), time.Time{}
 	for broken := false; ; {
 		if until := last.Add(stall); armed.Before(last) { // moved lazily: tools write in small pieces
@@ -107,5 +109,6 @@ func (s Stream) pump(stdout *os.File) error {
 		default:
 			return nil // the end of the output; the exit status and the proof judge it
 		}
+		rest.after(ctx, n)
 	}
 }

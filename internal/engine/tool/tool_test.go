@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -196,4 +197,34 @@ func TestAProgramIsAskedForItsVersion(t *testing.T) {
 	require.NoError(t, os.WriteFile(file, []byte("#!/bin/sh\nexit 1\n"), 0o700))
 	_, err = VersionLine(t.Context(), file, "--version")
 	require.Error(t, err)
+}
+
+func TestAPauseGrowsForASlowToolAndEndsForAFastOne(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := pause{capacity: 1 << 20}
+		took := func(n int) time.Duration {
+			began := time.Now()
+			p.after(t.Context(), n)
+			return time.Since(began)
+		}
+		require.Equal(t, shortestPause, took(4096))
+		require.Equal(t, 2*shortestPause, took(4096))
+		require.Equal(t, 2*shortestPause, took(200<<10), "enough was found")
+		require.Zero(t, took(512<<10), "the tool is ahead")
+		require.Equal(t, shortestPause, took(200<<10))
+		for range 10 {
+			took(1)
+		}
+		require.Equal(t, longestPause, took(1))
+		unknown := pause{}
+		unknown.after(t.Context(), 1)
+		require.Zero(t, unknown.length)
+	})
+}
+
+func TestAPauseEndsWithItsContext(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	p := pause{capacity: 1 << 20, length: time.Hour}
+	p.after(ctx, 200<<10)
 }
