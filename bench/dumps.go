@@ -27,6 +27,10 @@ func backups(ctx context.Context, b *bench) (t table, err error) {
 	if err != nil {
 		return t, err
 	}
+	warm := tools[0]
+	if b.noTools {
+		tools = nil
+	}
 	contenders := tools
 	for i, program := range b.servers {
 		ours, stop, err := b.ours(ctx, program, numbered("backups", i), source)
@@ -36,18 +40,23 @@ func backups(ctx context.Context, b *bench) (t table, err error) {
 		defer func() { err = errors.Join(err, stop()) }()
 		contenders = append(contenders, ours)
 	}
-	if _, err := tools[0].once(ctx); err != nil { // the disk's cache is warm for all
+	if _, err := warm.once(ctx); err != nil { // the disk's cache is warm for all
 		return t, err
 	}
 	standings, err := b.compete(ctx, contenders)
 	if err != nil {
 		return t, err
 	}
-	return backupTable(standings, tools, size, b.rounds), nil
+	return backupTable(standings, len(tools), size, b.rounds), nil
 }
 
-// backupTable puts every contender beside each of the tools.
-func backupTable(standings []standing, tools []contender, size int64, rounds int) table {
+// backupTable puts every contender beside each of the tools but the first; without
+// tools, beside the first of our servers.
+func backupTable(standings []standing, tools int, size int64, rounds int) table {
+	beside := standings[:1]
+	if tools > 0 {
+		beside = standings[1:tools]
+	}
 	t := table{
 		title: fmt.Sprintf("Backup of a database of %s to the local disk", megabytes(size)),
 		notes: []string{
@@ -56,13 +65,13 @@ func backupTable(standings []standing, tools []contender, size int64, rounds int
 		},
 		head: []string{"contender", "wall", "CPU", "peak memory", "written", "MB/s"},
 	}
-	for _, c := range tools[1:] {
-		t.head = append(t.head, "wall x "+c.name, "CPU x "+c.name)
+	for _, s := range beside {
+		t.head = append(t.head, "wall x "+s.name, "CPU x "+s.name)
 	}
 	for _, s := range standings {
 		m := s.median()
 		row := []string{s.name, seconds(m.wall), seconds(m.cpu), megabytes(m.memory), megabytes(m.bytes), fmt.Sprintf("%.0f", float64(size)/1e6/m.wall.Seconds())}
-		for _, tool := range standings[1:len(tools)] {
+		for _, tool := range beside {
 			row = append(row, ratio(m.wall, tool.median().wall), ratio(m.cpu, tool.median().cpu))
 		}
 		t.add(row...)

@@ -51,6 +51,7 @@ type options struct {
 	window     time.Duration // how long requests of one kind are made, per round
 	only       []string      // sections; empty means all
 	servers    servers       // programs that back up; empty means one built from this tree
+	noTools    bool          // only our servers back up
 	profile    string        // where the CPU profile of a server goes; empty means none
 	dir        string        // for all data, beside the temporary directory; removed at the end
 }
@@ -67,7 +68,8 @@ func parseOptions(args []string, log io.Writer) (options, error) {
 	f.DurationVar(&o.window, "window", time.Second, "how long requests of one kind are made in a round")
 	f.StringVar(&only, "only", "", "sections to run, separated by commas: "+strings.Join(sectionNames(), ", ")+" (default: all)")
 	f.Var(&o.servers, "server", "NAME=PATH of a server program that backs up; give it again to compare programs (default: one built from this source)")
-	f.StringVar(&o.profile, "profile", "", "write the CPU profile of our server to this file; it then runs inside this program")
+	f.BoolVar(&o.noTools, "no-tools", false, "back up with our servers only, to compare them with each other")
+	f.StringVar(&o.profile, "profile", "", "write the CPU profile of our server to this file, and its heap at the end to FILE.heap; it then runs inside this program")
 	f.StringVar(&o.dir, "dir", os.TempDir(), "where the databases and backups go; about five times -size is needed")
 	f.BoolVar(&quick, "quick", false, "a small run that shows that everything works; its numbers mean nothing")
 	if err := f.Parse(args); err != nil {

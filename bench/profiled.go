@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"runtime"
 	"runtime/pprof"
 	"strings"
 	"time"
@@ -50,6 +51,18 @@ func serveProfiled(ctx context.Context, profile string, args []string) (err erro
 	if err := pprof.StartCPUProfile(file); err != nil {
 		return err
 	}
-	defer pprof.StopCPUProfile()
-	return app.Serve(ctx, c)
+	served := app.Serve(ctx, c)
+	pprof.StopCPUProfile()
+	return errors.Join(served, writeHeap(profile+".heap"))
+}
+
+// writeHeap writes what is still in use when the server has ended: what it
+// should have let go.
+func writeHeap(path string) error {
+	file, err := os.Create(path) //nolint:gosec // beside the file that the person named
+	if err != nil {
+		return err
+	}
+	runtime.GC()
+	return errors.Join(pprof.WriteHeapProfile(file), file.Close())
 }
