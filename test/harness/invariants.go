@@ -99,7 +99,7 @@ func (c checker) none(query, message string) {
 }
 
 // copies are the copies with the directory they are in.
-const copies = `SELECT c.execution_id, c.path, c.status, c.fence, e.fence AS execution_fence, e.status AS execution_status,
+const copies = `SELECT c.execution_id, c.path, c.status, c.fence, e.fence AS execution_fence, e.status AS execution_status, e.trigger,
 	l.config->>'path' AS root, coalesce((e.metadata->'upload_retry'->>'possible')::boolean
 		AND (e.metadata->'upload_retry'->>'spool_expires_at')::timestamptz > now(), false) AS retriable
 	FROM backup_copies c JOIN backup_executions e ON e.id = c.execution_id JOIN storage_locations l ON l.id = c.storage_location_id
@@ -108,6 +108,7 @@ const copies = `SELECT c.execution_id, c.path, c.status, c.fence, e.fence AS exe
 // manifest is what a stored artifact says about itself.
 type manifest struct {
 	ExecutionID string `json:"execution_id"`
+	DumpFormat  string `json:"dump_format"`
 	Members     []struct {
 		Name        string `json:"name"`
 		Compression string `json:"compression"`
