@@ -94,5 +94,5 @@ func TestAFamilyHasDescendantsAndTheirPeaks(t *testing.T) {
 	peak, ok := peakMemory(me)
 	require.True(t, ok)
 	require.Positive(t, peak)
-	require.Equal(t, 3.0, median([]float64{9, 3, 1}))
+	require.Equal(t, int64(3), median([]int64{9, 3, 1}))
 }

@@ -33,13 +33,14 @@ func startCluster(ctx context.Context, dir string) (*cluster, error) {
 		return conn.QueryRow(ctx, "SHOW server_version").Scan(&c.version)
 	})
 	if err != nil {
-		return nil, errors.Join(err, c.stop())
+		return nil, errors.Join(err, c.stop(ctx))
 	}
 	return c, nil
 }
 
-func (c *cluster) stop() error {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+// stop ends the cluster also when ctx has ended.
+func (c *cluster) stop(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 	defer cancel()
 	return c.Stop(ctx)
 }

@@ -71,7 +71,7 @@ func (c *cluster) makeCompany(ctx context.Context, name string, size int64) erro
 	return c.in(ctx, name, func(conn *pgx.Conn) error {
 		for i, r := range company() {
 			bytes := size / 100 * copyPercent / 100 * int64(r.share)
-			if err := r.make(ctx, conn, newProse(uint64(i)), bytes); err != nil { //nolint:gosec // a small number
+			if err := r.make(ctx, conn, newProse(uint64(i)), bytes); err != nil {
 				return fmt.Errorf("table %s: %w", r.name, err)
 			}
 		}

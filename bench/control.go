@@ -19,7 +19,7 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/protobuf/types/known/structpb"
 
-	dataguardianv1 "github.com/dataguardian/dataguardian/gen/dataguardian/v1"
+	pb "github.com/dataguardian/dataguardian/gen/dataguardian/v1"
 	"github.com/dataguardian/dataguardian/internal/secret"
 )
 
@@ -86,11 +86,10 @@ func (c *control) launch(program string, env []string, roles string) error {
 	if err != nil {
 		return err
 	}
-	defer log.Close()                                                                                                                                        // the server has its own
 	c.cmd = exec.Command(program, "serve", "--data-dir="+c.dir, "--http-addr=127.0.0.1:0", "--grpc-addr=127.0.0.1:0", "--roles="+roles, "--log-format=json") //nolint:gosec // the program that is measured
 	c.cmd.Env, c.cmd.Stdout, c.cmd.Stderr = env, log, log
 	c.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
-	if err := c.cmd.Start(); err != nil {
+	if err := errors.Join(c.cmd.Start(), log.Close()); err != nil { // the server has the log open for itself
 		return err
 	}
 	go func() {
@@ -181,8 +180,8 @@ func (c *control) job(ctx context.Context, source *cluster, database, suffix str
 	if err != nil {
 		return "", err
 	}
-	d, err := dataguardianv1.NewDatasourceServiceClient(c.conn).CreateDatasource(ctx, &dataguardianv1.CreateDatasourceRequest{
-		Name: "company " + suffix, Type: dataguardianv1.Datasource_postgres, ConnectionConfig: connection,
+	d, err := pb.NewDatasourceServiceClient(c.conn).CreateDatasource(ctx, &pb.CreateDatasourceRequest{
+		Name: "company " + suffix, Type: pb.Datasource_postgres, ConnectionConfig: connection,
 	})
 	if err != nil {
 		return "", err
@@ -191,15 +190,15 @@ func (c *control) job(ctx context.Context, source *cluster, database, suffix str
 	if err != nil {
 		return "", err
 	}
-	l, err := dataguardianv1.NewStorageLocationServiceClient(c.conn).CreateStorageLocation(ctx, &dataguardianv1.CreateStorageLocationRequest{
-		Name: "disk " + suffix, Type: dataguardianv1.StorageLocation_local, Config: config,
+	l, err := pb.NewStorageLocationServiceClient(c.conn).CreateStorageLocation(ctx, &pb.CreateStorageLocationRequest{
+		Name: "disk " + suffix, Type: pb.StorageLocation_local, Config: config,
 	})
 	if err != nil {
 		return "", err
 	}
 	kept := int32(1000)
-	j, err := dataguardianv1.NewBackupServiceClient(c.conn).CreateBackupJob(ctx, &dataguardianv1.CreateBackupJobRequest{
-		Name: "nightly " + suffix, DatasourceId: d.GetId(), StorageLocationId: l.GetId(), RetentionPolicy: &dataguardianv1.RetentionPolicy{MaxBackups: &kept},
+	j, err := pb.NewBackupServiceClient(c.conn).CreateBackupJob(ctx, &pb.CreateBackupJobRequest{
+		Name: "nightly " + suffix, DatasourceId: d.GetId(), StorageLocationId: l.GetId(), RetentionPolicy: &pb.RetentionPolicy{MaxBackups: &kept},
 	})
 	return j.GetId(), err
 }
@@ -208,26 +207,26 @@ func (c *control) job(ctx context.Context, source *cluster, database, suffix str
 func (c *control) backups() string { return filepath.Join(c.dir, "backups") }
 
 // backUp runs a job and returns when its execution has completed.
-func (c *control) backUp(ctx context.Context, job string) (*dataguardianv1.Execution, error) {
+func (c *control) backUp(ctx context.Context, job string) (*pb.Execution, error) {
 	ctx = c.authorized(ctx)
-	run, err := dataguardianv1.NewBackupServiceClient(c.conn).RunBackupJob(ctx, &dataguardianv1.RunBackupJobRequest{Id: job})
+	run, err := pb.NewBackupServiceClient(c.conn).RunBackupJob(ctx, &pb.RunBackupJobRequest{Id: job})
 	if err != nil {
 		return nil, err
 	}
-	executions := dataguardianv1.NewExecutionServiceClient(c.conn)
+	executions := pb.NewExecutionServiceClient(c.conn)
 	if err := waitForEnd(ctx, executions, run.GetExecutionId()); err != nil {
 		return nil, err
 	}
-	e, err := executions.GetExecution(ctx, &dataguardianv1.GetExecutionRequest{Id: run.GetExecutionId()})
-	if err == nil && e.GetStatus() != dataguardianv1.Execution_completed {
+	e, err := executions.GetExecution(ctx, &pb.GetExecutionRequest{Id: run.GetExecutionId()})
+	if err == nil && e.GetStatus() != pb.Execution_completed {
 		err = fmt.Errorf("the backup is %s: %s", e.GetStatus(), e.GetErrorMessage())
 	}
 	return e, err
 }
 
 // waitForEnd follows the log, which costs the server less than being asked.
-func waitForEnd(ctx context.Context, executions dataguardianv1.ExecutionServiceClient, id string) error {
-	stream, err := executions.StreamExecutionLogs(ctx, &dataguardianv1.StreamExecutionLogsRequest{Id: id})
+func waitForEnd(ctx context.Context, executions pb.ExecutionServiceClient, id string) error {
+	stream, err := executions.StreamExecutionLogs(ctx, &pb.StreamExecutionLogsRequest{Id: id})
 	for err == nil {
 		_, err = stream.Recv()
 	}
@@ -239,7 +238,7 @@ func waitForEnd(ctx context.Context, executions dataguardianv1.ExecutionServiceC
 
 // remove deletes a backup.
 func (c *control) remove(ctx context.Context, id string) error {
-	_, err := dataguardianv1.NewExecutionServiceClient(c.conn).DeleteExecution(c.authorized(ctx), &dataguardianv1.DeleteExecutionRequest{Id: id, Force: true})
+	_, err := pb.NewExecutionServiceClient(c.conn).DeleteExecution(c.authorized(ctx), &pb.DeleteExecutionRequest{Id: id, Force: true})
 	return err
 }
 

@@ -61,12 +61,12 @@ func backupTable(standings []standing, tools int, size int64, rounds int) table 
 		title: fmt.Sprintf("Backup of a database of %s to the local disk", megabytes(size)),
 		notes: []string{
 			fmt.Sprintf("Medians of %d. CPU and memory are those of the tools or of our server with its child processes, never of PostgreSQL, which does the same for all. Memory is the sum of the peaks of the processes that ran at the same time. Every contender ends with its bytes on the disk (fsync).", rounds),
-			"wall x and CPU x: how many times the time of that row's contender is in the other's.",
+			"wall / NAME and CPU / NAME: the row's time divided by NAME's; below 1 is less.",
 		},
 		head: []string{"contender", "wall", "CPU", "peak memory", "written", "MB/s"},
 	}
 	for _, s := range beside {
-		t.head = append(t.head, "wall x "+s.name, "CPU x "+s.name)
+		t.head = append(t.head, "wall / "+s.name, "CPU / "+s.name)
 	}
 	for _, s := range standings {
 		m := s.median()
@@ -115,11 +115,11 @@ func runPipeline(ctx context.Context, env []string, file string, commands [][]st
 	if file == "" {
 		file = os.DevNull
 	}
-	out, err := os.Create(file)
+	out, err := os.Create(file) //nolint:gosec // below our own directory
 	if err != nil {
 		return m, err
 	}
-	defer out.Close()
+	defer func() { err = errors.Join(err, out.Close()) }()
 	began := time.Now()
 	m.cpu, m.memory, err = runConnected(ctx, env, out, commands)
 	if err != nil {

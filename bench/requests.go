@@ -13,7 +13,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	dataguardianv1 "github.com/dataguardian/dataguardian/gen/dataguardian/v1"
+	pb "github.com/dataguardian/dataguardian/gen/dataguardian/v1"
 )
 
 const (
@@ -28,7 +28,7 @@ func concurrencies() []int { return []int{1, 16} }
 type question struct {
 	name string
 	path func(n int) string
-	call func(ctx context.Context, c dataguardianv1.ExecutionServiceClient, n int) error
+	call func(ctx context.Context, c pb.ExecutionServiceClient, n int) error
 }
 
 // requests measures how many answers there are in a second.
@@ -67,11 +67,11 @@ func requests(ctx context.Context, b *bench) (t table, err error) {
 }
 
 func questions(p past, executions int) []question {
-	list := func(name string, r *dataguardianv1.ListExecutionsRequest) question {
+	list := func(name string, r *pb.ListExecutionsRequest) question {
 		return question{
 			name: "ListExecutions, " + name,
 			path: func(int) string { return "/api/executions?" + query(r).Encode() },
-			call: func(ctx context.Context, c dataguardianv1.ExecutionServiceClient, _ int) error {
+			call: func(ctx context.Context, c pb.ExecutionServiceClient, _ int) error {
 				answer, err := c.ListExecutions(ctx, r)
 				if err == nil && len(answer.GetData()) != pageSize {
 					err = fmt.Errorf("%d rows", len(answer.GetData()))
@@ -86,24 +86,24 @@ func questions(p past, executions int) []question {
 		{
 			name: "GetExecution",
 			path: func(n int) string { return "/api/executions/" + p.ids[n%len(p.ids)] },
-			call: func(ctx context.Context, c dataguardianv1.ExecutionServiceClient, n int) error {
-				_, err := c.GetExecution(ctx, &dataguardianv1.GetExecutionRequest{Id: p.ids[n%len(p.ids)]})
+			call: func(ctx context.Context, c pb.ExecutionServiceClient, n int) error {
+				_, err := c.GetExecution(ctx, &pb.GetExecutionRequest{Id: p.ids[n%len(p.ids)]})
 				return err
 			},
 		},
-		list("page 1", &dataguardianv1.ListExecutionsRequest{Page: page(1), Limit: limit}),
-		list(fmt.Sprintf("page %d", executions/pageSize/2), &dataguardianv1.ListExecutionsRequest{Page: page(executions / pageSize / 2), Limit: limit}),
-		list("of a job", &dataguardianv1.ListExecutionsRequest{Page: page(1), Limit: limit, JobId: p.jobs[3]}),
-		list("failed ones", &dataguardianv1.ListExecutionsRequest{Page: page(1), Limit: limit, Status: dataguardianv1.Execution_failed}),
+		list("page 1", &pb.ListExecutionsRequest{Page: page(1), Limit: limit}),
+		list(fmt.Sprintf("page %d", executions/pageSize/2), &pb.ListExecutionsRequest{Page: page(executions / pageSize / 2), Limit: limit}),
+		list("of a job", &pb.ListExecutionsRequest{Page: page(1), Limit: limit, JobId: p.jobs[3]}),
+		list("failed ones", &pb.ListExecutionsRequest{Page: page(1), Limit: limit, Status: pb.Execution_failed}),
 	}
 }
 
-func query(r *dataguardianv1.ListExecutionsRequest) url.Values {
+func query(r *pb.ListExecutionsRequest) url.Values {
 	v := url.Values{"page": {strconv.Itoa(int(r.GetPage()))}, "limit": {strconv.Itoa(int(r.GetLimit()))}}
 	if r.GetJobId() != "" {
 		v.Set("job_id", r.GetJobId())
 	}
-	if r.GetStatus() != dataguardianv1.Execution_status_unspecified {
+	if r.GetStatus() != pb.Execution_status_unspecified {
 		v.Set("status", r.GetStatus().String())
 	}
 	return v
@@ -170,7 +170,7 @@ func (c *control) overREST(q question, clients int) func(ctx context.Context, n 
 }
 
 func (c *control) overGRPC(q question) func(ctx context.Context, n int) error {
-	client := dataguardianv1.NewExecutionServiceClient(c.conn)
+	client := pb.NewExecutionServiceClient(c.conn)
 	return func(ctx context.Context, n int) error { return q.call(c.authorized(ctx), client, n) }
 }
 

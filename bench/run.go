@@ -58,7 +58,7 @@ func run(ctx context.Context, o options, out, log io.Writer) (_ []table, err err
 	if b.cluster, err = startCluster(ctx, b.path("cluster")); err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, b.cluster.stop()) }()
+	defer func() { err = errors.Join(err, b.cluster.stop(ctx)) }()
 	if _, err := fmt.Fprintf(out, "%s\n", describeMachine(b.cluster)); err != nil {
 		return nil, err
 	}
