@@ -28,7 +28,7 @@ func TestABackupWhoseWorkerIsKilledIsTakenOverAndCompletesOnce(t *testing.T) {
 	t.Parallel()
 	tools := harness.NewTools(t)
 	p := harness.NewSharedRedisPlane(t)
-	s := p.Serve(t, "server", "--roles", withoutBackups)
+	s := p.Serve(t, "server", "--roles", withoutBackups, "--orphan-grace", "5s") // the part that was being written is nobody's
 	source := p.NewSource(t, 6000)
 	job, storageDir := s.NewJob(t, source, smallParts())
 	tools.PutGated(t, 7<<20)
@@ -68,7 +68,7 @@ func requireOneArtifact(t *testing.T, storageDir string, e harness.JSON) {
 	for _, chunk := range e.List("chunks") {
 		want = append(want, filepath.Join(storageDir, chunk.Text("file_path")))
 	}
-	require.Eventually(t, func() bool { return len(harness.Files(t, storageDir)) == len(want) }, 20*time.Second, 50*time.Millisecond,
+	require.Eventually(t, func() bool { return len(harness.Files(t, storageDir)) == len(want) }, time.Minute, 50*time.Millisecond,
 		"%v is not %v", harness.Files(t, storageDir), want)
 	require.ElementsMatch(t, want, harness.Files(t, storageDir))
 }

@@ -66,7 +66,7 @@ func (c *Cleaner) Run(ctx context.Context) error {
 	if c.KeepChecks == 0 {
 		c.KeepChecks = 30 * 24 * time.Hour
 	}
-	c.sweepPeriod = max(time.Hour, c.Interval)
+	c.sweepPeriod = max(min(time.Hour, c.Grace), c.Interval)
 	c.Entry.SetState(health.WorkerRunning)
 	defer c.Entry.SetState(health.WorkerStopped)
 	worker.Every(ctx, c.Interval, c.cycle)
