@@ -61,7 +61,7 @@ func company() []relation {
 
 // copyPercent is how many bytes of COPY's text there are in a hundred bytes
 // of the finished database, indexes and all.
-const copyPercent = 65
+const copyPercent = 86
 
 // makeCompany makes a database of about size bytes.
 func (c *cluster) makeCompany(ctx context.Context, name string, size int64) error {
