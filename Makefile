@@ -6,18 +6,27 @@ SHELL := /bin/bash
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS := -X main.version=$(VERSION)
 
+# What is built does not depend on the folder of the clone, so all clones share one
+# build cache.
+export GOFLAGS := $(strip $(filter-out -trimpath,$(GOFLAGS)) -trimpath)
+
 # Pinned in go.mod files of their own; the first call compiles them.
 BUF      := go tool -modfile=tools/go.mod buf
 # Without C it is built in less time, and makes the same.
 SQLC     := CGO_ENABLED=0 go tool -modfile=tools/go.mod sqlc
 GOLANGCI := go tool -modfile=tools/lint/go.mod golangci-lint
+TESTSUM  := go tool -modfile=tools/go.mod gotestsum
 
 # For "make run": more flags for the server, such as ARGS="--http-addr 127.0.0.1:8081".
 ARGS ?=
 # For "make test": which packages, and how. The race detector needs the C compiler
 # that the test packages bring.
-PACKAGES  ?= ./...
+# Those that take longest start first.
+PACKAGES  ?= ./test/... ./internal/engine/... ./bench ./internal/store ./...
 TESTFLAGS ?= -race
+# How often tests that failed are run again, alone, before they count as failed. They
+# are named either way; more than five failures, or a crash, count at once.
+RERUNS ?= 0
 # For "make fuzz": how long each target runs.
 FUZZTIME ?= 1m
 
@@ -31,7 +40,7 @@ help: ## Show this list
 
 .PHONY: build
 build: ## Build bin/dataguardian
-	go build -trimpath -ldflags '$(LDFLAGS)' -o bin/dataguardian ./cmd/dataguardian
+	go build -ldflags '$(LDFLAGS)' -o bin/dataguardian ./cmd/dataguardian
 
 .PHONY: run
 run: ## Start a server with demonstration data; installs PostgreSQL if it is missing
@@ -45,7 +54,8 @@ run: ## Start a server with demonstration data; installs PostgreSQL if it is mis
 test: ## Run every test, against real servers; installs those that are missing
 	scripts/install-packages.sh test
 	scripts/build-test-servers.sh
-	go test $(TESTFLAGS) -count=1 -timeout=30m $(PACKAGES)
+	$(TESTSUM) --format pkgname --hide-summary=skipped --rerun-fails=$(RERUNS) --rerun-fails-max-failures=5 \
+		--packages="$(PACKAGES)" -- $(TESTFLAGS) -count=1 -timeout=30m
 
 .PHONY: lint
 lint: ## Check code, protos and their format
