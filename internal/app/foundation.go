@@ -81,7 +81,7 @@ func lay(ctx context.Context, c Config) (_ *foundation, err error) {
 	if f.newKey {
 		logger.Info("made the key file that encrypts stored credentials: keep a copy in a safe place", "path", c.KeyFile)
 	}
-	return f, f.redis()
+	return f, f.redis(ctx)
 }
 
 func (f *foundation) onClose(closer func() error) { f.closers = append(f.closers, closer) }
@@ -160,7 +160,7 @@ func (f *foundation) schema(ctx context.Context) error {
 }
 
 // redis connects to Redis, or starts the one of this process.
-func (f *foundation) redis() error {
+func (f *foundation) redis(ctx context.Context) error {
 	var options rueidis.ClientOption
 	var err error
 	if f.config.RedisURL == "" {
@@ -179,6 +179,7 @@ func (f *foundation) redis() error {
 	f.onClose(func() error { f.client.Close(); return nil })
 	f.queue = queue.New(f.client, queue.Config{})
 	f.monitor = queue.NewMonitor(f.client, queue.MonitorConfig{})
+	f.monitor.Ask(ctx)
 	f.hub = logs.NewHub(f.client, logs.HubConfig{})
 	return nil
 }

@@ -19,8 +19,8 @@ type MonitorConfig struct {
 	Failures int           // how many in a row mean down; 2
 }
 
-// Monitor knows whether Redis answers. Until Run has asked, it does not. Its
-// methods are safe for concurrent use.
+// Monitor knows whether Redis answers. Until Ask or Run has asked, it does not.
+// Its methods are safe for concurrent use.
 type Monitor struct {
 	client rueidis.Client
 	cfg    MonitorConfig
@@ -41,6 +41,22 @@ func NewMonitor(client rueidis.Client, cfg MonitorConfig) *Monitor {
 	}
 }
 
+// Ask asks once, before Run: who starts afterwards does not take a Redis that has
+// not been asked yet for one that is down.
+func (m *Monitor) Ask(ctx context.Context) {
+	err := m.ping(ctx)
+	if err == nil {
+		m.set(nil)
+		return
+	}
+	m.set(down(err))
+}
+
+func down(err error) error {
+	return errs.Wrap(err, errs.Unavailable, errs.CodeRedisUnavailable,
+		"Redis does not answer; queued work starts when it is back, nothing is lost")
+}
+
 // Run asks until ctx ends and returns its cause. Run it once.
 func (m *Monitor) Run(ctx context.Context) error {
 	for failures := 0; ; {
@@ -57,8 +73,7 @@ func (m *Monitor) Run(ctx context.Context) error {
 			failures++
 			next = m.cfg.Interval / 4
 		default:
-			m.set(errs.Wrap(err, errs.Unavailable, errs.CodeRedisUnavailable,
-				"Redis does not answer; queued work starts when it is back, nothing is lost"))
+			m.set(down(err))
 		}
 		if err := pause(ctx, next); err != nil {
 			return err
