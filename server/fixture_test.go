@@ -22,6 +22,7 @@ import (
 	"github.com/dataguardian/dataguardian/docs"
 	"github.com/dataguardian/dataguardian/internal/auth"
 	"github.com/dataguardian/dataguardian/internal/backup"
+	"github.com/dataguardian/dataguardian/internal/dashboard"
 	"github.com/dataguardian/dataguardian/internal/datasource"
 	"github.com/dataguardian/dataguardian/internal/engine"
 	"github.com/dataguardian/dataguardian/internal/errs"
@@ -29,6 +30,7 @@ import (
 	"github.com/dataguardian/dataguardian/internal/explorer"
 	"github.com/dataguardian/dataguardian/internal/health"
 	"github.com/dataguardian/dataguardian/internal/location"
+	"github.com/dataguardian/dataguardian/internal/machine"
 	"github.com/dataguardian/dataguardian/internal/notification"
 	"github.com/dataguardian/dataguardian/internal/paging"
 	"github.com/dataguardian/dataguardian/server/rpc"
@@ -320,6 +322,21 @@ func (*fakeHealth) Storages(context.Context, health.CheckFilter, paging.Page) ([
 	return nil, 0, nil
 }
 
+// fakeDashboard shows one of everything; what may be absent is.
+type fakeDashboard struct{}
+
+func (fakeDashboard) Overview(context.Context) (dashboard.Overview, error) {
+	return dashboard.Overview{
+		GeneratedAt: noon, Stats: dashboard.Stats{DatasourcesTotal: 3, ExecutionsToday: 2},
+		Recent:      []dashboard.Recent{{ID: someID, DatasourceType: engine.Postgres, Operation: execution.Backup, Status: execution.Queued, CreatedAt: noon}},
+		Upcoming:    []dashboard.Upcoming{{ID: someID, Name: "nightly", NextExecutionAt: noon, Enabled: true, DatasourceType: engine.Postgres}},
+		Datasources: []dashboard.DatasourceHealth{{ID: someID, Name: "shop", Status: datasource.Unknown}},
+		Days:        []dashboard.Day{{Date: "2026-11-24", Total: 2, Queued: 2}},
+		Services:    health.Report{DatabaseOK: true, RedisOK: true, Workers: health.Summarise(nil)},
+		Performance: machine.Performance{Machine: machine.Machine{Hostname: "h", Cores: 2}, Current: machine.Sample{Time: noon, CPUPercent: 12.5}},
+	}, nil
+}
+
 // api is a running server with fakes behind it.
 type api struct {
 	t           *testing.T
@@ -344,7 +361,7 @@ func start(t *testing.T, options ...func(*Config)) *api {
 		Logger: slog.New(slog.NewTextHandler(a.log, &slog.HandlerOptions{Level: slog.LevelDebug})), Reflection: true,
 		Services: rpc.Services{
 			Datasources: a.datasources, Locations: fakeLocations{}, Files: a.files, Backups: a.backups, Executions: a.executions, Restores: fakeRestores{}, Downloads: fakeDownloads{},
-			Notifications: fakeNotifications{}, Tokens: fakeTokens{}, Health: a.health,
+			Notifications: fakeNotifications{}, Tokens: fakeTokens{}, Health: a.health, Dashboard: fakeDashboard{},
 		},
 	}
 	for _, option := range options {

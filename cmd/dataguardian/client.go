@@ -33,6 +33,7 @@ type client struct {
 
 	auth          pb.AuthServiceClient
 	backups       pb.BackupServiceClient
+	dashboard     pb.DashboardServiceClient
 	datasources   pb.DatasourceServiceClient
 	executions    pb.ExecutionServiceClient
 	health        pb.HealthServiceClient
@@ -77,6 +78,7 @@ func connect(cmd *cobra.Command) (*client, error) {
 	}
 	return &client{
 		conn: conn, auth: pb.NewAuthServiceClient(conn), backups: pb.NewBackupServiceClient(conn),
+		dashboard:   pb.NewDashboardServiceClient(conn),
 		datasources: pb.NewDatasourceServiceClient(conn), executions: pb.NewExecutionServiceClient(conn),
 		health: pb.NewHealthServiceClient(conn), notifications: pb.NewNotificationServiceClient(conn),
 		storages: pb.NewStorageLocationServiceClient(conn),

@@ -105,6 +105,8 @@ func addServerFlags(flags *pflag.FlagSet) {
 	flags.Duration("sweep-interval", 5*time.Second, "how often silent workers are looked for")
 	flags.Duration("cleanup-interval", 5*time.Minute, "how often leftovers are removed")
 	flags.Duration("health-interval", time.Minute, "how often datasources and storages are checked")
+	flags.Duration("health-keep", 30*24*time.Hour, "how long the results of these checks are kept")
+	flags.Float64("low-space-gb", 1, "available space of a storage below which it is called nearly full")
 	flags.Duration("stall-timeout", 10*time.Minute, "how long a dump may produce nothing before it is ended")
 	flags.Duration("orphan-grace", 24*time.Hour, "how old objects that nothing owns must be to be removed")
 	flags.Int("upload-attempts", 10, "how often an upload is tried, at growing intervals, before its storage counts as failed")
@@ -122,6 +124,7 @@ func serverConfig(cmd *cobra.Command, version string) (app.Config, error) {
 		Reflection: r.text("grpc-reflection") == "true", PostgresBin: r.list("postgres-bin-dir"), MySQLBin: r.list("mysql-bin-dir"), Concurrency: r.number("concurrency"), IdentityDir: r.text("identity-dir"),
 		Demo:          r.text("demo") == "true",
 		SweepInterval: r.interval("sweep-interval"), CleanupInterval: r.interval("cleanup-interval"), HealthInterval: r.interval("health-interval"),
+		HealthKeep: r.interval("health-keep"), LowSpace: int64(r.quantity("low-space-gb") * (1 << 30)),
 		UploadAttempts: r.number("upload-attempts"),
 		StallTimeout:   r.interval("stall-timeout"), SpoolKeep: r.interval("spool-keep"), OrphanGrace: r.interval("orphan-grace"),
 		Version: version, Stdout: cmd.OutOrStdout(), Stderr: cmd.ErrOrStderr(),
@@ -156,6 +159,16 @@ func (r *flagReader) list(name string) []string {
 func (r *flagReader) number(name string) int {
 	n, err := r.flags.GetInt(name)
 	r.keep(err)
+	return n
+}
+
+// quantity reads a number that must not be negative.
+func (r *flagReader) quantity(name string) float64 {
+	n, err := r.flags.GetFloat64(name)
+	r.keep(err)
+	if err == nil && n < 0 {
+		r.keep(fmt.Errorf("--%s: must not be negative", name))
+	}
 	return n
 }
 

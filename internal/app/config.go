@@ -58,6 +58,8 @@ type Config struct {
 	SweepInterval   time.Duration
 	CleanupInterval time.Duration
 	HealthInterval  time.Duration
+	HealthKeep      time.Duration
+	LowSpace        int64 // bytes available below which the space of a storage is low; 0: 1 GiB
 	StallTimeout    time.Duration
 	SpoolKeep       time.Duration
 	OrphanGrace     time.Duration

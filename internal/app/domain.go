@@ -6,6 +6,7 @@ import (
 	"github.com/dataguardian/dataguardian/internal/artifact"
 	"github.com/dataguardian/dataguardian/internal/auth"
 	"github.com/dataguardian/dataguardian/internal/backup"
+	"github.com/dataguardian/dataguardian/internal/dashboard"
 	"github.com/dataguardian/dataguardian/internal/datasource"
 	"github.com/dataguardian/dataguardian/internal/engine"
 	"github.com/dataguardian/dataguardian/internal/engine/mysql"
@@ -14,6 +15,7 @@ import (
 	"github.com/dataguardian/dataguardian/internal/explorer"
 	"github.com/dataguardian/dataguardian/internal/health"
 	"github.com/dataguardian/dataguardian/internal/location"
+	"github.com/dataguardian/dataguardian/internal/machine"
 	"github.com/dataguardian/dataguardian/internal/vault"
 )
 
@@ -28,6 +30,8 @@ type domain struct {
 	executions  *execution.Service
 	tokens      *auth.Service
 	health      *health.Service
+	dashboard   *dashboard.Service
+	sampler     *machine.Sampler
 }
 
 func newDomain(f *foundation, started time.Time) *domain {
@@ -39,6 +43,7 @@ func newDomain(f *foundation, started time.Time) *domain {
 		engine.MariaDB:  sql,
 	}
 	open := opener{copies: s.Locations().InUse}
+	sampler := machine.NewSampler(started)
 	v := vault.New(s.Catalogue(), s.Locations(), open, f.logger)
 	return &domain{
 		engines:     engines,
@@ -56,5 +61,8 @@ func newDomain(f *foundation, started time.Time) *domain {
 		}),
 		tokens: auth.NewService(s.Tokens()),
 		health: health.NewService(s.Health(), f.monitor, f.config.Version, started),
+
+		dashboard: dashboard.NewService(s.Dashboard(), f.monitor, sampler),
+		sampler:   sampler,
 	}
 }

@@ -33,8 +33,10 @@ func workers(f *foundation, d *domain, m *metrics.Metrics) []worker.Service {
 	desk := attempt.Desk{Executions: f.store.Executions(), Hub: f.hub, Terminal: logs.NewTerminal(f.config.Stdout), Meter: m, Logger: f.logger}
 	if f.config.has(RoleHealth) {
 		services = append(services, &healthworker.Checker{
-			Datasources: f.store.Datasources(), Engines: d.engines, Locations: f.store.Locations(), Vault: d.vault,
-			Store: f.store.Health(), Entry: registry.Register(health.RoleHealth), Logger: f.logger, Interval: f.config.HealthInterval,
+			Datasources: f.store.Datasources(), Engines: d.engines, Vault: d.vault,
+			Store: f.store.Health(), Entry: registry.Register(health.RoleHealth), Logger: f.logger, Rules: health.Rules{
+				Interval: f.config.HealthInterval, LowBelow: f.config.LowSpace,
+			},
 		})
 	}
 	if f.config.has(RoleCleanup) {
@@ -42,6 +44,7 @@ func workers(f *foundation, d *domain, m *metrics.Metrics) []worker.Service {
 			Jobs: f.store.Jobs(), Catalogue: f.store.Catalogue(), Locations: f.store.Locations(), Vault: d.vault,
 			Spool: spool{dir: f.spoolDir(), executions: f.store.Executions()}, Health: f.store.Health(),
 			Entry: registry.Register(health.RoleCleanup), Logger: f.logger, Interval: f.config.CleanupInterval, Grace: f.config.OrphanGrace,
+			KeepChecks: f.config.HealthKeep,
 		})
 	}
 	if f.config.has(RoleScheduler) {

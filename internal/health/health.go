@@ -5,7 +5,6 @@ import (
 	"context"
 	"time"
 
-	"github.com/dataguardian/dataguardian/internal/datasource"
 	"github.com/dataguardian/dataguardian/internal/engine"
 	"github.com/dataguardian/dataguardian/internal/location"
 	"github.com/dataguardian/dataguardian/internal/paging"
@@ -79,6 +78,7 @@ type Check struct {
 	Outcome        Outcome
 	LatencyMS      *int
 	AvailableBytes *int64
+	Full           bool // the storage said itself that it takes nothing more; not kept
 	ErrorMessage   string
 	Metadata       map[string]any
 }
@@ -102,15 +102,23 @@ type Store interface {
 	// Stats counts.
 	Stats(ctx context.Context) (Stats, error)
 
-	// RecordDatasource stores a check and the status that follows from it, with the
-	// notification when the status changed.
-	RecordDatasource(ctx context.Context, c Check, status datasource.Status) error
+	// TakeDatasources takes the turns of at most limit datasources that are due for a
+	// check and returns their ids. Nobody else gets the same ones until they are
+	// recorded and due again, or hold has passed.
+	TakeDatasources(ctx context.Context, limit int, hold time.Duration) ([]string, error)
+	// TakeStorages does the same for storage locations.
+	TakeStorages(ctx context.Context, limit int, hold time.Duration) ([]string, error)
+	// RecordDatasource stores a check, the status that follows from it by the rules,
+	// the notification when the status changed, and when the next check is due.
+	RecordDatasource(ctx context.Context, c Check, r Rules) error
 	// RecordStorage does the same for a storage location.
-	RecordStorage(ctx context.Context, c Check, status location.Status) error
+	RecordStorage(ctx context.Context, c Check, r Rules) error
 	// Datasources lists checks of datasources, newest first, and the rows in all.
 	Datasources(ctx context.Context, f CheckFilter, p paging.Page) ([]Check, int, error)
 	// Storages lists checks of storage locations, newest first, and the rows in all.
 	Storages(ctx context.Context, f CheckFilter, p paging.Page) ([]Check, int, error)
+	// FoldCounts keeps the counts of executions by day small; call it now and then.
+	FoldCounts(ctx context.Context) error
 	// PruneChecks removes checks older than age and counts them.
 	PruneChecks(ctx context.Context, age time.Duration) (int, error)
 }

@@ -51,7 +51,7 @@ func (s *Service) Get(ctx context.Context) Report {
 		r.Stats, err = s.store.Stats(ctx)
 	}
 	r.DatabaseOK = err == nil
-	r.Workers = summarise(instances)
+	r.Workers = Summarise(instances)
 	r.OK = r.DatabaseOK && r.RedisOK
 	for _, w := range r.Workers {
 		r.OK = r.OK && w.State == WorkerRunning
@@ -59,9 +59,9 @@ func (s *Service) Get(ctx context.Context) Report {
 	return r
 }
 
-// summarise folds instances into one report per role: an error of any instance
+// Summarise folds instances into one report per role: an error of any instance
 // shows, else a running one wins.
-func summarise(instances []Instance) map[Role]RoleReport {
+func Summarise(instances []Instance) map[Role]RoleReport {
 	reports := make(map[Role]RoleReport, len(WorkerRoles))
 	for _, role := range WorkerRoles {
 		reports[role] = RoleReport{State: WorkerStopped}

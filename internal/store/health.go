@@ -3,12 +3,14 @@ package store
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/dataguardian/dataguardian/internal/datasource"
 	"github.com/dataguardian/dataguardian/internal/engine"
 	"github.com/dataguardian/dataguardian/internal/health"
 	"github.com/dataguardian/dataguardian/internal/location"
+	"github.com/dataguardian/dataguardian/internal/notification"
 	"github.com/dataguardian/dataguardian/internal/paging"
 	"github.com/dataguardian/dataguardian/internal/store/db"
 )
@@ -67,9 +69,19 @@ func (s healthStore) Stats(ctx context.Context) (health.Stats, error) {
 	}, nil
 }
 
+func (s healthStore) TakeDatasources(ctx context.Context, limit int, hold time.Duration) ([]string, error) {
+	ids, err := s.q.TakeDatasourceChecks(ctx, db.TakeDatasourceChecksParams{Hold: hold, PageLimit: int64(limit)})
+	return ids, failure(err)
+}
+
+func (s healthStore) TakeStorages(ctx context.Context, limit int, hold time.Duration) ([]string, error) {
+	ids, err := s.q.TakeLocationChecks(ctx, db.TakeLocationChecksParams{Hold: hold, PageLimit: int64(limit)})
+	return ids, failure(err)
+}
+
 // RecordDatasource dates the check by the database's clock and makes its id when
 // it has none.
-func (s healthStore) RecordDatasource(ctx context.Context, c health.Check, status datasource.Status) error {
+func (s healthStore) RecordDatasource(ctx context.Context, c health.Check, r health.Rules) error {
 	metadata, err := optional(c.Metadata)
 	if err != nil {
 		return err
@@ -79,7 +91,11 @@ func (s healthStore) RecordDatasource(ctx context.Context, c health.Check, statu
 		if err != nil {
 			return missing(err, "datasource", c.EntityID)
 		}
-		if err := q.SetDatasourceStatus(ctx, db.SetDatasourceStatusParams{ID: before.ID, Status: string(status)}); err != nil {
+		status, streak := r.Datasource(datasource.Status(before.Status), streakOf(before.CheckGrade, before.CheckStreak), c)
+		err = q.SetDatasourceCheck(ctx, db.SetDatasourceCheckParams{
+			ID: before.ID, Status: string(status), CheckGrade: string(streak.Grade), CheckStreak: int64(streak.Length), Pause: r.Pause(streak),
+		})
+		if err != nil {
 			return err
 		}
 		err = q.CreateDatasourceCheck(ctx, db.CreateDatasourceCheckParams{
@@ -89,12 +105,24 @@ func (s healthStore) RecordDatasource(ctx context.Context, c health.Check, statu
 		if err != nil {
 			return err
 		}
-		return notify(ctx, q, datasourceNotes(before.ID, before.Name, datasource.Status(before.Status), status, c.ErrorMessage)...)
+		return notify(ctx, q, datasourceNotes(before.ID, before.Name, datasource.Status(before.Status), status, reason(c))...)
 	})
 }
 
+func streakOf(grade string, length int64) health.Streak {
+	return health.Streak{Grade: health.Grade(grade), Length: int(length)}
+}
+
+// reason is why a check makes a status worse, for people.
+func reason(c health.Check) string {
+	if c.ErrorMessage != "" || c.LatencyMS == nil {
+		return c.ErrorMessage
+	}
+	return fmt.Sprintf("an answer takes %s", (time.Duration(*c.LatencyMS) * time.Millisecond).Round(100*time.Millisecond))
+}
+
 // RecordStorage dates the check as RecordDatasource does.
-func (s healthStore) RecordStorage(ctx context.Context, c health.Check, status location.Status) error {
+func (s healthStore) RecordStorage(ctx context.Context, c health.Check, r health.Rules) error {
 	metadata, err := optional(c.Metadata)
 	if err != nil {
 		return err
@@ -104,6 +132,13 @@ func (s healthStore) RecordStorage(ctx context.Context, c health.Check, status l
 		if err != nil {
 			return missing(err, "storage location", c.EntityID)
 		}
+		status, streak, low := r.Storage(location.Status(before.Status), streakOf(before.CheckGrade, before.CheckStreak), before.LowSpace, c)
+		err = q.SetLocationCheck(ctx, db.SetLocationCheckParams{
+			ID: before.ID, CheckGrade: string(streak.Grade), CheckStreak: int64(streak.Length), LowSpace: low, Pause: r.Pause(streak),
+		})
+		if err != nil {
+			return err
+		}
 		err = q.CreateStorageCheck(ctx, db.CreateStorageCheckParams{
 			ID: filter(c.ID), StorageLocationID: c.EntityID, Status: string(c.Outcome), LatencyMS: toInt64(c.LatencyMS),
 			AvailableBytes: c.AvailableBytes, ErrorMessage: storable(c.ErrorMessage), Metadata: metadata,
@@ -111,17 +146,21 @@ func (s healthStore) RecordStorage(ctx context.Context, c health.Check, status l
 		if err != nil {
 			return err
 		}
-		return setLocationStatus(ctx, q, before, status, c.AvailableBytes, c.ErrorMessage)
+		available := c.AvailableBytes
+		if available == nil && status != location.Unreachable {
+			available = before.AvailableBytes // what was known last
+		}
+		return setLocationStatus(ctx, q, before, status, available, c.ErrorMessage, spaceNotes(before, status, low, c.AvailableBytes)...)
 	})
 }
 
 // setLocationStatus records the status of a locked location and tells people when
 // it is another one. It comes last in its transaction.
-func setLocationStatus(ctx context.Context, q *db.Queries, before db.StorageLocation, status location.Status, availableBytes *int64, why string) error {
+func setLocationStatus(ctx context.Context, q *db.Queries, before db.StorageLocation, status location.Status, availableBytes *int64, why string, more ...notification.Notification) error {
 	if err := q.SetLocationStatus(ctx, db.SetLocationStatusParams{ID: before.ID, Status: string(status), AvailableBytes: availableBytes}); err != nil {
 		return err
 	}
-	return notify(ctx, q, locationNotes(before.ID, before.Name, location.Status(before.Status), status, why)...)
+	return notify(ctx, q, append(locationNotes(before.ID, before.Name, location.Status(before.Status), status, why), more...)...)
 }
 
 func (s healthStore) Datasources(ctx context.Context, f health.CheckFilter, p paging.Page) ([]health.Check, int, error) {
@@ -168,6 +207,10 @@ func (s healthStore) Storages(ctx context.Context, f health.CheckFilter, p pagin
 		return c, decode(h.Metadata, &c.Metadata)
 	})
 	return found, int(total), err
+}
+
+func (s healthStore) FoldCounts(ctx context.Context) error {
+	return failure(s.q.FoldExecutionCounts(ctx))
 }
 
 func (s healthStore) PruneChecks(ctx context.Context, age time.Duration) (int, error) {

@@ -203,6 +203,28 @@ func locationNotes(id, name string, before, after location.Status, why string) [
 	return []notification.Notification{n}
 }
 
+// spaceNotes tells that the space of a storage that works becomes low, or is
+// enough again. One that is full says so itself.
+func spaceNotes(before db.StorageLocation, status location.Status, low bool, available *int64) []notification.Notification {
+	if low == before.LowSpace || available == nil || status != location.Healthy || before.Status != string(location.Healthy) {
+		return nil
+	}
+	n := notification.Notification{
+		EntityType: notification.StorageLocation, EntityID: before.ID,
+		Metadata: map[string]any{"storage_location_id": before.ID, "available_bytes": *available},
+	}
+	if low {
+		n.Type, n.Severity = notification.HealthDegraded, notification.Warning
+		n.Title = "The storage " + before.Name + " is nearly full"
+		n.Message = fmt.Sprintf("%s has %s left; remove old backups or make it larger before backups fail.", before.Name, size(*available))
+	} else {
+		n.Type, n.Severity = notification.StorageRestored, notification.Info
+		n.Title = "The storage " + before.Name + " has space again"
+		n.Message = fmt.Sprintf("%s has %s left.", before.Name, size(*available))
+	}
+	return []notification.Notification{n}
+}
+
 func because(what, why string) string {
 	if why == "" {
 		return sentence(what)

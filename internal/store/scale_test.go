@@ -114,6 +114,14 @@ func TestEveryListAndTotalOfAHundredThousandExecutionsComesFromAnIndex(t *testin
 		require.Contains(t, one, "backup_executions_pkey", one)
 		require.NotContains(t, one, "Seq Scan on backup_executions", one)
 	})
+	t.Run("the overview", func(t *testing.T) {
+		overview := plan(t, conn, db.Overview, int64(10), int64(10), int64(100), int32(14))
+		require.NotContains(t, overview, "Seq Scan on backup_executions", overview)
+		page, err := s.Dashboard().Overview(t.Context())
+		require.NoError(t, err)
+		require.Len(t, page.Recent, 10)
+		require.Positive(t, page.Days[0].Total)
+	})
 	t.Run("the queue and its leases", func(t *testing.T) {
 		claim := plan(t, conn, db.ClaimExecution, "w", time.Minute, []string{"backup"}, "spool")
 		require.NotContains(t, claim, "Seq Scan", claim)
@@ -159,6 +167,14 @@ func BenchmarkGetExecutionOfAHundredThousand(b *testing.B) {
 	require.NoError(b, conn.QueryRow(b.Context(), "select id from backup_executions limit 1").Scan(&id))
 	for b.Loop() {
 		_, err := s.Executions().Get(b.Context(), id)
+		require.NoError(b, err)
+	}
+}
+
+func BenchmarkOverviewOfAHundredThousand(b *testing.B) {
+	s, _ := newScaled(b, 0, 1000, 100_000)
+	for b.Loop() {
+		_, err := s.Dashboard().Overview(b.Context())
 		require.NoError(b, err)
 	}
 }

@@ -244,14 +244,7 @@ func storageCheck(c health.Check) *pb.StorageHealthEntry {
 func healthReport(r health.Report) *pb.Health {
 	shown := &pb.Health{
 		Status: pb.Health_degraded, Version: r.Version, UptimeSeconds: int64(r.Uptime.Seconds()),
-		Services: &pb.Health_Services{
-			Database: serviceState(r.DatabaseOK), Redis: serviceState(r.RedisOK),
-			Workers: &pb.Health_Workers{
-				Backup: workerState(r, health.RoleBackup), Restore: workerState(r, health.RoleRestore),
-				Scheduler: workerState(r, health.RoleScheduler), Health: workerState(r, health.RoleHealth),
-				Cleanup: workerState(r, health.RoleCleanup),
-			},
-		},
+		Services: services(r),
 		Stats: &pb.Health_Stats{
 			DatasourcesTotal: count(r.Stats.DatasourcesTotal), DatasourcesHealthy: count(r.Stats.DatasourcesHealthy),
 			DatasourcesCritical: count(r.Stats.DatasourcesCritical), JobsTotal: count(r.Stats.JobsTotal),
@@ -271,6 +264,17 @@ func healthReport(r health.Report) *pb.Health {
 		}
 	}
 	return shown
+}
+
+func services(r health.Report) *pb.Health_Services {
+	return &pb.Health_Services{
+		Database: serviceState(r.DatabaseOK), Redis: serviceState(r.RedisOK),
+		Workers: &pb.Health_Workers{
+			Backup: workerState(r, health.RoleBackup), Restore: workerState(r, health.RoleRestore),
+			Scheduler: workerState(r, health.RoleScheduler), Health: workerState(r, health.RoleHealth),
+			Cleanup: workerState(r, health.RoleCleanup),
+		},
+	}
 }
 
 func serviceState(ok bool) pb.Health_Services_State {

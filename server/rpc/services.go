@@ -10,6 +10,7 @@ import (
 	pb "github.com/dataguardian/dataguardian/gen/dataguardian/v1"
 	"github.com/dataguardian/dataguardian/internal/auth"
 	"github.com/dataguardian/dataguardian/internal/backup"
+	"github.com/dataguardian/dataguardian/internal/dashboard"
 	"github.com/dataguardian/dataguardian/internal/datasource"
 	"github.com/dataguardian/dataguardian/internal/execution"
 	"github.com/dataguardian/dataguardian/internal/health"
@@ -99,6 +100,12 @@ type Health interface {
 	Storages(ctx context.Context, f health.CheckFilter, p paging.Page) ([]health.Check, int, error)
 }
 
+// Dashboard is what the RPCs ask for one page of everything; *dashboard.Service
+// has it.
+type Dashboard interface {
+	Overview(ctx context.Context) (dashboard.Overview, error)
+}
+
 // Services is the domain behind the RPCs. All are required.
 type Services struct {
 	Datasources   Datasources
@@ -111,6 +118,7 @@ type Services struct {
 	Notifications Notifications
 	Tokens        Tokens
 	Health        Health
+	Dashboard     Dashboard
 }
 
 // Register adds every service of the contract to a gRPC server. What has no
@@ -123,6 +131,6 @@ func Register(s grpc.ServiceRegistrar, domain Services) {
 	pb.RegisterNotificationServiceServer(s, &notificationServer{notifications: domain.Notifications})
 	pb.RegisterAuthServiceServer(s, &authServer{tokens: domain.Tokens})
 	pb.RegisterHealthServiceServer(s, &healthServer{health: domain.Health})
-	pb.RegisterDashboardServiceServer(s, &dashboardServer{})
+	pb.RegisterDashboardServiceServer(s, &dashboardServer{dashboard: domain.Dashboard})
 	pb.RegisterAuditServiceServer(s, &auditServer{})
 }

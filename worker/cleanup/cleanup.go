@@ -85,6 +85,7 @@ func (c *Cleaner) cycle(ctx context.Context) {
 		{"doomed copies", c.doomed},
 		{"stale spools", c.spools},
 		{"old health checks", c.checks},
+		{"counts of executions", c.Health.FoldCounts},
 		{"what nothing owns", c.leftovers},
 	} {
 		if err := duty.do(ctx); err != nil && ctx.Err() == nil {

@@ -5,18 +5,16 @@ package health
 import (
 	"context"
 	"log/slog"
-	"math/rand/v2"
+	"sync"
 	"time"
 
 	"github.com/google/uuid"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/dataguardian/dataguardian/internal/datasource"
 	"github.com/dataguardian/dataguardian/internal/engine"
 	"github.com/dataguardian/dataguardian/internal/errs"
 	"github.com/dataguardian/dataguardian/internal/health"
 	"github.com/dataguardian/dataguardian/internal/location"
-	"github.com/dataguardian/dataguardian/internal/paging"
 	"github.com/dataguardian/dataguardian/storage"
 	"github.com/dataguardian/dataguardian/worker"
 )
@@ -24,8 +22,12 @@ import (
 const (
 	// checkTimeout bounds one check.
 	checkTimeout = 15 * time.Second
-	// parallel bounds the checks at once.
-	parallel = 8
+	// hold is how long a process may have a turn: the check, and then some.
+	hold = 2*checkTimeout + 30*time.Second
+	// parallel bounds the checks of one process at once.
+	parallel = 16
+	// lookEvery is how often due checks are looked for; at short intervals, more often.
+	lookEvery = time.Second
 )
 
 // Vault opens storages.
@@ -33,16 +35,16 @@ type Vault interface {
 	Open(ctx context.Context, locationID string) (location.Location, storage.Driver, error)
 }
 
-// Checker is a worker.Service.
+// Checker is a worker.Service. Any number of processes may run one: each check is
+// done by the one that takes its turn.
 type Checker struct {
 	Datasources datasource.Store
 	Engines     map[engine.Type]engine.Engine
-	Locations   location.Store
 	Vault       Vault
 	Store       health.Store
 	Entry       *worker.Entry
 	Logger      *slog.Logger
-	Interval    time.Duration // 1 min
+	Rules       health.Rules
 }
 
 // Name implements worker.Service.
@@ -50,91 +52,74 @@ func (c *Checker) Name() string { return "health worker" }
 
 // Run implements worker.Service.
 func (c *Checker) Run(ctx context.Context) error {
-	if c.Interval == 0 {
-		c.Interval = time.Minute
-	}
+	c.Rules = c.Rules.WithDefaults()
 	c.Entry.SetState(health.WorkerRunning)
 	defer c.Entry.SetState(health.WorkerStopped)
-	worker.Every(ctx, c.Interval, func(ctx context.Context) {
-		c.Entry.Started()
-		err := c.cycle(ctx)
-		if ctx.Err() != nil {
-			return
-		}
-		c.Entry.Finished(err)
-		if err != nil {
-			c.Logger.WarnContext(ctx, "health checks could not be completed, trying again", "error", err)
-		}
-	})
+	r := round{Checker: c, slots: make(chan struct{}, parallel)}
+	worker.Every(ctx, min(lookEvery, c.Rules.Interval/4), r.look)
+	r.running.Wait()
 	return nil
 }
 
-// cycle checks everything once, spread over a part of the interval.
-func (c *Checker) cycle(ctx context.Context) error {
-	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(parallel)
-	if err := c.eachDatasource(ctx, func(d datasource.Datasource) {
-		group.Go(func() error { return c.spread(ctx, func() error { return c.datasource(ctx, d) }) })
-	}); err != nil {
-		return err
-	}
-	if err := c.eachLocation(ctx, func(l location.Location) {
-		group.Go(func() error { return c.spread(ctx, func() error { return c.location(ctx, l) }) })
-	}); err != nil {
-		return err
-	}
-	return group.Wait()
+// round is the checks that run now.
+type round struct {
+	*Checker
+	slots   chan struct{}
+	running sync.WaitGroup
 }
 
-// spread waits a random moment first, so that many checks do not hit one host at
-// the same time.
-func (c *Checker) spread(ctx context.Context, check func() error) error {
-	timer := time.NewTimer(time.Duration(rand.Int64N(int64(c.Interval)/20 + 1))) //nolint:gosec // jitter, not a secret
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	case <-timer.C:
-		return check()
-	}
-}
-
-func (c *Checker) eachDatasource(ctx context.Context, each func(datasource.Datasource)) error {
-	enabled := true
-	for page := (paging.Page{Number: 1, Limit: paging.MaxLimit}); ; page.Number++ {
-		rows, total, err := c.Datasources.List(ctx, datasource.Filter{Enabled: &enabled}, page)
+// look takes as many due checks as there is room for, and starts them.
+func (r *round) look(ctx context.Context) {
+	for _, kind := range []struct {
+		take  func(ctx context.Context, limit int, hold time.Duration) ([]string, error)
+		check func(ctx context.Context, id string) error
+	}{
+		{r.Store.TakeDatasources, r.datasource},
+		{r.Store.TakeStorages, r.location},
+	} {
+		room := cap(r.slots) - len(r.slots)
+		if room == 0 {
+			return
+		}
+		ids, err := kind.take(ctx, room, hold)
 		if err != nil {
-			return err
+			r.failed(ctx, err)
+			return
 		}
-		for _, d := range rows {
-			each(d)
-		}
-		if page.Number >= page.Pages(total) {
-			return nil
+		for _, id := range ids {
+			r.slots <- struct{}{}
+			r.running.Go(func() {
+				defer func() { <-r.slots }()
+				r.one(ctx, id, kind.check)
+			})
 		}
 	}
 }
 
-func (c *Checker) eachLocation(ctx context.Context, each func(location.Location)) error {
-	for page := (paging.Page{Number: 1, Limit: paging.MaxLimit}); ; page.Number++ {
-		rows, total, err := c.Locations.List(ctx, location.Filter{}, page)
-		if err != nil {
-			return err
-		}
-		for _, l := range rows {
-			each(l)
-		}
-		if page.Number >= page.Pages(total) {
-			return nil
-		}
+func (r *round) one(ctx context.Context, id string, check func(ctx context.Context, id string) error) {
+	r.Entry.Started()
+	if err := check(ctx, id); err != nil {
+		r.failed(ctx, err)
+		return
 	}
+	r.Entry.Finished(nil)
+}
+
+// failed notes that a check could not be done or kept; what a check found is no
+// failure. Its turn comes again.
+func (r *round) failed(ctx context.Context, err error) {
+	if ctx.Err() != nil {
+		return
+	}
+	r.Entry.Finished(err)
+	r.Logger.WarnContext(ctx, "a health check could not be completed, its turn comes again", "error", err)
 }
 
 // datasource checks one database.
-func (c *Checker) datasource(ctx context.Context, listed datasource.Datasource) error {
-	d, err := c.Datasources.Get(ctx, listed.ID)
+func (c *Checker) datasource(ctx context.Context, id string) error {
+	d, err := c.Datasources.Get(ctx, id)
 	if errs.KindOf(err) == errs.NotFound {
-		return nil // deleted since it was listed
+		return nil // deleted since its turn came
 	}
 	if err != nil {
 		return err
@@ -158,7 +143,7 @@ func (c *Checker) datasource(ctx context.Context, listed datasource.Datasource) 
 	} else {
 		check.ErrorMessage = errs.Message(pingErr)
 	}
-	return c.Store.RecordDatasource(ctx, check, next(d.Status, pingErr == nil))
+	return kept(c.Store.RecordDatasource(ctx, check, c.Rules))
 }
 
 func outcome(err error, timedOut bool) health.Outcome {
@@ -178,40 +163,35 @@ func outcome(err error, timedOut bool) health.Outcome {
 	}
 }
 
-// next is the status after a check. One failure of a healthy database is a
-// warning, the second in a row is critical: a single lost packet wakes nobody.
-func next(now datasource.Status, ok bool) datasource.Status {
-	switch {
-	case ok:
-		return datasource.Healthy
-	case now == datasource.Healthy:
-		return datasource.Warning
-	default:
-		return datasource.Critical
+// kept takes it for granted that what was deleted meanwhile keeps no checks.
+func kept(err error) error {
+	if errs.KindOf(err) == errs.NotFound {
+		return nil
 	}
+	return err
 }
 
 // location checks one storage location.
-func (c *Checker) location(ctx context.Context, l location.Location) error {
+func (c *Checker) location(ctx context.Context, id string) error {
 	checkCtx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
 	started := time.Now()
-	available, checkErr := c.try(checkCtx, l.ID)
+	available, checkErr := c.try(checkCtx, id)
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
 	if errs.KindOf(checkErr) == errs.NotFound {
-		return nil // deleted since it was listed
+		return nil // deleted since its turn came
 	}
-	check := health.Check{ID: uuid.NewString(), EntityID: l.ID, Outcome: health.OK, AvailableBytes: available}
-	result := location.TestResult{Err: checkErr}
+	check := health.Check{ID: uuid.NewString(), EntityID: id, Outcome: health.OK, AvailableBytes: available}
 	if checkErr != nil {
 		check.Outcome, check.ErrorMessage = health.Error, errs.Message(checkErr)
+		check.Full = errs.CodeOf(checkErr) == errs.CodeStorageFull
 	} else {
 		latency := int(time.Since(started).Milliseconds())
 		check.LatencyMS = &latency
 	}
-	return c.Store.RecordStorage(ctx, check, result.Status())
+	return kept(c.Store.RecordStorage(ctx, check, c.Rules))
 }
 
 func (c *Checker) try(ctx context.Context, id string) (*int64, error) {

@@ -102,7 +102,7 @@ func (q *Queries) DeleteDatasource(ctx context.Context, id string) error {
 }
 
 const GetDatasource = `-- name: GetDatasource :one
-select id, name, type, status, enabled, protected, tags, connection_config, secrets, last_health_check_at, created_at, updated_at, deleted_at from datasources where id = $1 and deleted_at is null
+select id, name, type, status, enabled, protected, tags, connection_config, secrets, last_health_check_at, created_at, updated_at, deleted_at, next_check_at, check_grade, check_streak from datasources where id = $1 and deleted_at is null
 `
 
 func (q *Queries) GetDatasource(ctx context.Context, id string) (Datasource, error) {
@@ -122,6 +122,9 @@ func (q *Queries) GetDatasource(ctx context.Context, id string) (Datasource, err
 		&i.CreatedAt,
 		&i.UpdatedAt,
 		&i.DeletedAt,
+		&i.NextCheckAt,
+		&i.CheckGrade,
+		&i.CheckStreak,
 	)
 	return i, err
 }
@@ -139,7 +142,7 @@ func (q *Queries) HoldDatasource(ctx context.Context, id string) (string, error)
 }
 
 const ListDatasources = `-- name: ListDatasources :many
-select id, name, type, status, enabled, protected, tags, connection_config, secrets, last_health_check_at, created_at, updated_at, deleted_at from datasources
+select id, name, type, status, enabled, protected, tags, connection_config, secrets, last_health_check_at, created_at, updated_at, deleted_at, next_check_at, check_grade, check_streak from datasources
 where deleted_at is null
     and ($1::text is null or type = $1)
     and ($2::text is null or status = $2)
@@ -188,6 +191,9 @@ func (q *Queries) ListDatasources(ctx context.Context, arg ListDatasourcesParams
 			&i.CreatedAt,
 			&i.UpdatedAt,
 			&i.DeletedAt,
+			&i.NextCheckAt,
+			&i.CheckGrade,
+			&i.CheckStreak,
 		); err != nil {
 			return nil, err
 		}
@@ -200,7 +206,7 @@ func (q *Queries) ListDatasources(ctx context.Context, arg ListDatasourcesParams
 }
 
 const LockDatasource = `-- name: LockDatasource :one
-select id, name, type, status, enabled, protected, tags, connection_config, secrets, last_health_check_at, created_at, updated_at, deleted_at from datasources where id = $1 and deleted_at is null for update
+select id, name, type, status, enabled, protected, tags, connection_config, secrets, last_health_check_at, created_at, updated_at, deleted_at, next_check_at, check_grade, check_streak from datasources where id = $1 and deleted_at is null for update
 `
 
 func (q *Queries) LockDatasource(ctx context.Context, id string) (Datasource, error) {
@@ -220,27 +226,83 @@ func (q *Queries) LockDatasource(ctx context.Context, id string) (Datasource, er
 		&i.CreatedAt,
 		&i.UpdatedAt,
 		&i.DeletedAt,
+		&i.NextCheckAt,
+		&i.CheckGrade,
+		&i.CheckStreak,
 	)
 	return i, err
 }
 
-const SetDatasourceStatus = `-- name: SetDatasourceStatus :exec
-update datasources set status = $1, last_health_check_at = clock_timestamp() where id = $2
+const SetDatasourceCheck = `-- name: SetDatasourceCheck :exec
+update datasources set status = $1, check_grade = $2, check_streak = $3,
+    last_health_check_at = clock_timestamp(), next_check_at = clock_timestamp() + $4::interval
+where id = $5
 `
 
-type SetDatasourceStatusParams struct {
-	Status string
-	ID     string
+type SetDatasourceCheckParams struct {
+	Status      string
+	CheckGrade  string
+	CheckStreak int64
+	Pause       time.Duration
+	ID          string
 }
 
-func (q *Queries) SetDatasourceStatus(ctx context.Context, arg SetDatasourceStatusParams) error {
-	_, err := q.db.Exec(ctx, SetDatasourceStatus, arg.Status, arg.ID)
+func (q *Queries) SetDatasourceCheck(ctx context.Context, arg SetDatasourceCheckParams) error {
+	_, err := q.db.Exec(ctx, SetDatasourceCheck,
+		arg.Status,
+		arg.CheckGrade,
+		arg.CheckStreak,
+		arg.Pause,
+		arg.ID,
+	)
 	return err
+}
+
+const TakeDatasourceChecks = `-- name: TakeDatasourceChecks :many
+update datasources d set next_check_at = now() + $1::interval
+from (
+    select id from datasources
+    where enabled and deleted_at is null and next_check_at <= now()
+    order by next_check_at
+    limit $2::bigint
+    for no key update skip locked
+) due
+where d.id = due.id
+returning d.id
+`
+
+type TakeDatasourceChecksParams struct {
+	Hold      time.Duration
+	PageLimit int64
+}
+
+// Those whose turn it is, the longest waiting first. Whoever takes one has until
+// its next turn to check it.
+func (q *Queries) TakeDatasourceChecks(ctx context.Context, arg TakeDatasourceChecksParams) ([]string, error) {
+	rows, err := q.db.Query(ctx, TakeDatasourceChecks, arg.Hold, arg.PageLimit)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []string{}
+	for rows.Next() {
+		var id string
+		if err := rows.Scan(&id); err != nil {
+			return nil, err
+		}
+		items = append(items, id)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const UpdateDatasource = `-- name: UpdateDatasource :exec
 update datasources set name = $1, type = $2, status = $3, enabled = $4, protected = $5, tags = $6,
-    connection_config = $7, secrets = $8, last_health_check_at = $9, updated_at = clock_timestamp()
+    connection_config = $7, secrets = $8, last_health_check_at = $9, updated_at = clock_timestamp(),
+    next_check_at = clock_timestamp(), -- what was changed is looked at soon
+    check_streak = case when $3 = 'unknown' then 0 else check_streak end
 where id = $10
 `
 

@@ -7,6 +7,8 @@ package db
 
 import (
 	"context"
+
+	"time"
 )
 
 const AnyLocation = `-- name: AnyLocation :one
@@ -105,7 +107,7 @@ func (q *Queries) DeleteLocation(ctx context.Context, id string) error {
 }
 
 const GetDefaultLocation = `-- name: GetDefaultLocation :one
-select id, name, type, config, secrets, is_default, available_bytes, status, created_at, updated_at, deleted_at from storage_locations where is_default and deleted_at is null
+select id, name, type, config, secrets, is_default, available_bytes, status, created_at, updated_at, deleted_at, next_check_at, check_grade, check_streak, low_space from storage_locations where is_default and deleted_at is null
 `
 
 func (q *Queries) GetDefaultLocation(ctx context.Context) (StorageLocation, error) {
@@ -123,12 +125,16 @@ func (q *Queries) GetDefaultLocation(ctx context.Context) (StorageLocation, erro
 		&i.CreatedAt,
 		&i.UpdatedAt,
 		&i.DeletedAt,
+		&i.NextCheckAt,
+		&i.CheckGrade,
+		&i.CheckStreak,
+		&i.LowSpace,
 	)
 	return i, err
 }
 
 const GetLocation = `-- name: GetLocation :one
-select id, name, type, config, secrets, is_default, available_bytes, status, created_at, updated_at, deleted_at from storage_locations where id = $1 and deleted_at is null
+select id, name, type, config, secrets, is_default, available_bytes, status, created_at, updated_at, deleted_at, next_check_at, check_grade, check_streak, low_space from storage_locations where id = $1 and deleted_at is null
 `
 
 func (q *Queries) GetLocation(ctx context.Context, id string) (StorageLocation, error) {
@@ -146,6 +152,10 @@ func (q *Queries) GetLocation(ctx context.Context, id string) (StorageLocation, 
 		&i.CreatedAt,
 		&i.UpdatedAt,
 		&i.DeletedAt,
+		&i.NextCheckAt,
+		&i.CheckGrade,
+		&i.CheckStreak,
+		&i.LowSpace,
 	)
 	return i, err
 }
@@ -163,7 +173,7 @@ func (q *Queries) HoldLocation(ctx context.Context, id string) (string, error) {
 }
 
 const ListLocations = `-- name: ListLocations :many
-select id, name, type, config, secrets, is_default, available_bytes, status, created_at, updated_at, deleted_at from storage_locations
+select id, name, type, config, secrets, is_default, available_bytes, status, created_at, updated_at, deleted_at, next_check_at, check_grade, check_streak, low_space from storage_locations
 where deleted_at is null
     and ($1::text is null or type = $1)
     and ($2::text is null or status = $2)
@@ -204,6 +214,10 @@ func (q *Queries) ListLocations(ctx context.Context, arg ListLocationsParams) ([
 			&i.CreatedAt,
 			&i.UpdatedAt,
 			&i.DeletedAt,
+			&i.NextCheckAt,
+			&i.CheckGrade,
+			&i.CheckStreak,
+			&i.LowSpace,
 		); err != nil {
 			return nil, err
 		}
@@ -253,7 +267,7 @@ func (q *Queries) LocationUse(ctx context.Context, id string) (LocationUseRow, e
 }
 
 const LockLocation = `-- name: LockLocation :one
-select id, name, type, config, secrets, is_default, available_bytes, status, created_at, updated_at, deleted_at from storage_locations where id = $1 and deleted_at is null for update
+select id, name, type, config, secrets, is_default, available_bytes, status, created_at, updated_at, deleted_at, next_check_at, check_grade, check_streak, low_space from storage_locations where id = $1 and deleted_at is null for update
 `
 
 func (q *Queries) LockLocation(ctx context.Context, id string) (StorageLocation, error) {
@@ -271,8 +285,37 @@ func (q *Queries) LockLocation(ctx context.Context, id string) (StorageLocation,
 		&i.CreatedAt,
 		&i.UpdatedAt,
 		&i.DeletedAt,
+		&i.NextCheckAt,
+		&i.CheckGrade,
+		&i.CheckStreak,
+		&i.LowSpace,
 	)
 	return i, err
+}
+
+const SetLocationCheck = `-- name: SetLocationCheck :exec
+update storage_locations set check_grade = $1, check_streak = $2, low_space = $3,
+    next_check_at = clock_timestamp() + $4::interval
+where id = $5
+`
+
+type SetLocationCheckParams struct {
+	CheckGrade  string
+	CheckStreak int64
+	LowSpace    bool
+	Pause       time.Duration
+	ID          string
+}
+
+func (q *Queries) SetLocationCheck(ctx context.Context, arg SetLocationCheckParams) error {
+	_, err := q.db.Exec(ctx, SetLocationCheck,
+		arg.CheckGrade,
+		arg.CheckStreak,
+		arg.LowSpace,
+		arg.Pause,
+		arg.ID,
+	)
+	return err
 }
 
 const SetLocationStatus = `-- name: SetLocationStatus :exec
@@ -299,9 +342,49 @@ func (q *Queries) TakeDefaultTurn(ctx context.Context, key int64) error {
 	return err
 }
 
+const TakeLocationChecks = `-- name: TakeLocationChecks :many
+update storage_locations l set next_check_at = now() + $1::interval
+from (
+    select id from storage_locations
+    where deleted_at is null and next_check_at <= now()
+    order by next_check_at
+    limit $2::bigint
+    for no key update skip locked
+) due
+where l.id = due.id
+returning l.id
+`
+
+type TakeLocationChecksParams struct {
+	Hold      time.Duration
+	PageLimit int64
+}
+
+// As TakeDatasourceChecks.
+func (q *Queries) TakeLocationChecks(ctx context.Context, arg TakeLocationChecksParams) ([]string, error) {
+	rows, err := q.db.Query(ctx, TakeLocationChecks, arg.Hold, arg.PageLimit)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []string{}
+	for rows.Next() {
+		var id string
+		if err := rows.Scan(&id); err != nil {
+			return nil, err
+		}
+		items = append(items, id)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const UpdateLocation = `-- name: UpdateLocation :exec
 update storage_locations set name = $1, type = $2, config = $3, secrets = $4, is_default = $5,
-    available_bytes = $6, status = $7, updated_at = clock_timestamp()
+    available_bytes = $6, status = $7, updated_at = clock_timestamp(),
+    next_check_at = clock_timestamp() -- what was changed is looked at soon
 where id = $8
 `
 

@@ -6,6 +6,8 @@ package db
 
 import (
 	"time"
+
+	"github.com/jackc/pgx/v5/pgtype"
 )
 
 type Chunk struct {
@@ -52,6 +54,9 @@ type Datasource struct {
 	CreatedAt         time.Time
 	UpdatedAt         time.Time
 	DeletedAt         *time.Time
+	NextCheckAt       time.Time
+	CheckGrade        string
+	CheckStreak       int64
 }
 
 type Execution struct {
@@ -88,6 +93,12 @@ type Execution struct {
 	Metadata          []byte
 	Record            []byte
 	CreatedAt         time.Time
+}
+
+type ExecutionCount struct {
+	Day    pgtype.Date
+	Status string
+	N      int64
 }
 
 type ExecutionView struct {
@@ -214,6 +225,10 @@ type StorageLocation struct {
 	CreatedAt      time.Time
 	UpdatedAt      time.Time
 	DeletedAt      *time.Time
+	NextCheckAt    time.Time
+	CheckGrade     string
+	CheckStreak    int64
+	LowSpace       bool
 }
 
 type Token struct {

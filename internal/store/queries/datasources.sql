@@ -14,7 +14,9 @@ select id from datasources where id = @id and deleted_at is null for key share;
 
 -- name: UpdateDatasource :exec
 update datasources set name = @name, type = @type, status = @status, enabled = @enabled, protected = @protected, tags = @tags,
-    connection_config = @connection_config, secrets = @secrets, last_health_check_at = @last_health_check_at, updated_at = clock_timestamp()
+    connection_config = @connection_config, secrets = @secrets, last_health_check_at = @last_health_check_at, updated_at = clock_timestamp(),
+    next_check_at = clock_timestamp(), -- what was changed is looked at soon
+    check_streak = case when @status = 'unknown' then 0 else check_streak end
 where id = @id;
 
 -- name: ListDatasources :many
@@ -46,5 +48,21 @@ select
 update datasources set deleted_at = now(), updated_at = now(), enabled = false, secrets = null, connection_config = '{}', tags = '{}'
 where id = @id;
 
--- name: SetDatasourceStatus :exec
-update datasources set status = @status, last_health_check_at = clock_timestamp() where id = @id;
+-- name: SetDatasourceCheck :exec
+update datasources set status = @status, check_grade = @check_grade, check_streak = @check_streak,
+    last_health_check_at = clock_timestamp(), next_check_at = clock_timestamp() + @pause::interval
+where id = @id;
+
+-- name: TakeDatasourceChecks :many
+-- Those whose turn it is, the longest waiting first. Whoever takes one has until
+-- its next turn to check it.
+update datasources d set next_check_at = now() + @hold::interval
+from (
+    select id from datasources
+    where enabled and deleted_at is null and next_check_at <= now()
+    order by next_check_at
+    limit @page_limit::bigint
+    for no key update skip locked
+) due
+where d.id = due.id
+returning d.id;

@@ -17,9 +17,9 @@ select * from worker_instances where expires_at > now() order by role, id;
 
 -- name: Stats :one
 with today as (
-    select count(*) as total, count(*) filter (where e.status = 'failed') as failed
-    from backup_executions e
-    where e.created_at >= date_trunc('day', now() at time zone 'utc') at time zone 'utc'
+    select coalesce(sum(c.n), 0)::bigint as total, coalesce(sum(c.n) filter (where c.status = 'failed'), 0)::bigint as failed
+    from execution_counts c
+    where c.day = (now() at time zone 'utc')::date
 )
 select d.total as datasources_total, d.healthy as datasources_healthy, d.critical as datasources_critical,
     j.total as jobs_total, j.enabled as jobs_enabled, t.total as executions_today, t.failed as executions_failed_today

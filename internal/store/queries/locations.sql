@@ -23,7 +23,8 @@ update storage_locations set is_default = false, updated_at = now() where is_def
 
 -- name: UpdateLocation :exec
 update storage_locations set name = @name, type = @type, config = @config, secrets = @secrets, is_default = @is_default,
-    available_bytes = @available_bytes, status = @status, updated_at = clock_timestamp()
+    available_bytes = @available_bytes, status = @status, updated_at = clock_timestamp(),
+    next_check_at = clock_timestamp() -- what was changed is looked at soon
 where id = @id;
 
 -- name: ListLocations :many
@@ -61,6 +62,24 @@ where id = @id;
 
 -- name: SetLocationStatus :exec
 update storage_locations set status = @status, available_bytes = @available_bytes where id = @id;
+
+-- name: SetLocationCheck :exec
+update storage_locations set check_grade = @check_grade, check_streak = @check_streak, low_space = @low_space,
+    next_check_at = clock_timestamp() + @pause::interval
+where id = @id;
+
+-- name: TakeLocationChecks :many
+-- As TakeDatasourceChecks.
+update storage_locations l set next_check_at = now() + @hold::interval
+from (
+    select id from storage_locations
+    where deleted_at is null and next_check_at <= now()
+    order by next_check_at
+    limit @page_limit::bigint
+    for no key update skip locked
+) due
+where l.id = due.id
+returning l.id;
 
 -- name: CloseCopies :exec
 -- The books on what is left in a location that goes: nobody can reach it any more.

@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"sync"
 	"testing"
 	"time"
 
@@ -22,7 +23,7 @@ func healthChecks(t *testing.T, w *world) {
 	t.Run("stats count the living, and today", func(t *testing.T) {
 		j := w.newJob(t)
 		w.newJob(t, func(j *backup.Job) { j.Enabled = false })
-		require.NoError(t, s.RecordDatasource(t.Context(), health.Check{EntityID: j.DatasourceID, Outcome: health.OK}, datasource.Healthy))
+		require.NoError(t, s.RecordDatasource(t.Context(), health.Check{EntityID: j.DatasourceID, Outcome: health.OK}, atOnce))
 		gone := w.newDatasource(t)
 		require.NoError(t, w.Datasources().Delete(t.Context(), gone.ID))
 		w.complete(t, j)
@@ -42,8 +43,8 @@ func healthChecks(t *testing.T, w *world) {
 		bad := health.Check{
 			EntityID: d.ID, Outcome: health.AuthFailed, LatencyMS: ptr(12), ErrorMessage: "no\x00 entry", Metadata: map[string]any{"version": "15"},
 		}
-		require.NoError(t, s.RecordDatasource(t.Context(), health.Check{EntityID: d.ID, Outcome: health.OK}, datasource.Healthy))
-		require.NoError(t, s.RecordDatasource(t.Context(), bad, datasource.Critical))
+		require.NoError(t, s.RecordDatasource(t.Context(), health.Check{EntityID: d.ID, Outcome: health.OK}, atOnce))
+		require.NoError(t, s.RecordDatasource(t.Context(), bad, atOnce))
 		rows, total, err := s.Datasources(t.Context(), health.CheckFilter{EntityID: d.ID}, paging.Page{Number: 1, Limit: 1})
 		require.NoError(t, err)
 		require.Equal(t, 2, total)
@@ -65,7 +66,7 @@ func healthChecks(t *testing.T, w *world) {
 	t.Run("checks of storages are kept, newest first", func(t *testing.T) {
 		l := w.newLocation(t)
 		c := health.Check{ID: id(), EntityID: l.ID, Outcome: health.OK, AvailableBytes: ptr(int64(1 << 40))}
-		require.NoError(t, s.RecordStorage(t.Context(), c, location.Healthy))
+		require.NoError(t, s.RecordStorage(t.Context(), c, atOnce))
 		rows, total, err := s.Storages(t.Context(), health.CheckFilter{EntityID: l.ID, From: past(time.Hour), To: past(-time.Hour)}, firstPage)
 		require.NoError(t, err)
 		require.Equal(t, 1, total)
@@ -76,16 +77,18 @@ func healthChecks(t *testing.T, w *world) {
 		require.Equal(t, c.AvailableBytes, got.AvailableBytes)
 	})
 	t.Run("a change is told, a state is not", func(t *testing.T) { changesAreTold(t, w) })
+	t.Run("one flake is no news", func(t *testing.T) { oneFlakeIsNoNews(t, w) })
+	t.Run("turns are taken once", func(t *testing.T) { turnsAreTakenOnce(t, w) })
 	t.Run("absent ones are not found", func(t *testing.T) {
 		for _, gone := range absent() {
-			requireNotFound(t, s.RecordDatasource(t.Context(), health.Check{EntityID: gone, Outcome: health.OK}, datasource.Healthy))
-			requireNotFound(t, s.RecordStorage(t.Context(), health.Check{EntityID: gone, Outcome: health.OK}, location.Healthy))
+			requireNotFound(t, s.RecordDatasource(t.Context(), health.Check{EntityID: gone, Outcome: health.OK}, atOnce))
+			requireNotFound(t, s.RecordStorage(t.Context(), health.Check{EntityID: gone, Outcome: health.OK}, atOnce))
 		}
 	})
 	t.Run("old checks are pruned", func(t *testing.T) {
 		d, l := w.newDatasource(t), w.newLocation(t)
-		require.NoError(t, s.RecordDatasource(t.Context(), health.Check{EntityID: d.ID, Outcome: health.OK}, datasource.Healthy))
-		require.NoError(t, s.RecordStorage(t.Context(), health.Check{EntityID: l.ID, Outcome: health.OK}, location.Healthy))
+		require.NoError(t, s.RecordDatasource(t.Context(), health.Check{EntityID: d.ID, Outcome: health.OK}, atOnce))
+		require.NoError(t, s.RecordStorage(t.Context(), health.Check{EntityID: l.ID, Outcome: health.OK}, atOnce))
 		w.exec(t, "update health_checks set checked_at = now() - interval '2 hours' where datasource_id = $1", d.ID)
 		w.exec(t, "update storage_health_checks set checked_at = now() - interval '2 hours' where storage_location_id = $1", l.ID)
 		pruned, err := s.PruneChecks(t.Context(), time.Hour)
@@ -115,14 +118,17 @@ func instances(t *testing.T, s health.Store) {
 	require.Empty(t, got)
 }
 
+// atOnce are rules by which every check counts by itself.
+var atOnce = health.Rules{Failures: 1, Successes: 1, Slow: time.Second, FullBelow: 100, LowBelow: 1000}
+
 func changesAreTold(t *testing.T, w *world) {
 	s, d, l := w.Health(), w.newDatasource(t), w.newLocation(t)
 	before := len(notes(t, w))
-	for _, status := range []datasource.Status{
-		datasource.Healthy, datasource.Healthy, datasource.Critical, datasource.Critical, datasource.Healthy,
-		datasource.Warning, datasource.Warning, datasource.Healthy, datasource.Unknown, datasource.Critical,
-	} {
-		require.NoError(t, s.RecordDatasource(t.Context(), health.Check{EntityID: d.ID, Outcome: health.Error, ErrorMessage: "the port is closed"}, status))
+	ok := health.Check{EntityID: d.ID, Outcome: health.OK, LatencyMS: ptr(3)}
+	slow := health.Check{EntityID: d.ID, Outcome: health.OK, LatencyMS: ptr(2300)}
+	closed := health.Check{EntityID: d.ID, Outcome: health.Unreachable, ErrorMessage: "the port is closed"}
+	for _, check := range []health.Check{ok, ok, closed, closed, ok, slow, slow, ok, closed} {
+		require.NoError(t, s.RecordDatasource(t.Context(), check, atOnce))
 	}
 	news := notes(t, w)[before:]
 	require.Equal(t, []notification.Type{
@@ -132,9 +138,100 @@ func changesAreTold(t *testing.T, w *world) {
 	require.Equal(t, notification.Critical, news[0].Severity)
 	require.Contains(t, news[0].Message, d.Name)
 	require.Contains(t, news[0].Message, "the port is closed.")
+	require.Contains(t, news[2].Message, "2.3s")
 	before += len(news)
-	for _, status := range []location.Status{location.Healthy, location.Unreachable, location.Unreachable, location.Full, location.Healthy} {
-		require.NoError(t, s.RecordStorage(t.Context(), health.Check{EntityID: l.ID, Outcome: health.OK}, status))
+	space := func(bytes int64) health.Check {
+		return health.Check{EntityID: l.ID, Outcome: health.OK, LatencyMS: ptr(3), AvailableBytes: &bytes}
 	}
-	require.Equal(t, []notification.Type{notification.StorageUnreachable, notification.StorageFull, notification.StorageRestored}, types(notes(t, w)[before:]))
+	gone := health.Check{EntityID: l.ID, Outcome: health.Error, ErrorMessage: "no route"}
+	for _, check := range []health.Check{space(5000), gone, gone, space(5000), space(900), space(900), space(50), space(50), space(5000), space(1100), space(900), space(5000)} {
+		require.NoError(t, s.RecordStorage(t.Context(), check, atOnce))
+	}
+	require.Equal(t, []notification.Type{
+		notification.StorageUnreachable, notification.StorageRestored, // gone, and back
+		notification.HealthDegraded, notification.StorageFull, notification.StorageRestored, // low, full, free
+		notification.HealthDegraded, notification.StorageRestored, // low again, and enough
+	}, types(notes(t, w)[before:]))
+}
+
+func oneFlakeIsNoNews(t *testing.T, w *world) {
+	s, d := w.Health(), w.newDatasource(t)
+	before := len(notes(t, w))
+	status := func(outcome health.Outcome, want datasource.Status) {
+		t.Helper()
+		require.NoError(t, s.RecordDatasource(t.Context(), health.Check{EntityID: d.ID, Outcome: outcome}, health.Rules{}))
+		got, err := w.Datasources().Get(t.Context(), d.ID)
+		require.NoError(t, err)
+		require.Equal(t, want, got.Status)
+	}
+	status(health.OK, datasource.Healthy)
+	for range 3 {
+		status(health.Timeout, datasource.Healthy)
+		status(health.Timeout, datasource.Healthy)
+		status(health.OK, datasource.Healthy)
+	}
+	require.Len(t, notes(t, w), before)
+	status(health.Timeout, datasource.Healthy)
+	status(health.Timeout, datasource.Healthy)
+	status(health.Timeout, datasource.Critical)
+	status(health.OK, datasource.Critical)
+	status(health.OK, datasource.Healthy)
+	require.Len(t, notes(t, w), before+2)
+}
+
+// Several processes take turns of many things at once.
+func turnsAreTakenOnce(t *testing.T, w *world) {
+	s := w.Health()
+	clear := func() {
+		_, err := s.TakeDatasources(t.Context(), 1000, time.Hour)
+		require.NoError(t, err)
+		_, err = s.TakeStorages(t.Context(), 1000, time.Hour)
+		require.NoError(t, err)
+	}
+	clear()
+	want := map[string]int{}
+	for range 24 {
+		want[w.newDatasource(t).ID] = 1
+	}
+	w.newDatasource(t, func(d *datasource.Datasource) { d.Enabled = false })
+	var (
+		group sync.WaitGroup
+		lock  sync.Mutex
+		got   = map[string]int{}
+	)
+	failed := make([]error, 4)
+	for i := range failed {
+		group.Go(func() {
+			for ids := []string{""}; len(ids) > 0 && failed[i] == nil; {
+				ids, failed[i] = s.TakeDatasources(t.Context(), 3, time.Minute)
+				lock.Lock()
+				for _, id := range ids {
+					got[id]++
+				}
+				lock.Unlock()
+			}
+		})
+	}
+	group.Wait()
+	for _, err := range failed {
+		require.NoError(t, err)
+	}
+	require.Equal(t, want, got)
+
+	d, l := w.newDatasource(t), w.newLocation(t)
+	taken, err := s.TakeStorages(t.Context(), 10, -time.Second)
+	require.NoError(t, err)
+	require.Equal(t, []string{l.ID}, taken)
+	taken, err = s.TakeStorages(t.Context(), 10, time.Minute)
+	require.NoError(t, err)
+	require.Equal(t, []string{l.ID}, taken, "whoever had the turn was gone for too long")
+	require.NoError(t, s.RecordDatasource(t.Context(), health.Check{EntityID: d.ID, Outcome: health.OK}, health.Rules{}))
+	taken, err = s.TakeDatasources(t.Context(), 10, time.Minute)
+	require.NoError(t, err)
+	require.Empty(t, taken, "it was checked just now")
+	_, err = w.Datasources().Update(t.Context(), d.ID, func(d *datasource.Datasource) error { d.Conn.Host = "elsewhere"; return nil })
+	require.NoError(t, err)
+	taken, err = s.TakeDatasources(t.Context(), 10, time.Minute)
+	require.NoError(t, err)
+	require.Equal(t, []string{d.ID}, taken, "what was changed is checked soon")
 }
