@@ -157,8 +157,11 @@ type RestoreOptions struct {
 	Format         string
 	StallTimeout   time.Duration
 	TempDir        string
-	Log            func(level Level, message string)
-	Progress       func(Progress)
+	// Token, 12 lower-case hexadecimal digits, is in the names of databases that
+	// live only while the restore runs; see Sweeper. Empty: a random one.
+	Token    string
+	Log      func(level Level, message string)
+	Progress func(Progress)
 }
 
 // Inspector is an engine that can look into a restored database.

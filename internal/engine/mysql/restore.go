@@ -43,9 +43,11 @@ func (e *Engine) Restore(ctx context.Context, c engine.Conn, o engine.RestoreOpt
 	}
 	members := src.Members()
 	i := slices.IndexFunc(members, func(m engine.Member) bool { return m.Name == Member })
-	if i < 0 || !slices.Contains([]string{"", FormatMySQL, FormatMariaDB}, o.Format) {
-		return errs.New(errs.Conflict, errs.CodeRestoreNotSupported,
-			"the backup holds no SQL dump (%s): restore it with the engine that made it", Member)
+	if i < 0 {
+		return otherFormat()
+	}
+	if err := checkFormat(o.Format); err != nil {
+		return err
 	}
 	dir, remove, err := workDir(o.TempDir)
 	if err != nil {

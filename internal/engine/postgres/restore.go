@@ -38,6 +38,9 @@ func (e *Engine) Restore(ctx context.Context, c engine.Conn, o engine.RestoreOpt
 	if bad := append(ValidateConn(c), checkTables("include_tables", o.IncludeTables)...); len(bad) > 0 {
 		return errs.InvalidFields(errs.CodeInvalidConnection, bad...)
 	}
+	if err := checkToken(o.Token); err != nil {
+		return err
+	}
 	size, err := memberSize(o, src)
 	if err != nil {
 		return err
@@ -53,11 +56,22 @@ func (e *Engine) Restore(ctx context.Context, c engine.Conn, o engine.RestoreOpt
 func memberSize(o engine.RestoreOptions, src engine.Source) (int64, error) {
 	members := src.Members()
 	i := slices.IndexFunc(members, func(m engine.Member) bool { return m.Name == Member })
-	if i < 0 || o.Format != "" && o.Format != Format {
-		return 0, errs.New(errs.Conflict, errs.CodeRestoreNotSupported,
-			"the backup holds no %s dump (%s): restore it with the engine that made it", Format, Member)
+	if i < 0 {
+		return 0, otherFormat()
 	}
-	return members[i].Size, nil
+	return members[i].Size, checkFormat(o.Format)
+}
+
+func checkFormat(format string) error {
+	if format != "" && format != Format {
+		return otherFormat()
+	}
+	return nil
+}
+
+func otherFormat() error {
+	return errs.New(errs.Conflict, errs.CodeRestoreNotSupported,
+		"the backup holds no %s dump (%s): restore it with the engine that made it", Format, Member)
 }
 
 // restore is one run.
@@ -79,12 +93,7 @@ func (r *restore) run(ctx context.Context, src engine.Source) (err error) {
 	if err != nil {
 		return err
 	}
-	r.server = target.server
-	if !target.exists && !r.options.CreateDatabase {
-		return errs.New(errs.Unavailable, errs.CodeDatabaseMissing,
-			"%s has no database %q: create it, or let the restore create it", where(r.conn), r.conn.Database)
-	}
-	if err := r.refuseNewer(r.options.DumpVersion / 10000); err != nil {
+	if err := r.admit(target); err != nil {
 		return err
 	}
 	in, err := src.Open(ctx, Member)
@@ -102,7 +111,7 @@ func (r *restore) run(ctx context.Context, src engine.Source) (err error) {
 	if r.tool, err = r.engine.tools.chooseRestore(ctx, majorOf(r.server.VersionNum), r.proof.Header().MinToolMajor()); err != nil {
 		return err
 	}
-	fresh := !target.exists || r.options.DropExisting && len(r.options.IncludeTables) == 0
+	fresh := r.goesBeside(target)
 	if err := r.choose(fresh); err != nil {
 		return err
 	}
@@ -113,6 +122,21 @@ func (r *restore) run(ctx context.Context, src engine.Source) (err error) {
 		return r.intoFresh(ctx, target.exists, input)
 	}
 	return r.feed(ctx, r.conn.Database, input, r.inPlaceArguments())
+}
+
+// admit refuses a target that is absent or does not understand the dump.
+func (r *restore) admit(t target) error {
+	r.server = t.server
+	if !t.exists && !r.options.CreateDatabase {
+		return errs.New(errs.Unavailable, errs.CodeDatabaseMissing,
+			"%s has no database %q: create it, or let the restore create it", where(r.conn), r.conn.Database)
+	}
+	return r.refuseNewer(r.options.DumpVersion / 10000)
+}
+
+// goesBeside tells whether the restore makes a database of its own first.
+func (r *restore) goesBeside(t target) bool {
+	return !t.exists || r.options.DropExisting && len(r.options.IncludeTables) == 0
 }
 
 func (r *restore) refuseNewer(dumped int) error {

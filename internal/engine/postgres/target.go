@@ -85,7 +85,10 @@ func (r *restore) intoFresh(ctx context.Context, replace bool, input io.Reader) 
 		return err
 	}
 	defer closeConn(ctx, conn)
-	b := beside{conn: conn, restore: r, suffix: suffix()}
+	b := beside{conn: conn, restore: r, suffix: r.options.Token}
+	if b.suffix == "" {
+		b.suffix = suffix()
+	}
 	b.fresh, b.replaced = freshPrefix+b.suffix, replacedPrefix+b.suffix
 	if err := b.claim(ctx); err != nil {
 		return err

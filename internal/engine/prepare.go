@@ -1,0 +1,31 @@
+package engine
+
+import "context"
+
+// Preparer is an engine that can say beforehand whether a restore could work.
+type Preparer interface {
+	// Identify names the server of c itself: the same text by whichever host name
+	// or address it is reached, another one for another server. The database of c
+	// need not be there. The text holds no secret.
+	Identify(ctx context.Context, c Conn) (string, error)
+	// Preflight fails when a restore with o into the database of c cannot work: the
+	// server cannot be reached, does not understand the dump (Format, DumpVersion),
+	// c's user may not make the databases it takes, or no fitting tool is installed.
+	// The error names versions and rights. Nothing is changed.
+	Preflight(ctx context.Context, c Conn, o RestoreOptions) (Target, error)
+}
+
+// Target is what a restore would find.
+type Target struct {
+	Server ServerInfo
+	Exists bool // the database is there
+}
+
+// Sweeper is an engine whose restores make databases that live only while they
+// run, and that stay behind when the process is killed.
+type Sweeper interface {
+	// Sweep drops what the restore with this Token has left on the server of c. It
+	// fails with Conflict while that restore still runs there. That nothing is left
+	// is fine.
+	Sweep(ctx context.Context, c Conn, token string) error
+}
