@@ -2,7 +2,9 @@ package backup
 
 import (
 	"context"
+	"fmt"
 	"io"
+	"path"
 	"time"
 
 	"github.com/dataguardian/dataguardian/internal/datasource"
@@ -20,7 +22,7 @@ const (
 	CopyFailed    CopyStatus = "failed"    // given up; its objects are gone or will be
 	CopyDeleting  CopyStatus = "deleting"  // on its way out; its objects go first
 	CopyDeleted   CopyStatus = "deleted"   // its objects are gone
-	CopyMissing   CopyStatus = "missing"   // its objects are gone and nobody deleted them
+	CopyMissing   CopyStatus = "missing"   // its objects are gone and nobody deleted them, or they have other bytes
 )
 
 // LiveStatus is what a storage answered about a copy just now.
@@ -70,6 +72,26 @@ type Backup struct {
 	VerifiedAt     *time.Time
 	Copies         []Copy
 	Parts          []Part // of one copy; all copies have the same
+}
+
+// Differs says how a manifest, by the id and the parts it names, differs from what
+// the catalogue knows of the backup; empty when it does not.
+func (b Backup) Differs(executionID string, parts []Part) string {
+	if executionID != b.ExecutionID {
+		return "it is of another backup"
+	}
+	if len(b.Parts) == 0 {
+		return ""
+	}
+	if len(parts) != len(b.Parts) {
+		return fmt.Sprintf("it names %d parts and there were %d", len(parts), len(b.Parts))
+	}
+	for i, p := range parts {
+		if path.Base(p.Key) != path.Base(b.Parts[i].Key) || p.Size != b.Parts[i].Size || p.SHA256 != b.Parts[i].SHA256 {
+			return fmt.Sprintf("part %d, %s, is described differently", i+1, path.Base(p.Key))
+		}
+	}
+	return ""
 }
 
 // Download is one backup as a tar: its parts, then its manifest. Reading it fails
@@ -131,8 +153,11 @@ type Catalogue interface {
 	Doomed(ctx context.Context, locationIDs []string, limit int) ([]Copy, error)
 	// MarkDeleted records that the objects of a copy are gone.
 	MarkDeleted(ctx context.Context, c Copy) error
-	// MarkMissing records that an available copy has lost objects.
+	// MarkMissing records that an available copy has lost objects, or that their
+	// bytes are not those that were written.
 	MarkMissing(ctx context.Context, c Copy, why string) error
+	// MarkFound takes that back: the copy was proven whole.
+	MarkFound(ctx context.Context, c Copy) error
 	// At lists up to limit backups that have a copy in a location that is not deleted,
 	// each with that copy and its parts, in order of their ids after afterID.
 	At(ctx context.Context, locationID, afterID string, limit int) ([]Backup, error)

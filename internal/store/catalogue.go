@@ -171,6 +171,10 @@ func (s catalogue) MarkMissing(ctx context.Context, c backup.Copy, why string) e
 	}))
 }
 
+func (s catalogue) MarkFound(ctx context.Context, c backup.Copy) error {
+	return settled(s.q.MarkFound(ctx, db.MarkFoundParams{ExecutionID: c.ExecutionID, StorageLocationID: c.StorageLocationID, Path: c.Path}))
+}
+
 func (s catalogue) NoteDeleteFailure(ctx context.Context, c backup.Copy, why string) error {
 	return settled(s.q.NoteDeleteFailure(ctx, db.NoteDeleteFailureParams{
 		ExecutionID: c.ExecutionID, StorageLocationID: c.StorageLocationID, Path: c.Path, Error: storable(why),

@@ -418,6 +418,26 @@ func (q *Queries) MarkDeleting(ctx context.Context, ids []string) ([]string, err
 	return items, nil
 }
 
+const MarkFound = `-- name: MarkFound :execrows
+update backup_copies
+set status = 'available', error = '', updated_at = now()
+where execution_id = $1 and storage_location_id = $2 and path = $3 and status in ('available', 'missing')
+`
+
+type MarkFoundParams struct {
+	ExecutionID       string
+	StorageLocationID string
+	Path              string
+}
+
+func (q *Queries) MarkFound(ctx context.Context, arg MarkFoundParams) (int64, error) {
+	result, err := q.db.Exec(ctx, MarkFound, arg.ExecutionID, arg.StorageLocationID, arg.Path)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
 const MarkMissing = `-- name: MarkMissing :execrows
 update backup_copies
 set status = 'missing', error = $1, updated_at = now()

@@ -76,6 +76,11 @@ update backup_copies
 set status = 'missing', error = @error, updated_at = now()
 where execution_id = @execution_id and storage_location_id = @storage_location_id and path = @path and status in ('available', 'missing');
 
+-- name: MarkFound :execrows
+update backup_copies
+set status = 'available', error = '', updated_at = now()
+where execution_id = @execution_id and storage_location_id = @storage_location_id and path = @path and status in ('available', 'missing');
+
 -- name: NoteDeleteFailure :execrows
 update backup_copies
 set error = @error, updated_at = now()
