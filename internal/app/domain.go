@@ -57,7 +57,7 @@ func newDomain(f *foundation, started time.Time) *domain {
 		}),
 		executions: execution.NewService(execution.Config{
 			Store: s.Executions(), Jobs: s.Jobs(), Datasources: s.Datasources(), Catalogue: s.Catalogue(), Remover: v,
-			Queue: f.wakeups(), Hub: f.hub, Logger: f.logger,
+			Engines: engines, Queue: f.wakeups(), Hub: f.hub, Logger: f.logger,
 		}),
 		tokens: auth.NewService(s.Tokens()),
 		health: health.NewService(s.Health(), f.monitor, f.config.Version, started),

@@ -42,6 +42,7 @@ func workers(f *foundation, d *domain, m *metrics.Metrics) []worker.Service {
 	if f.config.has(RoleCleanup) {
 		services = append(services, &cleanup.Cleaner{
 			Jobs: f.store.Jobs(), Catalogue: f.store.Catalogue(), Locations: f.store.Locations(), Vault: d.vault,
+			Restores: f.store.Restores(), Datasources: f.store.Datasources(), Engines: d.engines,
 			Spool: spool{dir: f.spoolDir(), executions: f.store.Executions()}, Health: f.store.Health(),
 			Entry: registry.Register(health.RoleCleanup), Logger: f.logger, Interval: f.config.CleanupInterval, Grace: f.config.OrphanGrace,
 			KeepChecks: f.config.HealthKeep,
@@ -77,7 +78,7 @@ func backupClaimer(f *foundation, d *domain, desk attempt.Desk, registry *worker
 
 func restoreClaimer(f *foundation, d *domain, desk attempt.Desk, registry *worker.Registry) worker.Service {
 	runner := &restoreworker.Runner{
-		Desk: desk, Datasources: f.store.Datasources(), Catalogue: f.store.Catalogue(), Engines: d.engines, Vault: d.vault,
+		Desk: desk, Datasources: f.store.Datasources(), Catalogue: f.store.Catalogue(), Restores: f.store.Restores(), Engines: d.engines, Vault: d.vault,
 		Identities: identities{dir: f.config.IdentityDir}, StallTimeout: f.config.StallTimeout,
 	}
 	return &worker.Claimer{

@@ -108,6 +108,14 @@ type Options struct {
 	Spool            Spool       `json:"spool,omitempty"`
 	TimeoutMinutes   *int        `json:"timeout_minutes,omitempty"`
 	MissedRun        MissedRun   `json:"missed_run,omitempty"`
+	Assertions       []Assertion `json:"assertions,omitempty"` // for restores that are made to be checked
+}
+
+// Assertion is a statement that reads, and the one value it must answer.
+type Assertion struct {
+	Name   string  `json:"name"`
+	SQL    string  `json:"sql"`
+	Expect *string `json:"expect,omitempty"` // as text; nil: true
 }
 
 // Target is one of several storage locations for the same backup.

@@ -163,6 +163,13 @@ func (o Options) check(recipient func(string) error) []errs.Field {
 			complain(fmt.Sprintf("encryption.recipients[%d]", i), "is not an age public key (age1...)")
 		}
 	}
+	names := map[string]bool{}
+	for i, a := range o.Assertions {
+		if names[a.Name] {
+			complain(fmt.Sprintf("verification.assertions[%d].name", i), "is taken by another assertion")
+		}
+		names[a.Name] = true
+	}
 	seen := map[string]bool{}
 	for i, target := range o.Targets {
 		if seen[target.StorageLocationID] {

@@ -153,6 +153,9 @@ type RestoreRequest struct {
 	Identity                 string   `json:"identity,omitempty"` // a reference, never a key
 	WithOwners               bool     `json:"with_owners,omitempty"`
 	WithPrivileges           bool     `json:"with_privileges,omitempty"`
+	ParallelJobs             int      `json:"parallel_jobs,omitempty"` // 0: as many as the dump took
+	// Assertions of the job that must hold in a verification's database.
+	Assertions []backup.Assertion `json:"assertions,omitempty"`
 }
 
 // Record is what an execution leaves in its metadata, beside logs and copies.
@@ -166,7 +169,27 @@ type Record struct {
 	WorkerHost    string            `json:"worker_host,omitempty"`
 	UploadRetry   *UploadRetry      `json:"upload_retry,omitempty"`
 	Checked       map[string]any    `json:"checked,omitempty"`
+	Sources       []SourceAttempt   `json:"sources,omitempty"`
 }
+
+// SourceAttempt is how one copy of a backup served a restore or verification.
+type SourceAttempt struct {
+	StorageLocationID string        `json:"storage_location_id"`
+	StorageName       string        `json:"storage_name"`
+	Outcome           SourceOutcome `json:"outcome"`
+	Error             string        `json:"error,omitempty"`
+}
+
+// SourceOutcome says what came of an attempt to read a copy.
+type SourceOutcome string
+
+// Outcomes.
+const (
+	SourceUsed       SourceOutcome = "used"       // proven, and restored from
+	SourceProven     SourceOutcome = "proven"     // every stored byte is as it was written
+	SourceDamaged    SourceOutcome = "damaged"    // its bytes are not those that were written, or are gone
+	SourceUnreadable SourceOutcome = "unreadable" // the storage did not give it
+)
 
 // UploadRetry says whether a failed upload can go on from the spool.
 type UploadRetry struct {

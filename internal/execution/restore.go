@@ -2,7 +2,8 @@ package execution
 
 import (
 	"context"
-	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/google/uuid"
 
@@ -26,7 +27,10 @@ type RestoreOrder struct {
 // new execution and the target.
 func (s *Service) Restore(ctx context.Context, backupID string, o RestoreOrder) (Execution, datasource.Datasource, error) {
 	none := datasource.Datasource{}
-	b, err := s.restorable(ctx, backupID, o.StorageLocationID)
+	if err := checkIdentity(o.Identity); err != nil {
+		return Execution{}, none, err
+	}
+	b, err := s.readable(ctx, backupID, "", backup.CopyAvailable)
 	if err != nil {
 		return Execution{}, none, err
 	}
@@ -40,17 +44,21 @@ func (s *Service) Restore(ctx context.Context, backupID string, o RestoreOrder) 
 	if err := checkTarget(b, target, o); err != nil {
 		return Execution{}, none, err
 	}
-	request := o.RestoreRequest
+	if o.Assertions, err = s.assertions(ctx, b, o); err != nil {
+		return Execution{}, none, err
+	}
+	id, request := uuid.NewString(), o.RestoreRequest
 	e, err := s.queue(ctx, New{
-		ID: uuid.NewString(), JobID: b.JobID, DatasourceID: target.ID, StorageLocationID: copyOf(b, o.StorageLocationID).StorageLocationID,
-		Operation: Restore, Trigger: Manual, MaxAttempts: 1, LockKey: restoreLock(target, o),
+		ID: id, JobID: b.JobID, DatasourceID: target.ID, StorageLocationID: sourceLocation(b, o.StorageLocationID),
+		Operation: Restore, Trigger: Manual, MaxAttempts: 1, LockKey: s.restoreLock(ctx, id, target, o),
 		Request: Request{SourceExecutionID: backupID, Restore: &request},
 	})
 	return e, target, err
 }
 
-// restorable returns a completed backup that some storage has.
-func (s *Service) restorable(ctx context.Context, id, locationID string) (backup.Backup, error) {
+// readable returns a completed backup that has a copy in one of the states, in
+// one location or in any.
+func (s *Service) readable(ctx context.Context, id, locationID string, states ...backup.CopyStatus) (backup.Backup, error) {
 	e, err := s.Store.Get(ctx, id)
 	if err != nil {
 		return backup.Backup{}, err
@@ -59,20 +67,55 @@ func (s *Service) restorable(ctx context.Context, id, locationID string) (backup
 		return backup.Backup{}, errs.New(errs.Conflict, errs.CodeBackupNotRestorable, "the execution is a %s that is %s; only a completed backup can be restored or verified", e.Operation, e.Status)
 	}
 	b, err := s.Catalogue.Get(ctx, id)
-	if errs.KindOf(err) == errs.NotFound || err == nil && copyOf(b, locationID).StorageLocationID == "" {
+	if errs.KindOf(err) == errs.NotFound || err == nil && copyOf(b, locationID, states...).StorageLocationID == "" {
 		return backup.Backup{}, errs.New(errs.Unavailable, errs.CodeBackupUnavailable, "no such storage has this backup any more; GET /api/backups/datasources/%s shows what is where", e.DatasourceID)
 	}
 	return b, err
 }
 
-// copyOf returns the first available copy, in one location or in any.
-func copyOf(b backup.Backup, locationID string) backup.Copy {
+// copyOf returns the first copy in one of the states, in one location or in any.
+func copyOf(b backup.Backup, locationID string, states ...backup.CopyStatus) backup.Copy {
 	for _, c := range b.Copies {
-		if c.Status == backup.CopyAvailable && (locationID == "" || c.StorageLocationID == locationID) {
+		if slices.Contains(states, c.Status) && (locationID == "" || c.StorageLocationID == locationID) {
 			return c
 		}
 	}
 	return backup.Copy{}
+}
+
+// sourceLocation is where a restore begins to look: the wanted location if it has
+// a copy, else the first that has one.
+func sourceLocation(b backup.Backup, wanted string) string {
+	if c := copyOf(b, wanted, backup.CopyAvailable); c.StorageLocationID != "" {
+		return c.StorageLocationID
+	}
+	return copyOf(b, "", backup.CopyAvailable).StorageLocationID
+}
+
+// checkIdentity takes the name of a file on the worker. A key itself would stay in
+// the row for good.
+func checkIdentity(reference string) error {
+	switch {
+	case strings.Contains(strings.ToUpper(reference), "AGE-SECRET-KEY-"), strings.Contains(reference, "PRIVATE KEY"):
+		return errs.InvalidFields(errs.CodeValidation, errs.Field{Field: "identity",
+			Message: "is the name of a file in the worker's identity directory, never a key itself: treat this key as known to others"})
+	case strings.ContainsAny(reference, "/\\\x00\n\r"), reference == "..", reference == ".":
+		return errs.InvalidFields(errs.CodeValidation, errs.Field{Field: "identity", Message: "is the name of a file in the worker's identity directory, without a path"})
+	}
+	return nil
+}
+
+// assertions are what the backup's job wants to hold in a restored copy, as it
+// says now. A job that is gone wants nothing.
+func (s *Service) assertions(ctx context.Context, b backup.Backup, o RestoreOrder) ([]backup.Assertion, error) {
+	if !o.VerificationMode || b.JobID == "" || len(o.IncludeTables) > 0 {
+		return nil, nil
+	}
+	j, err := s.Jobs.Get(ctx, b.JobID)
+	if errs.KindOf(err) == errs.NotFound {
+		return nil, nil
+	}
+	return j.Options.Assertions, err
 }
 
 func checkTarget(b backup.Backup, target datasource.Datasource, o RestoreOrder) error {
@@ -103,24 +146,18 @@ func targetDatabase(target datasource.Datasource, o RestoreOrder) string {
 	return target.Conn.Database
 }
 
-// restoreLock names the database itself: two datasources may point to one. A
-// verification has a database of its own.
-func restoreLock(target datasource.Datasource, o RestoreOrder) string {
-	if o.VerificationMode {
-		return "verify:" + uuid.NewString()
-	}
-	return fmt.Sprintf("restore:%s:%d/%s", target.Conn.Host, target.Conn.Port, targetDatabase(target, o))
-}
-
 // VerifyBackup queues a verification of the copies of a backup; locationID narrows
 // it to one, identity refers to the key of an encrypted one.
 func (s *Service) VerifyBackup(ctx context.Context, backupID, locationID, identity string) (Execution, error) {
-	b, err := s.restorable(ctx, backupID, locationID)
+	if err := checkIdentity(identity); err != nil {
+		return Execution{}, err
+	}
+	b, err := s.readable(ctx, backupID, locationID, backup.CopyAvailable, backup.CopyMissing)
 	if err != nil {
 		return Execution{}, err
 	}
 	return s.queue(ctx, New{
-		ID: uuid.NewString(), JobID: b.JobID, DatasourceID: b.DatasourceID, StorageLocationID: copyOf(b, locationID).StorageLocationID,
+		ID: uuid.NewString(), JobID: b.JobID, DatasourceID: b.DatasourceID, StorageLocationID: copyOf(b, locationID, backup.CopyAvailable, backup.CopyMissing).StorageLocationID,
 		Operation: Verify, Trigger: Manual, MaxAttempts: VerifyAttempts, LockKey: "verify:" + backupID,
 		Request: Request{SourceExecutionID: backupID, Restore: &RestoreRequest{StorageLocationID: locationID, Identity: identity}},
 	})

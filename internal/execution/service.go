@@ -11,6 +11,7 @@ import (
 
 	"github.com/dataguardian/dataguardian/internal/backup"
 	"github.com/dataguardian/dataguardian/internal/datasource"
+	"github.com/dataguardian/dataguardian/internal/engine"
 	"github.com/dataguardian/dataguardian/internal/errs"
 	"github.com/dataguardian/dataguardian/internal/logs"
 	"github.com/dataguardian/dataguardian/internal/paging"
@@ -50,6 +51,7 @@ type Config struct {
 	Datasources Datasources
 	Catalogue   backup.Catalogue
 	Remover     Remover
+	Engines     map[engine.Type]engine.Engine // those that tell servers apart
 	Queue       Waker
 	Hub         logs.Hub
 	Logger      *slog.Logger

@@ -121,6 +121,11 @@ func options(o backup.Options) *pb.BackupOptions {
 	if len(o.Recipients) > 0 {
 		shown.Encryption = &pb.BackupOptions_Encryption{Recipients: o.Recipients}
 	}
+	if len(o.Assertions) > 0 {
+		shown.Verification = &pb.BackupOptions_Verification{Assertions: mapped(o.Assertions, func(a backup.Assertion) *pb.BackupOptions_Verification_Assertion {
+			return &pb.BackupOptions_Verification_Assertion{Name: a.Name, Sql: a.SQL, Expect: a.Expect}
+		})}
+	}
 	for _, t := range o.Targets {
 		shown.StorageTargets = append(shown.StorageTargets, &pb.BackupOptions_StorageTarget{StorageLocationId: t.StorageLocationID, Order: int32(t.Order)}) //nolint:gosec // read from an int32
 	}
@@ -134,6 +139,9 @@ func optionsFrom(o *pb.BackupOptions) backup.Options {
 		ExcludeTableData: o.GetExcludeTableData(), PartSizeMB: int(o.GetMaxFileSizeMb()), Recipients: o.GetEncryption().GetRecipients(),
 		Strategy: fromEnum[backup.Strategy](o.GetStorageStrategy()), Spool: fromEnum[backup.Spool](o.GetSpool()),
 		TimeoutMinutes: intFrom(o.TimeoutMinutes), MissedRun: fromEnum[backup.MissedRun](o.GetMissedRun()),
+	}
+	for _, a := range o.GetVerification().GetAssertions() {
+		read.Assertions = append(read.Assertions, backup.Assertion{Name: a.GetName(), SQL: a.GetSql(), Expect: a.Expect})
 	}
 	for _, t := range o.GetStorageTargets() {
 		read.Targets = append(read.Targets, backup.Target{StorageLocationID: t.GetStorageLocationId(), Order: int(t.GetOrder())})

@@ -80,6 +80,9 @@ func executionMetadata(e execution.Execution, detail bool) (*structpb.Struct, er
 	if e.Record.Tables > 0 {
 		m["tables"] = e.Record.Tables
 	}
+	if len(e.Record.Sources) > 0 {
+		m["sources"] = mappedAny(e.Record.Sources, sourceAttempt)
+	}
 	if detail {
 		m["execution_logs"] = mappedAny(e.Logs, logLineMap)
 	}
@@ -118,6 +121,12 @@ func storageResult(c backup.Copy) any {
 	return map[string]any{
 		"storage_location_id": c.StorageLocationID, "storage_name": c.StorageName, "status": copyWords[c.Status],
 		"backup_path": c.Path, "error": orNull(problem),
+	}
+}
+
+func sourceAttempt(a execution.SourceAttempt) any {
+	return map[string]any{
+		"storage_location_id": a.StorageLocationID, "storage_name": a.StorageName, "outcome": string(a.Outcome), "error": orNull(a.Error),
 	}
 }
 

@@ -25,7 +25,7 @@ func (s *backupServer) RestoreBackup(ctx context.Context, req *pb.RestoreBackupR
 			DropExisting:     req.DropExisting == nil || req.GetDropExisting(),
 			VerificationMode: req.GetVerificationMode(), KeepVerificationDatabase: req.GetKeepVerificationDatabase(),
 			IncludeTables: req.GetIncludeTables(), Identity: req.GetIdentity(),
-			WithOwners: req.GetWithOwners(), WithPrivileges: req.GetWithPrivileges(),
+			WithOwners: req.GetWithOwners(), WithPrivileges: req.GetWithPrivileges(), ParallelJobs: int(req.GetParallelJobs()),
 		},
 	})
 	if err != nil {

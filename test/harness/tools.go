@@ -7,6 +7,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -95,4 +96,25 @@ func ReadOnlyDisk(t testing.TB, dir string) {
 func GrowDisk(t testing.TB, dir string, size int) {
 	t.Helper()
 	require.NoError(t, remount(dir, fmt.Sprintf("size=%d", size)), needsMount)
+}
+
+// PutRestore installs a pg_restore that waits where it begins while there is a
+// gate, see ShutRestore.
+func (o *Tools) PutRestore(t testing.TB) {
+	t.Helper()
+	script := fmt.Sprintf("#!/bin/sh\nif [ \"$1\" != --version ] && [ -p %[1]s ]; then : > %[1]s.reached; : < %[1]s; fi\nexec %[2]s \"$@\"\n",
+		o.gate, filepath.Join(filepath.Dir(o.real), "pg_restore"))
+	require.NoError(t, os.WriteFile(filepath.Join(o.Dir, "pg_restore"), []byte(script), 0o755))
+}
+
+// ShutRestore lets the next pg_restore wait until Close, and beyond.
+func (o *Tools) ShutRestore(t testing.TB) {
+	t.Helper()
+	require.NoError(t, syscall.Mkfifo(o.gate, 0o600))
+}
+
+// AwaitRestore waits until one waits.
+func (o *Tools) AwaitRestore(t testing.TB) {
+	t.Helper()
+	require.Eventually(t, func() bool { _, err := os.Stat(o.gate + ".reached"); return err == nil }, patience, 20*time.Millisecond, "no pg_restore waits")
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/dataguardian/dataguardian/internal/backup"
+	"github.com/dataguardian/dataguardian/internal/engine"
 	"github.com/dataguardian/dataguardian/internal/health"
 	"github.com/dataguardian/dataguardian/internal/location"
 	"github.com/dataguardian/dataguardian/internal/paging"
@@ -41,6 +42,9 @@ type Cleaner struct {
 	Catalogue   backup.Catalogue
 	Locations   location.Store
 	Vault       Vault
+	Restores    Restores
+	Datasources Datasources
+	Engines     map[engine.Type]engine.Engine
 	Spool       Spool
 	Health      health.Store
 	Entry       *worker.Entry
@@ -84,6 +88,7 @@ func (c *Cleaner) cycle(ctx context.Context) {
 		{"retention", c.retention},
 		{"doomed copies", c.doomed},
 		{"stale spools", c.spools},
+		{"leftovers of restores", c.restores},
 		{"old health checks", c.checks},
 		{"counts of executions", c.Health.FoldCounts},
 		{"what nothing owns", c.leftovers},

@@ -2,16 +2,17 @@ package restore
 
 import (
 	"context"
-	"fmt"
 
 	"github.com/dataguardian/dataguardian/internal/artifact"
+	"github.com/dataguardian/dataguardian/internal/backup"
 	"github.com/dataguardian/dataguardian/internal/engine"
 	"github.com/dataguardian/dataguardian/internal/errs"
 	"github.com/dataguardian/dataguardian/internal/execution"
 	"github.com/dataguardian/dataguardian/worker/attempt"
 )
 
-// restore proves a copy first and then hands it to the engine.
+// restore takes the first copy that serves: it is asked whether the restore can
+// work at all, then the copy is proven, and then the target changes.
 func (r *run) restore(ctx context.Context, result execution.Result) (execution.Result, error) {
 	if r.target.ID == "" {
 		return result, errs.New(errs.NotFound, errs.CodeNotFound, "the target datasource was deleted; restore into another one")
@@ -22,29 +23,50 @@ func (r *run) restore(ctx context.Context, result execution.Result) (execution.R
 	}
 	conn := r.conn()
 	r.Log.Logf(engine.LevelInfo, "Restoring the backup of %s into database %q of %q", r.backup.TakenAt().UTC().Format("2006-01-02 15:04:05 MST"), conn.Database, r.target.Name)
-	r.Phase(execution.Downloading, "proven")
-	source, err := r.prove(ctx)
-	if err != nil {
-		return result, err
+	var m artifact.Manifest
+	err := r.fromAny(ctx, func(c backup.Copy) error {
+		s, err := r.open(ctx, c)
+		if err != nil {
+			return err
+		}
+		defer r.closeDriver(s.driver)
+		m = s.manifest
+		return r.from(ctx, e, conn, s)
+	})
+	result.Record.Sources = r.sources
+	if m.ExecutionID != "" {
+		result.SizeBytes, result.StoredBytes = &m.Totals.RawSize, &m.Totals.StoredSize
+		result.Record.ServerVersion, result.Record.Format, result.Record.Tables = m.ServerVersion, m.DumpFormat, len(m.Tables)
 	}
-	defer r.closeDriver(source.driver)
-	m := source.report.Manifest
-	result.SizeBytes, result.StoredBytes = &m.Totals.RawSize, &m.Totals.StoredSize
-	result.Record.ServerVersion, result.Record.Format, result.Record.Tables = m.ServerVersion, m.DumpFormat, len(m.Tables)
-	if err := r.Held(); err != nil {
-		return result, err
+	if err == nil && r.request.VerificationMode {
+		result.Record.Checked, err = r.check(ctx, e, conn, m)
 	}
-	if err := r.intoTarget(ctx, e, conn, source); err != nil {
-		return result, err
-	}
-	if !r.request.VerificationMode {
-		return result, nil
-	}
-	result.Record.Checked, err = r.check(ctx, e, conn, m)
-	if dropErr := r.dropScratch(e, conn); err == nil {
-		err = dropErr
+	if r.noted {
+		r.clean(e, conn, result.Record.Checked)
 	}
 	return result, err
+}
+
+// from restores one copy.
+func (r *run) from(ctx context.Context, e engine.Engine, conn engine.Conn, s *source) error {
+	if err := r.opens(ctx, s); err != nil {
+		return err
+	}
+	options := r.options(s.manifest)
+	if err := r.admit(ctx, e, conn, options); err != nil {
+		return err
+	}
+	r.Phase(execution.Downloading, "proven")
+	if err := r.prove(ctx, s); err != nil {
+		return err
+	}
+	if err := r.Held(); err != nil {
+		return err
+	}
+	if err := r.noteLeftovers(ctx, conn); err != nil {
+		return err
+	}
+	return r.intoTarget(ctx, e, conn, options, s)
 }
 
 // conn is the database to restore into: the target's own, another one of its
@@ -73,70 +95,115 @@ func scratchName(database, executionID string) string {
 	return database[:cut] + suffix
 }
 
-// intoTarget is the point of no return: the target changes from here on.
-func (r *run) intoTarget(ctx context.Context, e engine.Engine, conn engine.Conn, source proven) error {
-	r.Phase(execution.Restoring, "restored")
-	r.Execution.Progress.Phase = execution.Restoring
-	m := source.report.Manifest
-	err := e.Restore(ctx, conn, engine.RestoreOptions{
+func (r *run) options(m artifact.Manifest) engine.RestoreOptions {
+	return engine.RestoreOptions{
 		DropExisting: r.request.DropExisting && !r.request.VerificationMode, CreateDatabase: true, IncludeTables: r.request.IncludeTables,
-		WithOwners: r.request.WithOwners, WithPrivileges: r.request.WithPrivileges,
+		WithOwners: r.request.WithOwners, WithPrivileges: r.request.WithPrivileges, ParallelJobs: r.request.ParallelJobs,
 		DumpVersion: m.ServerVersionNum, Format: m.DumpFormat, StallTimeout: r.StallTimeout, TempDir: r.Temp,
-		Log: r.Log.Log, Progress: r.Progress,
-	}, artifact.NewSource(source.driver, source.copy.Path, m, r.identities...))
-	if err != nil && r.request.VerificationMode {
-		if dropErr := r.dropScratch(e, conn); dropErr != nil {
-			r.Log.Logf(engine.LevelWarn, "The database %q was not dropped: %s", conn.Database, errs.Message(dropErr))
+		Token: execution.Token(r.Execution.ID), Log: r.Log.Log, Progress: r.Progress,
+	}
+}
+
+// admit asks, before anything is read or changed, whether the target can take the
+// backup, and keeps other restores out of its database.
+func (r *run) admit(ctx context.Context, e engine.Engine, conn engine.Conn, o engine.RestoreOptions) error {
+	preparer, ok := e.(engine.Preparer)
+	if !ok {
+		return nil
+	}
+	target, err := preparer.Preflight(ctx, conn, o)
+	if err != nil {
+		return err
+	}
+	state := "it is there"
+	switch {
+	case !target.Exists:
+		state = "it will be made"
+	case o.DropExisting && len(o.IncludeTables) == 0:
+		state = "its content will be replaced, and sessions in it ended"
+	}
+	r.Log.Logf(engine.LevelInfo, "The target is %s %s; database %q: %s", target.Server.Flavor, target.Server.Version, conn.Database, state)
+	if r.request.VerificationMode {
+		return nil
+	}
+	server, err := preparer.Identify(ctx, conn)
+	if err != nil {
+		if ctx.Err() == nil {
+			r.Log.Logf(engine.LevelWarn, "The server does not say what it is, so only restores by the same address are kept apart: %s", errs.Message(err))
 		}
+		return ctx.Err()
+	}
+	return r.Restores.HoldTarget(ctx, r.Lease(), execution.TargetKey(server, conn.Database))
+}
+
+// intoTarget is the point of no return: the target changes from here on.
+func (r *run) intoTarget(ctx context.Context, e engine.Engine, conn engine.Conn, o engine.RestoreOptions, s *source) error {
+	r.Phase(execution.Restoring, "restored")
+	r.touched = true
+	from := &watched{Source: artifact.NewSource(s.driver, s.copy.Path, s.manifest, r.identities...)}
+	err := e.Restore(ctx, conn, o, from)
+	if err == nil {
+		return nil
+	}
+	if broken := from.failure(); broken != nil && ctx.Err() == nil {
+		return ofCopy(ctx, broken)
 	}
 	return err
 }
 
-// check compares the restored tables with what the dump's own snapshot held.
-func (r *run) check(ctx context.Context, e engine.Engine, conn engine.Conn, m artifact.Manifest) (map[string]any, error) {
-	r.Phase(execution.Verifying, "")
-	inspector, ok := e.(engine.Inspector)
-	if !ok {
-		return nil, errs.New(errs.Unimplemented, errs.CodeRestoreNotSupported, "this worker cannot look into restored databases of %s", r.target.Type)
+// noteLeftovers notes what the engine is about to make, once.
+func (r *run) noteLeftovers(ctx context.Context, conn engine.Conn) error {
+	if r.noted {
+		return nil
 	}
-	var tables []engine.Table
-	for _, t := range m.Tables {
-		if t.Rows != nil {
-			tables = append(tables, engine.Table{Schema: t.Schema, Name: t.Name, Rows: *t.Rows})
-		}
+	x := execution.Leftovers{ExecutionID: r.Execution.ID, DatasourceID: r.target.ID}
+	if r.request.VerificationMode {
+		x.Database = conn.Database
 	}
-	counts, err := inspector.CountRows(ctx, conn, tables)
-	if err != nil {
-		return nil, err
-	}
-	differences := []any{}
-	var rows int64
-	for i, t := range tables {
-		rows += counts[i]
-		if counts[i] != t.Rows {
-			differences = append(differences, map[string]any{"table": t.Schema + "." + t.Name, "dumped": t.Rows, "restored": counts[i]})
-		}
-	}
-	checked := map[string]any{"database": conn.Database, "tables": len(tables), "rows": rows, "differences": differences}
-	if len(differences) > 0 {
-		return checked, errs.New(errs.Conflict, errs.CodeVerificationFailed, "the restored database differs from the dump in %d of %d tables; see checked.differences of the execution", len(differences), len(tables))
-	}
-	r.Log.Logf(engine.LevelSuccess, "Checked: %d tables with %d rows are as they were dumped", len(tables), rows)
-	return checked, nil
+	err := r.Restores.NoteLeftovers(ctx, r.Lease(), x)
+	r.noted = err == nil
+	return err
 }
 
-// dropScratch removes the scratch database, also after a failure, unless it is
-// to be kept.
-func (r *run) dropScratch(e engine.Engine, conn engine.Conn) error {
-	if r.request.KeepVerificationDatabase {
+// clean drops what was made for a while, also after a failure. What cannot be
+// dropped is told, and left to the cleanup worker. A database that is kept is
+// nobody's leftover.
+func (r *run) clean(e engine.Engine, conn engine.Conn, checked map[string]any) {
+	ctx, cancel := attempt.Ending()
+	defer cancel()
+	kept := r.request.VerificationMode && r.request.KeepVerificationDatabase && checked != nil
+	x := execution.Leftovers{ExecutionID: r.Execution.ID}
+	if kept {
 		r.Log.Logf(engine.LevelInfo, "The database %q is kept", conn.Database)
+	} else if r.request.VerificationMode {
+		x.Database = conn.Database
+	}
+	err := Sweep(ctx, e, conn, x)
+	if err == nil {
+		err = r.Restores.ForgetLeftovers(ctx, r.Execution.ID)
+	}
+	if err != nil {
+		r.Log.Logf(engine.LevelWarn, "What the restore made for a while is still there, and is dropped later: %s", errs.Message(err))
+	}
+	if checked != nil && r.request.VerificationMode {
+		checked["dropped"] = err == nil && !kept
+	}
+}
+
+// Sweep drops what a restore has left on the server of conn.
+func Sweep(ctx context.Context, e engine.Engine, conn engine.Conn, x execution.Leftovers) error {
+	if sweeper, ok := e.(engine.Sweeper); ok {
+		if err := sweeper.Sweep(ctx, conn, execution.Token(x.ExecutionID)); err != nil {
+			return err
+		}
+	}
+	if x.Database == "" {
 		return nil
 	}
 	inspector, ok := e.(engine.Inspector)
 	if !ok {
-		return fmt.Errorf("the engine cannot drop %q", conn.Database)
+		return errs.New(errs.Unimplemented, errs.CodeRestoreNotSupported, "the database %q was made for a verification, and this engine cannot drop it", x.Database)
 	}
-	ctx, cancel := attempt.Ending()
-	defer cancel()
+	conn.Database = x.Database
 	return inspector.DropDatabase(ctx, conn)
 }

@@ -37,11 +37,26 @@ type Identities interface {
 	Load(reference string) ([]age.Identity, error)
 }
 
+// Catalogue is what a restore needs of the catalogue.
+type Catalogue interface {
+	Get(ctx context.Context, executionID string) (backup.Backup, error)
+	MarkMissing(ctx context.Context, c backup.Copy, why string) error
+	MarkFound(ctx context.Context, c backup.Copy) error
+}
+
+// Restores is what a restore holds and may leave behind.
+type Restores interface {
+	HoldTarget(ctx context.Context, l execution.Lease, key string) error
+	NoteLeftovers(ctx context.Context, l execution.Lease, x execution.Leftovers) error
+	ForgetLeftovers(ctx context.Context, executionID string) error
+}
+
 // Runner restores and verifies. Its Work belongs into a worker.Claimer.
 type Runner struct {
 	Desk         attempt.Desk
 	Datasources  Datasources
-	Catalogue    backup.Catalogue
+	Catalogue    Catalogue
+	Restores     Restores
 	Engines      map[engine.Type]engine.Engine
 	Vault        Vault
 	Identities   Identities
@@ -56,6 +71,9 @@ type run struct {
 	backup     backup.Backup
 	request    execution.RestoreRequest
 	identities []age.Identity
+	sources    []execution.SourceAttempt // what came of the copies so far
+	noted      bool                      // the books say what may be left behind
+	touched    bool                      // the target may have been changed
 }
 
 // Work does one leased execution and books how it ended.
@@ -71,7 +89,7 @@ func (r *Runner) Work(ctx context.Context, l *worker.Leased) error {
 	switch {
 	case errors.Is(err, execution.ErrLeaseLost):
 		run.Abandon(ending)
-	case errors.Is(err, worker.ErrShutdown) && !run.touched():
+	case errors.Is(err, worker.ErrShutdown) && !run.touched:
 		run.Release(ending, "The worker is shutting down; another one starts again")
 	default:
 		run.finish(ending, result, err)
@@ -135,11 +153,6 @@ func (r *run) loadIdentities() error {
 	}
 	r.identities = identities
 	return nil
-}
-
-// touched reports whether the target may have been changed.
-func (r *run) touched() bool {
-	return r.Execution.Progress.Phase == execution.Restoring
 }
 
 // finish books the end.

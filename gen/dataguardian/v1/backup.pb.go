@@ -419,7 +419,9 @@ type BackupOptions struct {
 	// The whole backup must end within so many minutes. Default: no limit.
 	TimeoutMinutes *int32 `protobuf:"varint,12,opt,name=timeout_minutes,json=timeoutMinutes" json:"timeout_minutes,omitempty"`
 	// What to do after a missed due time.
-	MissedRun     BackupOptions_MissedRun `protobuf:"varint,13,opt,name=missed_run,json=missedRun,enum=dataguardian.v1.BackupOptions_MissedRun" json:"missed_run,omitempty"`
+	MissedRun BackupOptions_MissedRun `protobuf:"varint,13,opt,name=missed_run,json=missedRun,enum=dataguardian.v1.BackupOptions_MissedRun" json:"missed_run,omitempty"`
+	// What else must hold in a backup that is restored to be checked.
+	Verification  *BackupOptions_Verification `protobuf:"bytes,14,opt,name=verification" json:"verification,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -543,6 +545,13 @@ func (x *BackupOptions) GetMissedRun() BackupOptions_MissedRun {
 		return x.MissedRun
 	}
 	return BackupOptions_missed_run_unspecified
+}
+
+func (x *BackupOptions) GetVerification() *BackupOptions_Verification {
+	if x != nil {
+		return x.Verification
+	}
+	return nil
 }
 
 // BackupJob says which database is backed up where, when, and how long it stays.
@@ -1818,7 +1827,8 @@ type RestoreBackupRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// UUID of the backup's execution.
 	ExecutionId string `protobuf:"bytes,1,opt,name=execution_id,json=executionId" json:"execution_id,omitempty"`
-	// Take it from this storage location. Default: the first that has it.
+	// Take it from this storage location first. Others follow in their order when a
+	// copy cannot be read or has other bytes than were written.
 	StorageLocationId string `protobuf:"bytes,2,opt,name=storage_location_id,json=storageLocationId" json:"storage_location_id,omitempty"`
 	// Restore into this datasource. Default: where it came from.
 	TargetDatasourceId string `protobuf:"bytes,3,opt,name=target_datasource_id,json=targetDatasourceId" json:"target_datasource_id,omitempty"`
@@ -1840,8 +1850,11 @@ type RestoreBackupRequest struct {
 	WithOwners bool `protobuf:"varint,11,opt,name=with_owners,json=withOwners" json:"with_owners,omitempty"`
 	// Keep the grants of the dump.
 	WithPrivileges bool `protobuf:"varint,12,opt,name=with_privileges,json=withPrivileges" json:"with_privileges,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// Connections that restore at once, where the engine and the dump can. Default:
+	// those of the job.
+	ParallelJobs  *int32 `protobuf:"varint,13,opt,name=parallel_jobs,json=parallelJobs" json:"parallel_jobs,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *RestoreBackupRequest) Reset() {
@@ -1956,6 +1969,13 @@ func (x *RestoreBackupRequest) GetWithPrivileges() bool {
 		return x.WithPrivileges
 	}
 	return false
+}
+
+func (x *RestoreBackupRequest) GetParallelJobs() int32 {
+	if x != nil && x.ParallelJobs != nil {
+		return *x.ParallelJobs
+	}
+	return 0
 }
 
 // RestoreBackupResponse names the queued execution.
@@ -2306,6 +2326,53 @@ func (x *BackupOptions_Encryption) GetRecipients() []string {
 	return nil
 }
 
+// Verification says what else must hold in a backup that was restored to be
+// checked (verification_mode).
+type BackupOptions_Verification struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What must hold.
+	Assertions    []*BackupOptions_Verification_Assertion `protobuf:"bytes,1,rep,name=assertions" json:"assertions,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BackupOptions_Verification) Reset() {
+	*x = BackupOptions_Verification{}
+	mi := &file_dataguardian_v1_backup_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BackupOptions_Verification) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BackupOptions_Verification) ProtoMessage() {}
+
+func (x *BackupOptions_Verification) ProtoReflect() protoreflect.Message {
+	mi := &file_dataguardian_v1_backup_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BackupOptions_Verification.ProtoReflect.Descriptor instead.
+func (*BackupOptions_Verification) Descriptor() ([]byte, []int) {
+	return file_dataguardian_v1_backup_proto_rawDescGZIP(), []int{1, 1}
+}
+
+func (x *BackupOptions_Verification) GetAssertions() []*BackupOptions_Verification_Assertion {
+	if x != nil {
+		return x.Assertions
+	}
+	return nil
+}
+
 // StorageTarget is one of several places for the same backup.
 type BackupOptions_StorageTarget struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2319,7 +2386,7 @@ type BackupOptions_StorageTarget struct {
 
 func (x *BackupOptions_StorageTarget) Reset() {
 	*x = BackupOptions_StorageTarget{}
-	mi := &file_dataguardian_v1_backup_proto_msgTypes[24]
+	mi := &file_dataguardian_v1_backup_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2331,7 +2398,7 @@ func (x *BackupOptions_StorageTarget) String() string {
 func (*BackupOptions_StorageTarget) ProtoMessage() {}
 
 func (x *BackupOptions_StorageTarget) ProtoReflect() protoreflect.Message {
-	mi := &file_dataguardian_v1_backup_proto_msgTypes[24]
+	mi := &file_dataguardian_v1_backup_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2344,7 +2411,7 @@ func (x *BackupOptions_StorageTarget) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BackupOptions_StorageTarget.ProtoReflect.Descriptor instead.
 func (*BackupOptions_StorageTarget) Descriptor() ([]byte, []int) {
-	return file_dataguardian_v1_backup_proto_rawDescGZIP(), []int{1, 1}
+	return file_dataguardian_v1_backup_proto_rawDescGZIP(), []int{1, 2}
 }
 
 func (x *BackupOptions_StorageTarget) GetStorageLocationId() string {
@@ -2359,6 +2426,71 @@ func (x *BackupOptions_StorageTarget) GetOrder() int32 {
 		return x.Order
 	}
 	return 0
+}
+
+// Assertion is one statement that reads, and what it must answer.
+type BackupOptions_Verification_Assertion struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Name, for the answer and for messages.
+	Name string `protobuf:"bytes,1,opt,name=name" json:"name,omitempty"`
+	// A SELECT with one row of one column, such as SELECT count(*) > 0 FROM
+	// orders. It reads only and has 60 s.
+	Sql string `protobuf:"bytes,2,opt,name=sql" json:"sql,omitempty"`
+	// The value as text. Default: true (1 for MySQL and MariaDB).
+	Expect        *string `protobuf:"bytes,3,opt,name=expect" json:"expect,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BackupOptions_Verification_Assertion) Reset() {
+	*x = BackupOptions_Verification_Assertion{}
+	mi := &file_dataguardian_v1_backup_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BackupOptions_Verification_Assertion) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BackupOptions_Verification_Assertion) ProtoMessage() {}
+
+func (x *BackupOptions_Verification_Assertion) ProtoReflect() protoreflect.Message {
+	mi := &file_dataguardian_v1_backup_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BackupOptions_Verification_Assertion.ProtoReflect.Descriptor instead.
+func (*BackupOptions_Verification_Assertion) Descriptor() ([]byte, []int) {
+	return file_dataguardian_v1_backup_proto_rawDescGZIP(), []int{1, 1, 0}
+}
+
+func (x *BackupOptions_Verification_Assertion) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *BackupOptions_Verification_Assertion) GetSql() string {
+	if x != nil {
+		return x.Sql
+	}
+	return ""
+}
+
+func (x *BackupOptions_Verification_Assertion) GetExpect() string {
+	if x != nil && x.Expect != nil {
+		return *x.Expect
+	}
+	return ""
 }
 
 // DatasourceRef names the job's datasource.
@@ -2376,7 +2508,7 @@ type BackupJob_DatasourceRef struct {
 
 func (x *BackupJob_DatasourceRef) Reset() {
 	*x = BackupJob_DatasourceRef{}
-	mi := &file_dataguardian_v1_backup_proto_msgTypes[25]
+	mi := &file_dataguardian_v1_backup_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2388,7 +2520,7 @@ func (x *BackupJob_DatasourceRef) String() string {
 func (*BackupJob_DatasourceRef) ProtoMessage() {}
 
 func (x *BackupJob_DatasourceRef) ProtoReflect() protoreflect.Message {
-	mi := &file_dataguardian_v1_backup_proto_msgTypes[25]
+	mi := &file_dataguardian_v1_backup_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2440,7 +2572,7 @@ type BackupJob_StorageLocationRef struct {
 
 func (x *BackupJob_StorageLocationRef) Reset() {
 	*x = BackupJob_StorageLocationRef{}
-	mi := &file_dataguardian_v1_backup_proto_msgTypes[26]
+	mi := &file_dataguardian_v1_backup_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2452,7 +2584,7 @@ func (x *BackupJob_StorageLocationRef) String() string {
 func (*BackupJob_StorageLocationRef) ProtoMessage() {}
 
 func (x *BackupJob_StorageLocationRef) ProtoReflect() protoreflect.Message {
-	mi := &file_dataguardian_v1_backup_proto_msgTypes[26]
+	mi := &file_dataguardian_v1_backup_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2510,7 +2642,7 @@ type BackupJob_LastExecution struct {
 
 func (x *BackupJob_LastExecution) Reset() {
 	*x = BackupJob_LastExecution{}
-	mi := &file_dataguardian_v1_backup_proto_msgTypes[27]
+	mi := &file_dataguardian_v1_backup_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2522,7 +2654,7 @@ func (x *BackupJob_LastExecution) String() string {
 func (*BackupJob_LastExecution) ProtoMessage() {}
 
 func (x *BackupJob_LastExecution) ProtoReflect() protoreflect.Message {
-	mi := &file_dataguardian_v1_backup_proto_msgTypes[27]
+	mi := &file_dataguardian_v1_backup_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2599,7 +2731,7 @@ type PreviewRetentionResponse_Verdict struct {
 
 func (x *PreviewRetentionResponse_Verdict) Reset() {
 	*x = PreviewRetentionResponse_Verdict{}
-	mi := &file_dataguardian_v1_backup_proto_msgTypes[28]
+	mi := &file_dataguardian_v1_backup_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2611,7 +2743,7 @@ func (x *PreviewRetentionResponse_Verdict) String() string {
 func (*PreviewRetentionResponse_Verdict) ProtoMessage() {}
 
 func (x *PreviewRetentionResponse_Verdict) ProtoReflect() protoreflect.Message {
-	mi := &file_dataguardian_v1_backup_proto_msgTypes[28]
+	mi := &file_dataguardian_v1_backup_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2687,7 +2819,7 @@ type ListBackupDatasourcesResponse_Item struct {
 
 func (x *ListBackupDatasourcesResponse_Item) Reset() {
 	*x = ListBackupDatasourcesResponse_Item{}
-	mi := &file_dataguardian_v1_backup_proto_msgTypes[29]
+	mi := &file_dataguardian_v1_backup_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2699,7 +2831,7 @@ func (x *ListBackupDatasourcesResponse_Item) String() string {
 func (*ListBackupDatasourcesResponse_Item) ProtoMessage() {}
 
 func (x *ListBackupDatasourcesResponse_Item) ProtoReflect() protoreflect.Message {
-	mi := &file_dataguardian_v1_backup_proto_msgTypes[29]
+	mi := &file_dataguardian_v1_backup_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2796,7 +2928,7 @@ type Backup_Copy struct {
 
 func (x *Backup_Copy) Reset() {
 	*x = Backup_Copy{}
-	mi := &file_dataguardian_v1_backup_proto_msgTypes[30]
+	mi := &file_dataguardian_v1_backup_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2808,7 +2940,7 @@ func (x *Backup_Copy) String() string {
 func (*Backup_Copy) ProtoMessage() {}
 
 func (x *Backup_Copy) ProtoReflect() protoreflect.Message {
-	mi := &file_dataguardian_v1_backup_proto_msgTypes[30]
+	mi := &file_dataguardian_v1_backup_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2895,7 +3027,7 @@ type Backup_DatasourceRef struct {
 
 func (x *Backup_DatasourceRef) Reset() {
 	*x = Backup_DatasourceRef{}
-	mi := &file_dataguardian_v1_backup_proto_msgTypes[31]
+	mi := &file_dataguardian_v1_backup_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2907,7 +3039,7 @@ func (x *Backup_DatasourceRef) String() string {
 func (*Backup_DatasourceRef) ProtoMessage() {}
 
 func (x *Backup_DatasourceRef) ProtoReflect() protoreflect.Message {
-	mi := &file_dataguardian_v1_backup_proto_msgTypes[31]
+	mi := &file_dataguardian_v1_backup_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2957,7 +3089,7 @@ type Backup_JobRef struct {
 
 func (x *Backup_JobRef) Reset() {
 	*x = Backup_JobRef{}
-	mi := &file_dataguardian_v1_backup_proto_msgTypes[32]
+	mi := &file_dataguardian_v1_backup_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2969,7 +3101,7 @@ func (x *Backup_JobRef) String() string {
 func (*Backup_JobRef) ProtoMessage() {}
 
 func (x *Backup_JobRef) ProtoReflect() protoreflect.Message {
-	mi := &file_dataguardian_v1_backup_proto_msgTypes[32]
+	mi := &file_dataguardian_v1_backup_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3016,7 +3148,7 @@ type Backup_PrimaryStorage struct {
 
 func (x *Backup_PrimaryStorage) Reset() {
 	*x = Backup_PrimaryStorage{}
-	mi := &file_dataguardian_v1_backup_proto_msgTypes[33]
+	mi := &file_dataguardian_v1_backup_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3028,7 +3160,7 @@ func (x *Backup_PrimaryStorage) String() string {
 func (*Backup_PrimaryStorage) ProtoMessage() {}
 
 func (x *Backup_PrimaryStorage) ProtoReflect() protoreflect.Message {
-	mi := &file_dataguardian_v1_backup_proto_msgTypes[33]
+	mi := &file_dataguardian_v1_backup_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3087,8 +3219,7 @@ const file_dataguardian_v1_backup_proto_rawDesc = "" +
 	"\fkeep_monthly\x18\x04 \x01(\x05B\x10\xbaH\b\x1a\x06\x18\xa0\x8d\x06(\x01\xaa\x01\x02\b\x01R\vkeepMonthly\x12&\n" +
 	"\vauto_delete\x18\x05 \x01(\bB\x05\xaa\x01\x02\b\x01R\n" +
 	"autoDelete:\xce\x01\xbaH\xca\x01\x1a\xc7\x01\n" +
-	"\x1aretention_policy.some_rule\x12Gone of max_backups, keep_daily, keep_weekly or keep_monthly is required\x1a`has(this.max_backups) || has(this.keep_daily) || has(this.keep_weekly) || has(this.keep_monthly)\"\xf3\n" +
-	"\n" +
+	"\x1aretention_policy.some_rule\x12Gone of max_backups, keep_daily, keep_weekly or keep_monthly is required\x1a`has(this.max_backups) || has(this.keep_daily) || has(this.keep_weekly) || has(this.keep_monthly)\"\xaa\r\n" +
 	"\rBackupOptions\x12V\n" +
 	"\vcompression\x18\x01 \x01(\x0e2*.dataguardian.v1.BackupOptions.CompressionB\b\xbaH\x05\x82\x01\x02\x10\x01R\vcompression\x12;\n" +
 	"\x11compression_level\x18\x02 \x01(\x05B\x0e\xbaH\x06\x1a\x04\x18\t(\x00\xaa\x01\x02\b\x01R\x10compressionLevel\x123\n" +
@@ -3107,12 +3238,22 @@ const file_dataguardian_v1_backup_proto_rawDesc = "" +
 	"\x05spool\x18\v \x01(\x0e2$.dataguardian.v1.BackupOptions.SpoolB\b\xbaH\x05\x82\x01\x02\x10\x01R\x05spool\x129\n" +
 	"\x0ftimeout_minutes\x18\f \x01(\x05B\x10\xbaH\b\x1a\x06\x18\xa0\x8d\x06(\x01\xaa\x01\x02\b\x01R\x0etimeoutMinutes\x12Q\n" +
 	"\n" +
-	"missed_run\x18\r \x01(\x0e2(.dataguardian.v1.BackupOptions.MissedRunB\b\xbaH\x05\x82\x01\x02\x10\x01R\tmissedRun\x1aC\n" +
+	"missed_run\x18\r \x01(\x0e2(.dataguardian.v1.BackupOptions.MissedRunB\b\xbaH\x05\x82\x01\x02\x10\x01R\tmissedRun\x12O\n" +
+	"\fverification\x18\x0e \x01(\v2+.dataguardian.v1.BackupOptions.VerificationR\fverification\x1aC\n" +
 	"\n" +
 	"Encryption\x125\n" +
 	"\n" +
 	"recipients\x18\x01 \x03(\tB\x15\xbaH\x12\x92\x01\x0f\b\x01\x10\x14\x18\x01\"\ar\x05\x10\x01\x18\x88'R\n" +
-	"recipients\x1a_\n" +
+	"recipients\x1a\xe3\x01\n" +
+	"\fVerification\x12_\n" +
+	"\n" +
+	"assertions\x18\x01 \x03(\v25.dataguardian.v1.BackupOptions.Verification.AssertionB\b\xbaH\x05\x92\x01\x02\x10dR\n" +
+	"assertions\x1ar\n" +
+	"\tAssertion\x12\x1e\n" +
+	"\x04name\x18\x01 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01\x18\xc8\x01R\x04name\x12\x1d\n" +
+	"\x03sql\x18\x02 \x01(\tB\v\xbaH\br\x06\x10\x01\x18\xa0\x9c\x01R\x03sql\x12&\n" +
+	"\x06expect\x18\x03 \x01(\tB\x0e\xbaH\x06r\x04\x18\xa0\x9c\x01\xaa\x01\x02\b\x01R\x06expect\x1a_\n" +
 	"\rStorageTarget\x128\n" +
 	"\x13storage_location_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x11storageLocationId\x12\x14\n" +
 	"\x05order\x18\x02 \x01(\x05R\x05order\"Q\n" +
@@ -3307,7 +3448,7 @@ const file_dataguardian_v1_backup_proto_rawDesc = "" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x129\n" +
 	"\x04type\x18\x03 \x01(\x0e2%.dataguardian.v1.StorageLocation.TypeR\x04type\x12?\n" +
-	"\x06status\x18\x04 \x01(\x0e2'.dataguardian.v1.StorageLocation.StatusR\x06status\"\xd7\x04\n" +
+	"\x06status\x18\x04 \x01(\x0e2'.dataguardian.v1.StorageLocation.StatusR\x06status\"\x8c\x05\n" +
 	"\x14RestoreBackupRequest\x12+\n" +
 	"\fexecution_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\vexecutionId\x12;\n" +
 	"\x13storage_location_id\x18\x02 \x01(\tB\v\xbaH\b\xd8\x01\x01r\x03\xb0\x01\x01R\x11storageLocationId\x12=\n" +
@@ -3322,7 +3463,8 @@ const file_dataguardian_v1_backup_proto_rawDesc = "" +
 	" \x01(\tB\b\xbaH\x05r\x03\x18\xe8\aR\bidentity\x12\x1f\n" +
 	"\vwith_owners\x18\v \x01(\bR\n" +
 	"withOwners\x12'\n" +
-	"\x0fwith_privileges\x18\f \x01(\bR\x0ewithPrivileges\"\x93\x03\n" +
+	"\x0fwith_privileges\x18\f \x01(\bR\x0ewithPrivileges\x123\n" +
+	"\rparallel_jobs\x18\r \x01(\x05B\x0e\xbaH\x06\x1a\x04\x18\x10(\x01\xaa\x01\x02\b\x01R\fparallelJobs\"\x93\x03\n" +
 	"\x15RestoreBackupResponse\x12\x18\n" +
 	"\amessage\x18\x01 \x01(\tR\amessage\x12!\n" +
 	"\fexecution_id\x18\x02 \x01(\tR\vexecutionId\x12.\n" +
@@ -3372,144 +3514,148 @@ func file_dataguardian_v1_backup_proto_rawDescGZIP() []byte {
 }
 
 var file_dataguardian_v1_backup_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_dataguardian_v1_backup_proto_msgTypes = make([]protoimpl.MessageInfo, 34)
+var file_dataguardian_v1_backup_proto_msgTypes = make([]protoimpl.MessageInfo, 36)
 var file_dataguardian_v1_backup_proto_goTypes = []any{
-	(BackupOptions_Compression)(0),             // 0: dataguardian.v1.BackupOptions.Compression
-	(BackupOptions_StorageStrategy)(0),         // 1: dataguardian.v1.BackupOptions.StorageStrategy
-	(BackupOptions_Spool)(0),                   // 2: dataguardian.v1.BackupOptions.Spool
-	(BackupOptions_MissedRun)(0),               // 3: dataguardian.v1.BackupOptions.MissedRun
-	(Backup_Copy_Status)(0),                    // 4: dataguardian.v1.Backup.Copy.Status
-	(*RetentionPolicy)(nil),                    // 5: dataguardian.v1.RetentionPolicy
-	(*BackupOptions)(nil),                      // 6: dataguardian.v1.BackupOptions
-	(*BackupJob)(nil),                          // 7: dataguardian.v1.BackupJob
-	(*ListBackupJobsRequest)(nil),              // 8: dataguardian.v1.ListBackupJobsRequest
-	(*ListBackupJobsResponse)(nil),             // 9: dataguardian.v1.ListBackupJobsResponse
-	(*CreateBackupJobRequest)(nil),             // 10: dataguardian.v1.CreateBackupJobRequest
-	(*GetBackupJobRequest)(nil),                // 11: dataguardian.v1.GetBackupJobRequest
-	(*UpdateBackupJobRequest)(nil),             // 12: dataguardian.v1.UpdateBackupJobRequest
-	(*DeleteBackupJobRequest)(nil),             // 13: dataguardian.v1.DeleteBackupJobRequest
-	(*RunBackupJobRequest)(nil),                // 14: dataguardian.v1.RunBackupJobRequest
-	(*RunBackupJobResponse)(nil),               // 15: dataguardian.v1.RunBackupJobResponse
-	(*PreviewRetentionRequest)(nil),            // 16: dataguardian.v1.PreviewRetentionRequest
-	(*PreviewRetentionResponse)(nil),           // 17: dataguardian.v1.PreviewRetentionResponse
-	(*ListBackupDatasourcesRequest)(nil),       // 18: dataguardian.v1.ListBackupDatasourcesRequest
-	(*ListBackupDatasourcesResponse)(nil),      // 19: dataguardian.v1.ListBackupDatasourcesResponse
-	(*ListBackupsRequest)(nil),                 // 20: dataguardian.v1.ListBackupsRequest
-	(*ListBackupsResponse)(nil),                // 21: dataguardian.v1.ListBackupsResponse
-	(*Backup)(nil),                             // 22: dataguardian.v1.Backup
-	(*RestoreBackupRequest)(nil),               // 23: dataguardian.v1.RestoreBackupRequest
-	(*RestoreBackupResponse)(nil),              // 24: dataguardian.v1.RestoreBackupResponse
-	(*VerifyBackupRequest)(nil),                // 25: dataguardian.v1.VerifyBackupRequest
-	(*VerifyBackupResponse)(nil),               // 26: dataguardian.v1.VerifyBackupResponse
-	(*DownloadBackupRequest)(nil),              // 27: dataguardian.v1.DownloadBackupRequest
-	(*BackupOptions_Encryption)(nil),           // 28: dataguardian.v1.BackupOptions.Encryption
-	(*BackupOptions_StorageTarget)(nil),        // 29: dataguardian.v1.BackupOptions.StorageTarget
-	(*BackupJob_DatasourceRef)(nil),            // 30: dataguardian.v1.BackupJob.DatasourceRef
-	(*BackupJob_StorageLocationRef)(nil),       // 31: dataguardian.v1.BackupJob.StorageLocationRef
-	(*BackupJob_LastExecution)(nil),            // 32: dataguardian.v1.BackupJob.LastExecution
-	(*PreviewRetentionResponse_Verdict)(nil),   // 33: dataguardian.v1.PreviewRetentionResponse.Verdict
-	(*ListBackupDatasourcesResponse_Item)(nil), // 34: dataguardian.v1.ListBackupDatasourcesResponse.Item
-	(*Backup_Copy)(nil),                        // 35: dataguardian.v1.Backup.Copy
-	(*Backup_DatasourceRef)(nil),               // 36: dataguardian.v1.Backup.DatasourceRef
-	(*Backup_JobRef)(nil),                      // 37: dataguardian.v1.Backup.JobRef
-	(*Backup_PrimaryStorage)(nil),              // 38: dataguardian.v1.Backup.PrimaryStorage
-	(*timestamppb.Timestamp)(nil),              // 39: google.protobuf.Timestamp
-	(*Pagination)(nil),                         // 40: dataguardian.v1.Pagination
-	(Execution_Status)(0),                      // 41: dataguardian.v1.Execution.Status
-	(Datasource_Type)(0),                       // 42: dataguardian.v1.Datasource.Type
-	(StorageLocation_Type)(0),                  // 43: dataguardian.v1.StorageLocation.Type
-	(Datasource_Status)(0),                     // 44: dataguardian.v1.Datasource.Status
-	(StorageLocation_Status)(0),                // 45: dataguardian.v1.StorageLocation.Status
-	(*emptypb.Empty)(nil),                      // 46: google.protobuf.Empty
-	(*httpbody.HttpBody)(nil),                  // 47: google.api.HttpBody
+	(BackupOptions_Compression)(0),               // 0: dataguardian.v1.BackupOptions.Compression
+	(BackupOptions_StorageStrategy)(0),           // 1: dataguardian.v1.BackupOptions.StorageStrategy
+	(BackupOptions_Spool)(0),                     // 2: dataguardian.v1.BackupOptions.Spool
+	(BackupOptions_MissedRun)(0),                 // 3: dataguardian.v1.BackupOptions.MissedRun
+	(Backup_Copy_Status)(0),                      // 4: dataguardian.v1.Backup.Copy.Status
+	(*RetentionPolicy)(nil),                      // 5: dataguardian.v1.RetentionPolicy
+	(*BackupOptions)(nil),                        // 6: dataguardian.v1.BackupOptions
+	(*BackupJob)(nil),                            // 7: dataguardian.v1.BackupJob
+	(*ListBackupJobsRequest)(nil),                // 8: dataguardian.v1.ListBackupJobsRequest
+	(*ListBackupJobsResponse)(nil),               // 9: dataguardian.v1.ListBackupJobsResponse
+	(*CreateBackupJobRequest)(nil),               // 10: dataguardian.v1.CreateBackupJobRequest
+	(*GetBackupJobRequest)(nil),                  // 11: dataguardian.v1.GetBackupJobRequest
+	(*UpdateBackupJobRequest)(nil),               // 12: dataguardian.v1.UpdateBackupJobRequest
+	(*DeleteBackupJobRequest)(nil),               // 13: dataguardian.v1.DeleteBackupJobRequest
+	(*RunBackupJobRequest)(nil),                  // 14: dataguardian.v1.RunBackupJobRequest
+	(*RunBackupJobResponse)(nil),                 // 15: dataguardian.v1.RunBackupJobResponse
+	(*PreviewRetentionRequest)(nil),              // 16: dataguardian.v1.PreviewRetentionRequest
+	(*PreviewRetentionResponse)(nil),             // 17: dataguardian.v1.PreviewRetentionResponse
+	(*ListBackupDatasourcesRequest)(nil),         // 18: dataguardian.v1.ListBackupDatasourcesRequest
+	(*ListBackupDatasourcesResponse)(nil),        // 19: dataguardian.v1.ListBackupDatasourcesResponse
+	(*ListBackupsRequest)(nil),                   // 20: dataguardian.v1.ListBackupsRequest
+	(*ListBackupsResponse)(nil),                  // 21: dataguardian.v1.ListBackupsResponse
+	(*Backup)(nil),                               // 22: dataguardian.v1.Backup
+	(*RestoreBackupRequest)(nil),                 // 23: dataguardian.v1.RestoreBackupRequest
+	(*RestoreBackupResponse)(nil),                // 24: dataguardian.v1.RestoreBackupResponse
+	(*VerifyBackupRequest)(nil),                  // 25: dataguardian.v1.VerifyBackupRequest
+	(*VerifyBackupResponse)(nil),                 // 26: dataguardian.v1.VerifyBackupResponse
+	(*DownloadBackupRequest)(nil),                // 27: dataguardian.v1.DownloadBackupRequest
+	(*BackupOptions_Encryption)(nil),             // 28: dataguardian.v1.BackupOptions.Encryption
+	(*BackupOptions_Verification)(nil),           // 29: dataguardian.v1.BackupOptions.Verification
+	(*BackupOptions_StorageTarget)(nil),          // 30: dataguardian.v1.BackupOptions.StorageTarget
+	(*BackupOptions_Verification_Assertion)(nil), // 31: dataguardian.v1.BackupOptions.Verification.Assertion
+	(*BackupJob_DatasourceRef)(nil),              // 32: dataguardian.v1.BackupJob.DatasourceRef
+	(*BackupJob_StorageLocationRef)(nil),         // 33: dataguardian.v1.BackupJob.StorageLocationRef
+	(*BackupJob_LastExecution)(nil),              // 34: dataguardian.v1.BackupJob.LastExecution
+	(*PreviewRetentionResponse_Verdict)(nil),     // 35: dataguardian.v1.PreviewRetentionResponse.Verdict
+	(*ListBackupDatasourcesResponse_Item)(nil),   // 36: dataguardian.v1.ListBackupDatasourcesResponse.Item
+	(*Backup_Copy)(nil),                          // 37: dataguardian.v1.Backup.Copy
+	(*Backup_DatasourceRef)(nil),                 // 38: dataguardian.v1.Backup.DatasourceRef
+	(*Backup_JobRef)(nil),                        // 39: dataguardian.v1.Backup.JobRef
+	(*Backup_PrimaryStorage)(nil),                // 40: dataguardian.v1.Backup.PrimaryStorage
+	(*timestamppb.Timestamp)(nil),                // 41: google.protobuf.Timestamp
+	(*Pagination)(nil),                           // 42: dataguardian.v1.Pagination
+	(Execution_Status)(0),                        // 43: dataguardian.v1.Execution.Status
+	(Datasource_Type)(0),                         // 44: dataguardian.v1.Datasource.Type
+	(StorageLocation_Type)(0),                    // 45: dataguardian.v1.StorageLocation.Type
+	(Datasource_Status)(0),                       // 46: dataguardian.v1.Datasource.Status
+	(StorageLocation_Status)(0),                  // 47: dataguardian.v1.StorageLocation.Status
+	(*emptypb.Empty)(nil),                        // 48: google.protobuf.Empty
+	(*httpbody.HttpBody)(nil),                    // 49: google.api.HttpBody
 }
 var file_dataguardian_v1_backup_proto_depIdxs = []int32{
 	0,  // 0: dataguardian.v1.BackupOptions.compression:type_name -> dataguardian.v1.BackupOptions.Compression
 	28, // 1: dataguardian.v1.BackupOptions.encryption:type_name -> dataguardian.v1.BackupOptions.Encryption
 	1,  // 2: dataguardian.v1.BackupOptions.storage_strategy:type_name -> dataguardian.v1.BackupOptions.StorageStrategy
-	29, // 3: dataguardian.v1.BackupOptions.storage_targets:type_name -> dataguardian.v1.BackupOptions.StorageTarget
+	30, // 3: dataguardian.v1.BackupOptions.storage_targets:type_name -> dataguardian.v1.BackupOptions.StorageTarget
 	2,  // 4: dataguardian.v1.BackupOptions.spool:type_name -> dataguardian.v1.BackupOptions.Spool
 	3,  // 5: dataguardian.v1.BackupOptions.missed_run:type_name -> dataguardian.v1.BackupOptions.MissedRun
-	5,  // 6: dataguardian.v1.BackupJob.retention_policy:type_name -> dataguardian.v1.RetentionPolicy
-	6,  // 7: dataguardian.v1.BackupJob.backup_options:type_name -> dataguardian.v1.BackupOptions
-	39, // 8: dataguardian.v1.BackupJob.last_execution_at:type_name -> google.protobuf.Timestamp
-	39, // 9: dataguardian.v1.BackupJob.next_execution_at:type_name -> google.protobuf.Timestamp
-	39, // 10: dataguardian.v1.BackupJob.created_at:type_name -> google.protobuf.Timestamp
-	39, // 11: dataguardian.v1.BackupJob.updated_at:type_name -> google.protobuf.Timestamp
-	30, // 12: dataguardian.v1.BackupJob.datasource:type_name -> dataguardian.v1.BackupJob.DatasourceRef
-	31, // 13: dataguardian.v1.BackupJob.storage_location:type_name -> dataguardian.v1.BackupJob.StorageLocationRef
-	32, // 14: dataguardian.v1.BackupJob.last_execution:type_name -> dataguardian.v1.BackupJob.LastExecution
-	7,  // 15: dataguardian.v1.ListBackupJobsResponse.data:type_name -> dataguardian.v1.BackupJob
-	40, // 16: dataguardian.v1.ListBackupJobsResponse.pagination:type_name -> dataguardian.v1.Pagination
-	5,  // 17: dataguardian.v1.CreateBackupJobRequest.retention_policy:type_name -> dataguardian.v1.RetentionPolicy
-	6,  // 18: dataguardian.v1.CreateBackupJobRequest.backup_options:type_name -> dataguardian.v1.BackupOptions
-	5,  // 19: dataguardian.v1.UpdateBackupJobRequest.retention_policy:type_name -> dataguardian.v1.RetentionPolicy
-	6,  // 20: dataguardian.v1.UpdateBackupJobRequest.backup_options:type_name -> dataguardian.v1.BackupOptions
-	41, // 21: dataguardian.v1.RunBackupJobResponse.status:type_name -> dataguardian.v1.Execution.Status
-	39, // 22: dataguardian.v1.RunBackupJobResponse.created_at:type_name -> google.protobuf.Timestamp
-	5,  // 23: dataguardian.v1.PreviewRetentionResponse.policy:type_name -> dataguardian.v1.RetentionPolicy
-	33, // 24: dataguardian.v1.PreviewRetentionResponse.keep:type_name -> dataguardian.v1.PreviewRetentionResponse.Verdict
-	33, // 25: dataguardian.v1.PreviewRetentionResponse.delete:type_name -> dataguardian.v1.PreviewRetentionResponse.Verdict
-	34, // 26: dataguardian.v1.ListBackupDatasourcesResponse.data:type_name -> dataguardian.v1.ListBackupDatasourcesResponse.Item
-	22, // 27: dataguardian.v1.ListBackupsResponse.backups:type_name -> dataguardian.v1.Backup
-	41, // 28: dataguardian.v1.Backup.status:type_name -> dataguardian.v1.Execution.Status
-	39, // 29: dataguardian.v1.Backup.created_at:type_name -> google.protobuf.Timestamp
-	39, // 30: dataguardian.v1.Backup.started_at:type_name -> google.protobuf.Timestamp
-	39, // 31: dataguardian.v1.Backup.finished_at:type_name -> google.protobuf.Timestamp
-	39, // 32: dataguardian.v1.Backup.verified_at:type_name -> google.protobuf.Timestamp
-	36, // 33: dataguardian.v1.Backup.datasource:type_name -> dataguardian.v1.Backup.DatasourceRef
-	37, // 34: dataguardian.v1.Backup.job:type_name -> dataguardian.v1.Backup.JobRef
-	38, // 35: dataguardian.v1.Backup.primary_storage:type_name -> dataguardian.v1.Backup.PrimaryStorage
-	35, // 36: dataguardian.v1.Backup.storage_locations:type_name -> dataguardian.v1.Backup.Copy
-	42, // 37: dataguardian.v1.RestoreBackupResponse.datasource_type:type_name -> dataguardian.v1.Datasource.Type
-	41, // 38: dataguardian.v1.RestoreBackupResponse.status:type_name -> dataguardian.v1.Execution.Status
-	39, // 39: dataguardian.v1.RestoreBackupResponse.started_at:type_name -> google.protobuf.Timestamp
-	41, // 40: dataguardian.v1.VerifyBackupResponse.status:type_name -> dataguardian.v1.Execution.Status
-	42, // 41: dataguardian.v1.BackupJob.DatasourceRef.type:type_name -> dataguardian.v1.Datasource.Type
-	43, // 42: dataguardian.v1.BackupJob.StorageLocationRef.type:type_name -> dataguardian.v1.StorageLocation.Type
-	41, // 43: dataguardian.v1.BackupJob.LastExecution.status:type_name -> dataguardian.v1.Execution.Status
-	39, // 44: dataguardian.v1.BackupJob.LastExecution.started_at:type_name -> google.protobuf.Timestamp
-	39, // 45: dataguardian.v1.BackupJob.LastExecution.finished_at:type_name -> google.protobuf.Timestamp
-	39, // 46: dataguardian.v1.PreviewRetentionResponse.Verdict.created_at:type_name -> google.protobuf.Timestamp
-	42, // 47: dataguardian.v1.ListBackupDatasourcesResponse.Item.datasource_type:type_name -> dataguardian.v1.Datasource.Type
-	44, // 48: dataguardian.v1.ListBackupDatasourcesResponse.Item.datasource_status:type_name -> dataguardian.v1.Datasource.Status
-	39, // 49: dataguardian.v1.ListBackupDatasourcesResponse.Item.last_backup_at:type_name -> google.protobuf.Timestamp
-	39, // 50: dataguardian.v1.ListBackupDatasourcesResponse.Item.updated_at:type_name -> google.protobuf.Timestamp
-	43, // 51: dataguardian.v1.Backup.Copy.storage_type:type_name -> dataguardian.v1.StorageLocation.Type
-	45, // 52: dataguardian.v1.Backup.Copy.configured_status:type_name -> dataguardian.v1.StorageLocation.Status
-	4,  // 53: dataguardian.v1.Backup.Copy.status:type_name -> dataguardian.v1.Backup.Copy.Status
-	42, // 54: dataguardian.v1.Backup.DatasourceRef.type:type_name -> dataguardian.v1.Datasource.Type
-	43, // 55: dataguardian.v1.Backup.PrimaryStorage.type:type_name -> dataguardian.v1.StorageLocation.Type
-	45, // 56: dataguardian.v1.Backup.PrimaryStorage.status:type_name -> dataguardian.v1.StorageLocation.Status
-	8,  // 57: dataguardian.v1.BackupService.ListBackupJobs:input_type -> dataguardian.v1.ListBackupJobsRequest
-	10, // 58: dataguardian.v1.BackupService.CreateBackupJob:input_type -> dataguardian.v1.CreateBackupJobRequest
-	11, // 59: dataguardian.v1.BackupService.GetBackupJob:input_type -> dataguardian.v1.GetBackupJobRequest
-	12, // 60: dataguardian.v1.BackupService.UpdateBackupJob:input_type -> dataguardian.v1.UpdateBackupJobRequest
-	13, // 61: dataguardian.v1.BackupService.DeleteBackupJob:input_type -> dataguardian.v1.DeleteBackupJobRequest
-	14, // 62: dataguardian.v1.BackupService.RunBackupJob:input_type -> dataguardian.v1.RunBackupJobRequest
-	16, // 63: dataguardian.v1.BackupService.PreviewRetention:input_type -> dataguardian.v1.PreviewRetentionRequest
-	18, // 64: dataguardian.v1.BackupService.ListBackupDatasources:input_type -> dataguardian.v1.ListBackupDatasourcesRequest
-	20, // 65: dataguardian.v1.BackupService.ListBackups:input_type -> dataguardian.v1.ListBackupsRequest
-	23, // 66: dataguardian.v1.BackupService.RestoreBackup:input_type -> dataguardian.v1.RestoreBackupRequest
-	25, // 67: dataguardian.v1.BackupService.VerifyBackup:input_type -> dataguardian.v1.VerifyBackupRequest
-	27, // 68: dataguardian.v1.BackupService.DownloadBackup:input_type -> dataguardian.v1.DownloadBackupRequest
-	9,  // 69: dataguardian.v1.BackupService.ListBackupJobs:output_type -> dataguardian.v1.ListBackupJobsResponse
-	7,  // 70: dataguardian.v1.BackupService.CreateBackupJob:output_type -> dataguardian.v1.BackupJob
-	7,  // 71: dataguardian.v1.BackupService.GetBackupJob:output_type -> dataguardian.v1.BackupJob
-	7,  // 72: dataguardian.v1.BackupService.UpdateBackupJob:output_type -> dataguardian.v1.BackupJob
-	46, // 73: dataguardian.v1.BackupService.DeleteBackupJob:output_type -> google.protobuf.Empty
-	15, // 74: dataguardian.v1.BackupService.RunBackupJob:output_type -> dataguardian.v1.RunBackupJobResponse
-	17, // 75: dataguardian.v1.BackupService.PreviewRetention:output_type -> dataguardian.v1.PreviewRetentionResponse
-	19, // 76: dataguardian.v1.BackupService.ListBackupDatasources:output_type -> dataguardian.v1.ListBackupDatasourcesResponse
-	21, // 77: dataguardian.v1.BackupService.ListBackups:output_type -> dataguardian.v1.ListBackupsResponse
-	24, // 78: dataguardian.v1.BackupService.RestoreBackup:output_type -> dataguardian.v1.RestoreBackupResponse
-	26, // 79: dataguardian.v1.BackupService.VerifyBackup:output_type -> dataguardian.v1.VerifyBackupResponse
-	47, // 80: dataguardian.v1.BackupService.DownloadBackup:output_type -> google.api.HttpBody
-	69, // [69:81] is the sub-list for method output_type
-	57, // [57:69] is the sub-list for method input_type
-	57, // [57:57] is the sub-list for extension type_name
-	57, // [57:57] is the sub-list for extension extendee
-	0,  // [0:57] is the sub-list for field type_name
+	29, // 6: dataguardian.v1.BackupOptions.verification:type_name -> dataguardian.v1.BackupOptions.Verification
+	5,  // 7: dataguardian.v1.BackupJob.retention_policy:type_name -> dataguardian.v1.RetentionPolicy
+	6,  // 8: dataguardian.v1.BackupJob.backup_options:type_name -> dataguardian.v1.BackupOptions
+	41, // 9: dataguardian.v1.BackupJob.last_execution_at:type_name -> google.protobuf.Timestamp
+	41, // 10: dataguardian.v1.BackupJob.next_execution_at:type_name -> google.protobuf.Timestamp
+	41, // 11: dataguardian.v1.BackupJob.created_at:type_name -> google.protobuf.Timestamp
+	41, // 12: dataguardian.v1.BackupJob.updated_at:type_name -> google.protobuf.Timestamp
+	32, // 13: dataguardian.v1.BackupJob.datasource:type_name -> dataguardian.v1.BackupJob.DatasourceRef
+	33, // 14: dataguardian.v1.BackupJob.storage_location:type_name -> dataguardian.v1.BackupJob.StorageLocationRef
+	34, // 15: dataguardian.v1.BackupJob.last_execution:type_name -> dataguardian.v1.BackupJob.LastExecution
+	7,  // 16: dataguardian.v1.ListBackupJobsResponse.data:type_name -> dataguardian.v1.BackupJob
+	42, // 17: dataguardian.v1.ListBackupJobsResponse.pagination:type_name -> dataguardian.v1.Pagination
+	5,  // 18: dataguardian.v1.CreateBackupJobRequest.retention_policy:type_name -> dataguardian.v1.RetentionPolicy
+	6,  // 19: dataguardian.v1.CreateBackupJobRequest.backup_options:type_name -> dataguardian.v1.BackupOptions
+	5,  // 20: dataguardian.v1.UpdateBackupJobRequest.retention_policy:type_name -> dataguardian.v1.RetentionPolicy
+	6,  // 21: dataguardian.v1.UpdateBackupJobRequest.backup_options:type_name -> dataguardian.v1.BackupOptions
+	43, // 22: dataguardian.v1.RunBackupJobResponse.status:type_name -> dataguardian.v1.Execution.Status
+	41, // 23: dataguardian.v1.RunBackupJobResponse.created_at:type_name -> google.protobuf.Timestamp
+	5,  // 24: dataguardian.v1.PreviewRetentionResponse.policy:type_name -> dataguardian.v1.RetentionPolicy
+	35, // 25: dataguardian.v1.PreviewRetentionResponse.keep:type_name -> dataguardian.v1.PreviewRetentionResponse.Verdict
+	35, // 26: dataguardian.v1.PreviewRetentionResponse.delete:type_name -> dataguardian.v1.PreviewRetentionResponse.Verdict
+	36, // 27: dataguardian.v1.ListBackupDatasourcesResponse.data:type_name -> dataguardian.v1.ListBackupDatasourcesResponse.Item
+	22, // 28: dataguardian.v1.ListBackupsResponse.backups:type_name -> dataguardian.v1.Backup
+	43, // 29: dataguardian.v1.Backup.status:type_name -> dataguardian.v1.Execution.Status
+	41, // 30: dataguardian.v1.Backup.created_at:type_name -> google.protobuf.Timestamp
+	41, // 31: dataguardian.v1.Backup.started_at:type_name -> google.protobuf.Timestamp
+	41, // 32: dataguardian.v1.Backup.finished_at:type_name -> google.protobuf.Timestamp
+	41, // 33: dataguardian.v1.Backup.verified_at:type_name -> google.protobuf.Timestamp
+	38, // 34: dataguardian.v1.Backup.datasource:type_name -> dataguardian.v1.Backup.DatasourceRef
+	39, // 35: dataguardian.v1.Backup.job:type_name -> dataguardian.v1.Backup.JobRef
+	40, // 36: dataguardian.v1.Backup.primary_storage:type_name -> dataguardian.v1.Backup.PrimaryStorage
+	37, // 37: dataguardian.v1.Backup.storage_locations:type_name -> dataguardian.v1.Backup.Copy
+	44, // 38: dataguardian.v1.RestoreBackupResponse.datasource_type:type_name -> dataguardian.v1.Datasource.Type
+	43, // 39: dataguardian.v1.RestoreBackupResponse.status:type_name -> dataguardian.v1.Execution.Status
+	41, // 40: dataguardian.v1.RestoreBackupResponse.started_at:type_name -> google.protobuf.Timestamp
+	43, // 41: dataguardian.v1.VerifyBackupResponse.status:type_name -> dataguardian.v1.Execution.Status
+	31, // 42: dataguardian.v1.BackupOptions.Verification.assertions:type_name -> dataguardian.v1.BackupOptions.Verification.Assertion
+	44, // 43: dataguardian.v1.BackupJob.DatasourceRef.type:type_name -> dataguardian.v1.Datasource.Type
+	45, // 44: dataguardian.v1.BackupJob.StorageLocationRef.type:type_name -> dataguardian.v1.StorageLocation.Type
+	43, // 45: dataguardian.v1.BackupJob.LastExecution.status:type_name -> dataguardian.v1.Execution.Status
+	41, // 46: dataguardian.v1.BackupJob.LastExecution.started_at:type_name -> google.protobuf.Timestamp
+	41, // 47: dataguardian.v1.BackupJob.LastExecution.finished_at:type_name -> google.protobuf.Timestamp
+	41, // 48: dataguardian.v1.PreviewRetentionResponse.Verdict.created_at:type_name -> google.protobuf.Timestamp
+	44, // 49: dataguardian.v1.ListBackupDatasourcesResponse.Item.datasource_type:type_name -> dataguardian.v1.Datasource.Type
+	46, // 50: dataguardian.v1.ListBackupDatasourcesResponse.Item.datasource_status:type_name -> dataguardian.v1.Datasource.Status
+	41, // 51: dataguardian.v1.ListBackupDatasourcesResponse.Item.last_backup_at:type_name -> google.protobuf.Timestamp
+	41, // 52: dataguardian.v1.ListBackupDatasourcesResponse.Item.updated_at:type_name -> google.protobuf.Timestamp
+	45, // 53: dataguardian.v1.Backup.Copy.storage_type:type_name -> dataguardian.v1.StorageLocation.Type
+	47, // 54: dataguardian.v1.Backup.Copy.configured_status:type_name -> dataguardian.v1.StorageLocation.Status
+	4,  // 55: dataguardian.v1.Backup.Copy.status:type_name -> dataguardian.v1.Backup.Copy.Status
+	44, // 56: dataguardian.v1.Backup.DatasourceRef.type:type_name -> dataguardian.v1.Datasource.Type
+	45, // 57: dataguardian.v1.Backup.PrimaryStorage.type:type_name -> dataguardian.v1.StorageLocation.Type
+	47, // 58: dataguardian.v1.Backup.PrimaryStorage.status:type_name -> dataguardian.v1.StorageLocation.Status
+	8,  // 59: dataguardian.v1.BackupService.ListBackupJobs:input_type -> dataguardian.v1.ListBackupJobsRequest
+	10, // 60: dataguardian.v1.BackupService.CreateBackupJob:input_type -> dataguardian.v1.CreateBackupJobRequest
+	11, // 61: dataguardian.v1.BackupService.GetBackupJob:input_type -> dataguardian.v1.GetBackupJobRequest
+	12, // 62: dataguardian.v1.BackupService.UpdateBackupJob:input_type -> dataguardian.v1.UpdateBackupJobRequest
+	13, // 63: dataguardian.v1.BackupService.DeleteBackupJob:input_type -> dataguardian.v1.DeleteBackupJobRequest
+	14, // 64: dataguardian.v1.BackupService.RunBackupJob:input_type -> dataguardian.v1.RunBackupJobRequest
+	16, // 65: dataguardian.v1.BackupService.PreviewRetention:input_type -> dataguardian.v1.PreviewRetentionRequest
+	18, // 66: dataguardian.v1.BackupService.ListBackupDatasources:input_type -> dataguardian.v1.ListBackupDatasourcesRequest
+	20, // 67: dataguardian.v1.BackupService.ListBackups:input_type -> dataguardian.v1.ListBackupsRequest
+	23, // 68: dataguardian.v1.BackupService.RestoreBackup:input_type -> dataguardian.v1.RestoreBackupRequest
+	25, // 69: dataguardian.v1.BackupService.VerifyBackup:input_type -> dataguardian.v1.VerifyBackupRequest
+	27, // 70: dataguardian.v1.BackupService.DownloadBackup:input_type -> dataguardian.v1.DownloadBackupRequest
+	9,  // 71: dataguardian.v1.BackupService.ListBackupJobs:output_type -> dataguardian.v1.ListBackupJobsResponse
+	7,  // 72: dataguardian.v1.BackupService.CreateBackupJob:output_type -> dataguardian.v1.BackupJob
+	7,  // 73: dataguardian.v1.BackupService.GetBackupJob:output_type -> dataguardian.v1.BackupJob
+	7,  // 74: dataguardian.v1.BackupService.UpdateBackupJob:output_type -> dataguardian.v1.BackupJob
+	48, // 75: dataguardian.v1.BackupService.DeleteBackupJob:output_type -> google.protobuf.Empty
+	15, // 76: dataguardian.v1.BackupService.RunBackupJob:output_type -> dataguardian.v1.RunBackupJobResponse
+	17, // 77: dataguardian.v1.BackupService.PreviewRetention:output_type -> dataguardian.v1.PreviewRetentionResponse
+	19, // 78: dataguardian.v1.BackupService.ListBackupDatasources:output_type -> dataguardian.v1.ListBackupDatasourcesResponse
+	21, // 79: dataguardian.v1.BackupService.ListBackups:output_type -> dataguardian.v1.ListBackupsResponse
+	24, // 80: dataguardian.v1.BackupService.RestoreBackup:output_type -> dataguardian.v1.RestoreBackupResponse
+	26, // 81: dataguardian.v1.BackupService.VerifyBackup:output_type -> dataguardian.v1.VerifyBackupResponse
+	49, // 82: dataguardian.v1.BackupService.DownloadBackup:output_type -> google.api.HttpBody
+	71, // [71:83] is the sub-list for method output_type
+	59, // [59:71] is the sub-list for method input_type
+	59, // [59:59] is the sub-list for extension type_name
+	59, // [59:59] is the sub-list for extension extendee
+	0,  // [0:59] is the sub-list for field type_name
 }
 
 func init() { file_dataguardian_v1_backup_proto_init() }
@@ -3528,7 +3674,7 @@ func file_dataguardian_v1_backup_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_dataguardian_v1_backup_proto_rawDesc), len(file_dataguardian_v1_backup_proto_rawDesc)),
 			NumEnums:      5,
-			NumMessages:   34,
+			NumMessages:   36,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -202,6 +202,15 @@ type Notification struct {
 	CreatedAt  time.Time
 }
 
+type RestoreLeftover struct {
+	ExecutionID  string
+	DatasourceID string
+	Database     string
+	Error        string
+	TriedAt      *time.Time
+	CreatedAt    time.Time
+}
+
 type StorageHealthCheck struct {
 	ID                string
 	StorageLocationID string

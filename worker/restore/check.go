@@ -1,0 +1,176 @@
+package restore
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/dataguardian/dataguardian/internal/artifact"
+	"github.com/dataguardian/dataguardian/internal/backup"
+	"github.com/dataguardian/dataguardian/internal/engine"
+	"github.com/dataguardian/dataguardian/internal/errs"
+	"github.com/dataguardian/dataguardian/internal/execution"
+)
+
+const (
+	// assertionTimeout bounds one assertion.
+	assertionTimeout = time.Minute
+	// assertionBytes bounds its answer.
+	assertionBytes = 64 << 10
+)
+
+// checks collects what was compared and what differed, for people and programs.
+type checks struct {
+	found    map[string]any
+	failures []string
+}
+
+func (c *checks) differs(format string, args ...any) {
+	c.failures = append(c.failures, fmt.Sprintf(format, args...))
+}
+
+// check compares the restored database with what the dump's own snapshot held,
+// and asks what the job wants to hold.
+func (r *run) check(ctx context.Context, e engine.Engine, conn engine.Conn, m artifact.Manifest) (map[string]any, error) {
+	r.Phase(execution.Verifying, "")
+	c := &checks{found: map[string]any{"database": conn.Database}}
+	if err := r.compareRows(ctx, e, conn, m, c); err != nil {
+		return c.found, err
+	}
+	if err := r.assert(ctx, e, conn, c); err != nil {
+		return c.found, err
+	}
+	switch n := len(c.failures); n {
+	case 0:
+		return c.found, nil
+	case 1:
+		return c.found, errs.New(errs.Conflict, errs.CodeVerificationFailed, "the restored backup is not what it has to be: %s", c.failures[0])
+	default:
+		return c.found, errs.New(errs.Conflict, errs.CodeVerificationFailed,
+			"the restored backup is not what it has to be: %s; and %d more, see checked of the execution", c.failures[0], n-1)
+	}
+}
+
+// compareRows counts the rows of every table whose rows were counted in the dump.
+func (r *run) compareRows(ctx context.Context, e engine.Engine, conn engine.Conn, m artifact.Manifest, c *checks) error {
+	inspector, ok := e.(engine.Inspector)
+	if !ok {
+		return errs.New(errs.Unimplemented, errs.CodeRestoreNotSupported, "this worker cannot look into restored databases of %s", r.target.Type)
+	}
+	tables := r.countedTables(m)
+	counts, err := inspector.CountRows(ctx, conn, tables)
+	if err != nil {
+		return err
+	}
+	differences := []any{}
+	var rows int64
+	for i, t := range tables {
+		rows += max(counts[i], 0)
+		if counts[i] == t.Rows {
+			continue
+		}
+		name := t.Schema + "." + t.Name
+		differences = append(differences, map[string]any{"table": name, "dumped": t.Rows, "restored": counts[i]})
+		if counts[i] < 0 {
+			c.differs("table %s, dumped with %d rows, is not there", name, t.Rows)
+		} else {
+			c.differs("table %s was dumped with %d rows and has %d", name, t.Rows, counts[i])
+		}
+	}
+	c.found["tables"], c.found["rows"], c.found["differences"] = len(tables), rows, differences
+	if len(differences) == 0 {
+		r.Log.Logf(engine.LevelSuccess, "Checked: %d tables with %d rows are as they were dumped", len(tables), rows)
+	} else {
+		r.Log.Logf(engine.LevelError, "%d of %d tables differ; the first: %s", len(differences), len(tables), c.failures[0])
+	}
+	return nil
+}
+
+// countedTables are the restored tables that can be compared.
+func (r *run) countedTables(m artifact.Manifest) []engine.Table {
+	var tables []engine.Table
+	for _, t := range m.Tables {
+		restored := len(r.request.IncludeTables) == 0 || slices.Contains(r.request.IncludeTables, t.Name) ||
+			slices.Contains(r.request.IncludeTables, t.Schema+"."+t.Name)
+		if t.Rows != nil && restored {
+			tables = append(tables, engine.Table{Schema: t.Schema, Name: t.Name, Rows: *t.Rows})
+		}
+	}
+	return tables
+}
+
+// assert asks every assertion of the job; one that fails does not keep the others
+// from it.
+func (r *run) assert(ctx context.Context, e engine.Engine, conn engine.Conn, c *checks) error {
+	if len(r.request.Assertions) == 0 {
+		return nil
+	}
+	explorer, ok := e.(engine.Explorer)
+	if !ok {
+		return errs.New(errs.Unimplemented, errs.CodeRestoreNotSupported, "this worker cannot ask databases of %s, so assertions of the job cannot be checked", r.target.Type)
+	}
+	results := []any{}
+	for _, a := range r.request.Assertions {
+		began := time.Now()
+		got, problem := r.ask(ctx, explorer, conn, a)
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		want, passed := expected(a, got)
+		passed = passed && problem == ""
+		outcome := map[string]any{"name": a.Name, "passed": passed, "expected": want, "got": got, "error": nil, "took_ms": time.Since(began).Milliseconds()}
+		switch {
+		case problem != "":
+			outcome["got"], outcome["error"] = nil, problem
+			c.differs("assertion %q, expecting %q, could not be asked: %s", a.Name, want, problem)
+		case !passed:
+			c.differs("assertion %q expects %q and got %q", a.Name, want, got)
+		}
+		if passed {
+			r.Log.Logf(engine.LevelSuccess, "Assertion %q holds: %s", a.Name, got)
+		} else {
+			r.Log.Logf(engine.LevelError, "%s", c.failures[len(c.failures)-1])
+		}
+		results = append(results, outcome)
+	}
+	c.found["assertions"] = results
+	return nil
+}
+
+// ask returns the one value an assertion answers as text, or what is wrong.
+func (r *run) ask(ctx context.Context, explorer engine.Explorer, conn engine.Conn, a backup.Assertion) (got, problem string) {
+	answer, err := explorer.Query(ctx, conn, a.SQL, engine.QueryLimits{Rows: 2, Bytes: assertionBytes, Timeout: assertionTimeout})
+	switch {
+	case err != nil:
+		return "", errs.Message(err)
+	case len(answer.Rows) != 1 || len(answer.Columns) != 1 || answer.Message != "":
+		return "", "it must answer one row of one column"
+	}
+	return valueText(answer.Rows[0][0]), ""
+}
+
+// expected returns what an assertion wants, and whether got is that. Without an
+// expectation it is true, however the engine says that.
+func expected(a backup.Assertion, got string) (want string, passed bool) {
+	if a.Expect != nil {
+		return *a.Expect, got == *a.Expect
+	}
+	return "true", got == "true" || got == "1"
+}
+
+// valueText is a value as an assertion writes it.
+func valueText(value any) string {
+	switch v := value.(type) {
+	case nil:
+		return "null"
+	case string:
+		return v
+	}
+	text, err := json.Marshal(value)
+	if err != nil {
+		return fmt.Sprint(value)
+	}
+	return string(text)
+}
