@@ -119,7 +119,7 @@ func TestAbsentValuesAreNullAndListsAreNot(t *testing.T) {
 		"/api/backup-jobs/" + someID: `{"id":"` + someID + `","name":"nightly","datasource_id":"` + someID + `","storage_location_id":"` + someID + `","schedule_cron":"","schedule_timezone":"UTC","enabled":false,
 			"retention_policy":{"max_backups":3,"keep_daily":null,"keep_weekly":null,"keep_monthly":null,"auto_delete":false},
 			"backup_options":{"compression":"zstd","compression_level":null,"parallel_jobs":1,"include_tables":[],"exclude_tables":[],"exclude_table_data":[],"max_file_size_mb":128,
-				"encryption":null,"storage_strategy":"fallback","storage_targets":[],"spool":"full","timeout_minutes":null,"missed_run":"run_once"},
+				"encryption":null,"storage_strategy":"fallback","storage_targets":[],"spool":"full","timeout_minutes":null,"verification":null,"missed_run":"run_once"},
 			"last_execution_at":null,"next_execution_at":null,"created_at":"2026-11-24T12:00:00Z","updated_at":"2026-11-24T12:00:00Z",
 			"datasource":{"id":"` + someID + `","name":"","type":"postgres"},"storage_location":{"id":"` + someID + `","name":"","type":"local"},"last_execution":null}`,
 	} {
