@@ -188,10 +188,11 @@ func config(dir string, targets ...storage.Driver) artifact.Config {
 func completion() artifact.Completion {
 	return artifact.Completion{
 		Dump: engine.DumpResult{
-			Server: engine.ServerInfo{Version: "15.18", VersionNum: 150018, Flavor: engine.Postgres},
-			Tools:  map[string]string{"pg_dump": "15.18"},
-			Format: "pg_dump-custom",
-			Tables: []engine.Table{{Schema: "public", Name: "a<b> \"ü\"", Rows: 3}, {Schema: "public", Name: "uncounted", Rows: -1}},
+			Server:       engine.ServerInfo{Version: "15.18", VersionNum: 150018, Flavor: engine.Postgres},
+			Tools:        map[string]string{"pg_dump": "15.18"},
+			Format:       "pg_dump-custom",
+			Tables:       []engine.Table{{Schema: "public", Name: "a<b> \"ü\"", Rows: 3}, {Schema: "public", Name: "uncounted", Rows: -1, Root: &engine.TableName{Schema: "public", Name: "top"}}},
+			SchemaDigest: "pg_dump15/server15:" + engine.SchemaDigest(strings.Repeat("0", 64)),
 		},
 		Proof: "the archive was read to its end", FinishedAt: started.Add(time.Minute),
 	}

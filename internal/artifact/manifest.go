@@ -47,8 +47,11 @@ type Manifest struct {
 	Recipients       []string          `json:"recipients"`   // public keys; one of their secret keys opens it
 	Members          []ManifestMember  `json:"members"`
 	Tables           []ManifestTable   `json:"tables"`
-	Warnings         []string          `json:"warnings"`
-	Totals           ManifestTotals    `json:"totals"`
+	// SchemaDigest is the fingerprint of what the dump defines; empty in manifests
+	// that were written before there was one.
+	SchemaDigest engine.SchemaDigest `json:"schema_digest"`
+	Warnings     []string            `json:"warnings"`
+	Totals       ManifestTotals      `json:"totals"`
 	// Digest is the SHA-256 of the document with this value written as 64 zeros.
 	Digest string `json:"manifest_sha256"`
 }
@@ -71,11 +74,13 @@ type ManifestPart struct {
 	SHA256 string `json:"sha256"`
 }
 
-// ManifestTable is one table of the dump. Rows is null when not counted.
+// ManifestTable is one table of the dump. Rows is null when not counted. Root is
+// the partitioned table at the top that a partition belongs to.
 type ManifestTable struct {
-	Schema string `json:"schema"`
-	Name   string `json:"name"`
-	Rows   *int64 `json:"rows"`
+	Schema string            `json:"schema"`
+	Name   string            `json:"name"`
+	Rows   *int64            `json:"rows"`
+	Root   *engine.TableName `json:"root,omitempty"`
 }
 
 // ManifestTotals are sums over all members.
@@ -126,7 +131,7 @@ func (w *Writer) describe(c Completion) Manifest {
 		Tools: c.Dump.Tools, DumpFormat: c.Dump.Format,
 		CreatedAt: h.CreatedAt.UTC(), StartedAt: h.StartedAt.UTC(), FinishedAt: c.FinishedAt.UTC(),
 		Completeness: c.Proof, Recipients: trimmed(w.cfg.Recipients), Warnings: c.Dump.Warning,
-		Tables: describeTables(c.Dump.Tables),
+		Tables: describeTables(c.Dump.Tables), SchemaDigest: c.Dump.SchemaDigest,
 	}
 	for _, member := range w.members {
 		m.Members = append(m.Members, member.describe())
@@ -146,9 +151,22 @@ func trimmed(texts []string) []string {
 func describeTables(tables []engine.Table) []ManifestTable {
 	all := make([]ManifestTable, 0, len(tables))
 	for _, t := range tables {
-		d := ManifestTable{Schema: t.Schema, Name: t.Name}
+		d := ManifestTable{Schema: t.Schema, Name: t.Name, Root: t.Root}
 		if t.Rows >= 0 {
 			d.Rows = &t.Rows
+		}
+		all = append(all, d)
+	}
+	return all
+}
+
+// DumpedTables are the tables as the engine that dumped them told.
+func (m Manifest) DumpedTables() []engine.Table {
+	all := make([]engine.Table, 0, len(m.Tables))
+	for _, t := range m.Tables {
+		d := engine.Table{Schema: t.Schema, Name: t.Name, Rows: -1, Root: t.Root}
+		if t.Rows != nil {
+			d.Rows = *t.Rows
 		}
 		all = append(all, d)
 	}

@@ -43,6 +43,8 @@ func TestTheManifestSaysAllThereIsToKnow(t *testing.T) {
 	require.True(t, m.Encrypted())
 	require.Equal(t, int64(3), *m.Tables[0].Rows)
 	require.Nil(t, m.Tables[1].Rows)
+	require.Equal(t, completion().Dump.Tables, m.DumpedTables())
+	require.Equal(t, completion().Dump.SchemaDigest, m.SchemaDigest)
 	require.Equal(t, artifact.Age, m.Members[0].Encryption)
 	require.Equal(t, int64(2500), m.Totals.RawSize)
 	require.Equal(t, r.StoredBytes, m.Totals.StoredSize)

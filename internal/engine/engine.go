@@ -108,6 +108,9 @@ type DumpResult struct {
 	Format  string            // e.g. "pg_dump-custom", "mariadb-sql"
 	Tables  []Table           // what the dump holds, in dump order
 	Warning []string
+	// SchemaDigest is the fingerprint of what the dump defines, from its own
+	// bytes. Empty when it cannot be told.
+	SchemaDigest SchemaDigest
 }
 
 // Table is one table of a dump.
@@ -115,6 +118,17 @@ type Table struct {
 	Schema string
 	Name   string
 	Rows   int64 // counted in the dump's own snapshot; -1 when not counted
+	// Root is the partitioned table at the top that a partition belongs to, nil for
+	// all other tables. A restore may put a row into another partition than it came
+	// from (the hash of an enum's value differs between databases), so rows are to
+	// be compared per root: see RowDifferences.
+	Root *TableName
+}
+
+// TableName names a table of a database.
+type TableName struct {
+	Schema string `json:"schema"`
+	Name   string `json:"name"`
 }
 
 // Sink takes the members of a dump. Create may be called for several members
@@ -167,8 +181,13 @@ type RestoreOptions struct {
 // Inspector is an engine that can look into a restored database.
 type Inspector interface {
 	// CountRows counts the rows of tables in the database of c, in their order; -1
-	// for a table that is not there.
+	// for a table that is not there. RowDifferences compares them.
 	CountRows(ctx context.Context, c Conn, tables []Table) ([]int64, error)
+	// DigestSchema returns what a whole dump of the database of c would have as its
+	// SchemaDigest, leaving out what like, the digest of the dump that was restored,
+	// does not cover. The two say something only when they are comparable. tempDir
+	// is as in DumpOptions.
+	DigestSchema(ctx context.Context, c Conn, like SchemaDigest, tempDir string) (SchemaDigest, error)
 	// DropDatabase drops the database of c, ending its sessions. An absent one is fine.
 	DropDatabase(ctx context.Context, c Conn) error
 }

@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"errors"
 	"math/big"
 	"net"
 	"os"
@@ -49,6 +50,9 @@ func NewTLSFiles(t testing.TB, account string) TLSFiles {
 	require.NoError(t, os.WriteFile(f.Key, []byte(pemText("PRIVATE KEY", der)), 0o600))
 	if os.Geteuid() == 0 {
 		u, err := user.Lookup(account)
+		if _, unknown := errors.AsType[user.UnknownUserError](err); unknown {
+			u, err = user.Lookup("nobody") // as the server does
+		}
 		require.NoError(t, err)
 		uid, err := strconv.Atoi(u.Uid)
 		require.NoError(t, err)

@@ -208,6 +208,7 @@ func (d *dump) stream(ctx context.Context, dir, file string, passes [][]string, 
 			return d.failure(ctx, err)
 		}
 	}
+	d.result.SchemaDigest = proof.schema.sum(digestMethod(d.result.Server), d.charset)
 	d.finish()
 	return nil
 }

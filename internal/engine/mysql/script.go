@@ -33,6 +33,9 @@ const (
 // Line breaks in values are escaped by the tools, so that a line is a row; they
 // stand as they are only in bodies of routines, which are between DELIMITER
 // lines, and in odd names of tables, whose rows are not counted.
+//
+// Lines outside of tables' data define the schema: they are kept whole for as
+// long as their statement is not at its end.
 type script struct {
 	started  func(table string)
 	finished func(table string, rows int64) // rows is -1 when not counted
@@ -47,6 +50,9 @@ type script struct {
 	inTable   bool
 	inRows    bool
 	rows      int64
+
+	schema definitions
+	whole  []byte // the line being read, outside of data
 }
 
 // Write follows b; it never fails.
@@ -81,6 +87,11 @@ func (s *script) again() { s.last = "" }
 
 func (s *script) add(b []byte) {
 	s.length += int64(len(b))
+	if !s.inTable && s.schema.err == nil {
+		if s.whole = append(s.whole, b...); len(s.whole) > maxDefinition {
+			s.schema.err, s.whole = errLongDefinition, nil
+		}
+	}
 	if room := lineHead - len(s.head); room > 0 {
 		s.head = append(s.head, b[:min(room, len(b))]...)
 	}
@@ -98,7 +109,7 @@ func (s *script) line() {
 	if s.length > 0 {
 		s.see()
 	}
-	s.head, s.tail, s.length = s.head[:0], s.tail[:0], 0
+	s.head, s.tail, s.whole, s.length = s.head[:0], s.tail[:0], s.whole[:0], 0
 }
 
 func (s *script) see() {
@@ -108,6 +119,9 @@ func (s *script) see() {
 	}
 	line := string(s.head)
 	s.last = line
+	if !s.inTable {
+		s.define(line)
+	}
 	switch {
 	case s.delimited:
 		s.delimited = line != delimiterEnd
@@ -125,6 +139,19 @@ func (s *script) see() {
 		if !s.inRows {
 			s.rows = -1
 		}
+	}
+}
+
+// define hands a line to what collects definitions. Comments of the tools stand
+// between statements and begin their lines.
+func (s *script) define(line string) {
+	switch {
+	case s.schema.err != nil, line == delimiterBegin, line == delimiterEnd && s.delimited:
+	case len(s.schema.statement) == 0 && strings.HasPrefix(line, "--"):
+	case s.delimited:
+		s.schema.line(s.whole, ";;")
+	case !strings.HasPrefix(line, lockPrefix):
+		s.schema.line(s.whole, ";")
 	}
 }
 

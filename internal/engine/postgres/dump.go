@@ -78,6 +78,9 @@ func (d *dump) prepare(ctx context.Context) error {
 	if d.selection, err = resolve(ctx, conn, d.conn, d.options); err != nil {
 		return err
 	}
+	if d.selection.viaRoot, err = hashesEnums(ctx, conn, d.conn); err != nil {
+		return err
+	}
 	for _, name := range d.selection.missing {
 		d.warn(fmt.Sprintf("table %q is to be left out, but does not exist", name))
 	}
@@ -95,6 +98,9 @@ func (d *dump) arguments() []string {
 	}
 	if len(d.selection.include) > 0 {
 		args = append(args, "--strict-names")
+	}
+	if d.selection.viaRoot {
+		args = append(args, "--load-via-partition-root")
 	}
 	for _, p := range d.selection.include {
 		args = append(args, "--table="+p)
@@ -149,7 +155,7 @@ func (d *dump) stream(ctx context.Context, dir string, env []string, member engi
 	if err != nil {
 		return d.failure(ctx, err)
 	}
-	d.result.Tables = tables(proof.Contents())
+	d.result.Tables, d.result.SchemaDigest = tables(proof.Contents()), d.digestOf(proof.Contents())
 	d.progress.BytesTotal, d.progress.Current = d.progress.BytesDone, ""
 	d.report()
 	return nil
@@ -240,6 +246,7 @@ func isTableData(e *archive.Entry) bool { return e.Desc == "TABLE DATA" }
 func tables(entries []*archive.Entry) []engine.Table {
 	type key struct{ schema, name string }
 	at := map[key]int{}
+	roots := rootsOf(entries)
 	var list []engine.Table
 	for _, e := range entries {
 		if e.Desc != "TABLE" && !isTableData(e) {
@@ -249,13 +256,52 @@ func tables(entries []*archive.Entry) []engine.Table {
 		i, known := at[k]
 		if !known {
 			i, at[k] = len(list), len(list)
-			list = append(list, engine.Table{Schema: e.Namespace, Name: e.Tag, Rows: -1})
+			list = append(list, engine.Table{Schema: e.Namespace, Name: e.Tag, Rows: -1, Root: roots[e.DumpID]})
 		}
 		if isTableData(e) {
 			list[i].Rows = e.Rows()
 		}
 	}
 	return list
+}
+
+// rootsOf maps the dump ids of partitions to the tables at the top. Archives of
+// pg_dump before version 14 do not tell.
+func rootsOf(entries []*archive.Entry) map[int]*engine.TableName {
+	byID, parent := map[int]*archive.Entry{}, map[int]int{}
+	for _, e := range entries {
+		byID[e.DumpID] = e
+	}
+	for _, e := range entries {
+		if e.Desc != "TABLE ATTACH" {
+			continue
+		}
+		child, above := 0, 0
+		for _, id := range e.Dependencies {
+			switch d := byID[id]; {
+			case d == nil || !isRelation(d.Desc):
+			case d.Tag == e.Tag && d.Namespace == e.Namespace:
+				child = id
+			default:
+				above = id
+			}
+		}
+		if child != 0 && above != 0 {
+			parent[child] = above
+		}
+	}
+	roots := map[int]*engine.TableName{}
+	for child := range parent {
+		top := child
+		for range len(parent) { // no more steps than there are partitions, whatever the archive says
+			if parent[top] == 0 {
+				break
+			}
+			top = parent[top]
+		}
+		roots[child] = &engine.TableName{Schema: byID[top].Namespace, Name: byID[top].Tag}
+	}
+	return roots
 }
 
 func megabytes(n int64) string { return fmt.Sprintf("%.1f MB", float64(n)/1e6) }

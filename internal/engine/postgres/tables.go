@@ -24,6 +24,7 @@ type selection struct {
 	missing     []string // names to exclude that are not there
 	bytes       int64    // estimated size of the data
 	tables      int
+	viaRoot     bool // rows are to be loaded through the table at the top
 }
 
 // relations finds what each literal name means: "schema.name" anywhere, or
@@ -133,6 +134,22 @@ AND (cardinality($1::int8[]) = 0 OR c.oid::int8 = ANY($1)) AND NOT c.oid::int8 =
 		return 0, 0
 	}
 	return tables, bytes
+}
+
+// hashesEnums reports whether a table is partitioned by the hash of an enum. Such
+// hashes are of object ids, which a restored database chooses anew: a row may
+// belong into another partition there. From version 16 on pg_dump sees to that by
+// itself.
+func hashesEnums(ctx context.Context, conn *pgx.Conn, c engine.Conn) (yes bool, err error) {
+	err = conn.QueryRow(ctx, `
+		SELECT EXISTS (SELECT FROM pg_catalog.pg_partitioned_table p
+			JOIN pg_catalog.pg_attribute a ON a.attrelid = p.partrelid AND (p.partattrs::int2[] @> ARRAY[a.attnum] OR 0 = ANY (p.partattrs::int2[]))
+			JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
+			WHERE p.partstrat = 'h' AND t.typtype IN ('e', 'c', 'd', 'r') AND a.attnum > 0)`).Scan(&yes)
+	if err != nil {
+		return false, queryError(ctx, err, c, "looking up partitioned tables")
+	}
+	return yes, nil
 }
 
 func notNil(oids []int64) []int64 {

@@ -25,6 +25,7 @@
 package archive
 
 import (
+	"crypto/sha256"
 	"fmt"
 
 	"github.com/dataguardian/dataguardian/internal/errs"
@@ -81,8 +82,9 @@ type Entry struct {
 	Namespace    string // its schema, empty for objects without one
 	Owner        string
 	HasData      bool
-	Definition   string // SQL, of the kind "DATABASE" only
-	Dependencies []int  // dump ids
+	Definition   string            // SQL, of the kinds "DATABASE" and "SEQUENCE SET" only
+	Sum          [sha256.Size]byte // of the definition, of any kind
+	Dependencies []int             // dump ids
 
 	copyText bool
 	state    byte

@@ -12,6 +12,7 @@ const (
 	raw     kind = iota // n bytes
 	integer             // sign and bytes
 	text                // length and bytes; n of them are kept
+	summed              // text whose bytes are all hashed into v.sum
 )
 
 // field is one item of the header or of an entry. set sees it in v.raw, v.num
@@ -97,7 +98,7 @@ func entryFields(minor int) []field {
 		{text, nameLimit, func(v *Verifier) error { v.entry.Tag = v.str; return nil }},
 		{text, nameLimit, func(v *Verifier) error { v.entry.Desc = v.str; return nil }},
 		skipInt(), // section
-		{text, nameLimit, (*Verifier).setDefinition},
+		{summed, nameLimit, (*Verifier).setDefinition},
 		skipText(), // drop statement
 		{text, 5, func(v *Verifier) error { v.entry.copyText = v.str == "COPY "; return nil }},
 		{text, nameLimit, func(v *Verifier) error { v.entry.Namespace = v.str; return nil }},
@@ -170,9 +171,11 @@ func (v *Verifier) setHasData() error {
 	return nil
 }
 
-// setDefinition keeps only what says how the database itself was made.
+// setDefinition keeps only what says how the database itself was made, and the
+// values of sequences.
 func (v *Verifier) setDefinition() error {
-	if v.entry.Desc == "DATABASE" {
+	v.sum.Sum(v.entry.Sum[:0])
+	if v.entry.Desc == "DATABASE" || v.entry.Desc == "SEQUENCE SET" {
 		v.entry.Definition = v.str
 	}
 	return nil

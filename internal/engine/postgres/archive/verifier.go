@@ -1,6 +1,10 @@
 package archive
 
-import "fmt"
+import (
+	"crypto/sha256"
+	"fmt"
+	"hash"
+)
 
 // Events are called from Write, in the order of the archive. Any may be nil.
 type Events struct {
@@ -41,6 +45,7 @@ type Verifier struct {
 	num    int64
 	str    string
 	null   bool
+	sum    hash.Hash
 
 	header  Header
 	offSize int
@@ -57,7 +62,7 @@ type Verifier struct {
 
 // NewVerifier returns a verifier at the start of an archive.
 func NewVerifier(e Events) *Verifier {
-	v := &Verifier{events: e, byID: map[int]*Entry{}}
+	v := &Verifier{events: e, byID: map[int]*Entry{}, sum: sha256.New()}
 	v.read(inPreamble, preamble())
 	return v
 }
@@ -128,6 +133,7 @@ func (v *Verifier) expect() {
 func (v *Verifier) followField(b []byte) ([]byte, error) {
 	if len(v.item) == v.need && v.skip > 0 {
 		n := min(v.skip, int64(len(b)))
+		v.digest(b[:n])
 		v.pos += n
 		if v.skip -= n; v.skip > 0 {
 			return nil, nil
@@ -136,11 +142,21 @@ func (v *Verifier) followField(b []byte) ([]byte, error) {
 	}
 	n := min(v.need-len(v.item), len(b))
 	v.item = append(v.item, b[:n]...)
+	if v.inText {
+		v.digest(b[:n])
+	}
 	v.pos += int64(n)
 	if len(v.item) < v.need {
 		return nil, nil
 	}
 	return b[n:], v.complete()
+}
+
+// digest follows the bytes of a text that is summed.
+func (v *Verifier) digest(b []byte) {
+	if v.fields[v.at].kind == summed {
+		v.sum.Write(b)
+	}
 }
 
 // complete is called when the item has all its bytes.
@@ -170,6 +186,7 @@ func (v *Verifier) beginText(limit int) error {
 		return v.malformed("a text of %d bytes", v.num)
 	}
 	v.str, v.null = "", v.num == -1
+	v.sum.Reset()
 	if v.num <= 0 {
 		return v.finish()
 	}
