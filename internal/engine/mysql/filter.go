@@ -21,8 +21,9 @@ const (
 	footerBegin      = "/*!40103 SET TIME_ZONE=@OLD_TIME_ZONE */;"
 )
 
-// filter passes on the frame of a dump and the sections of some tables. Lines
-// are read in pieces, so a line of any length costs no memory.
+// filter passes on a dump as it is meant for the database it runs in, or only its
+// frame and the sections of some tables. Lines are read in pieces, so a line of any
+// length costs no memory.
 type filter struct {
 	in       *bufio.Reader
 	database string
@@ -76,7 +77,8 @@ func (f *filter) next() {
 	if err != nil && !long {
 		f.err = err
 	}
-	if !f.midLine {
+	if !f.midLine && len(piece) > 0 && strings.IndexByte("-D/A", piece[0]) >= 0 { // beginnings of what matters
+		piece = retargeted(piece)
 		f.see(strings.TrimSuffix(string(piece[:min(len(piece), lineHead)]), "\n"))
 	}
 	f.midLine = long
@@ -88,6 +90,9 @@ func (f *filter) next() {
 func (f *filter) see(line string) {
 	if f.delimited {
 		f.delimited = line != delimiterEnd
+		return
+	}
+	if len(f.wanted) == 0 {
 		return
 	}
 	switch {

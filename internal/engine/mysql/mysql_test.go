@@ -279,11 +279,13 @@ func TestTheFirstFailingStatementEndsARestore(t *testing.T) {
 	err := restoreText(t, m, db, "CREATE TABLE a (x int);\nCREATE TABLE a (x int);\nCREATE TABLE never (x int);", engine.RestoreOptions{Log: log.log})
 	require.Equal(t, errs.CodeRestoreFailed, errs.CodeOf(err))
 	require.Contains(t, errs.Message(err), "already exists")
+	var n int
+	require.NoError(t, m.DB(t, db).QueryRow("SELECT count(*) FROM information_schema.tables WHERE table_schema = ?", db).Scan(&n))
+	require.Zero(t, n, "what came is gone again")
+	m.Exec(t, db, "CREATE TABLE other (x int)")
+	err = restoreText(t, m, db, "-- Table structure for table `a`\nCREATE TABLE a (x int);\nCREATE TABLE a (x int);", engine.RestoreOptions{IncludeTables: []string{"a"}, DropExisting: true, Log: log.log})
 	require.Contains(t, errs.Message(err), "only a part")
 	require.Contains(t, log.String(), "error the restore ended early")
-	var n int
-	require.NoError(t, m.DB(t, db).QueryRow("SELECT count(*) FROM information_schema.tables WHERE table_schema = ? AND table_name = 'never'", db).Scan(&n))
-	require.Zero(t, n)
 }
 
 func TestSessionsEndOnlyWhenContentIsReplaced(t *testing.T) {

@@ -9,7 +9,10 @@ import (
 	"github.com/dataguardian/dataguardian/internal/errs"
 )
 
-var _ engine.Preparer = (*Engine)(nil)
+var (
+	_ engine.Preparer = (*Engine)(nil)
+	_ engine.Sweeper  = (*Engine)(nil)
+)
 
 // Identify implements engine.Preparer. MySQL has a UUID of its own, but a copied
 // data directory copies it, and MariaDB has none: so it is the host as the server
@@ -49,6 +52,34 @@ func (e *Engine) Preflight(ctx context.Context, c engine.Conn, o engine.RestoreO
 	}
 	_, err = e.tools.choose(ctx, clientNames[:], r.server)
 	return found, err
+}
+
+// Sweep implements engine.Sweeper.
+func (e *Engine) Sweep(ctx context.Context, c engine.Conn, token string) error {
+	if err := engine.CheckToken(token); err != nil || token == "" {
+		return err
+	}
+	s, err := e.connect(ctx, c, "", patient)
+	if err != nil {
+		return err
+	}
+	defer s.close() // which gives the lock back
+	var free *int
+	if err := s.conn.QueryRowContext(ctx, "SELECT GET_LOCK(?, 0)", engine.ScratchPrefix+token).Scan(&free); err != nil {
+		return s.failed(ctx, err, "looking for leftovers")
+	}
+	if free == nil || *free != 1 {
+		return errs.New(errs.Conflict, errs.CodeConflict, "the restore whose leftovers are to be dropped still runs on %s", where(c))
+	}
+	if err := s.exec(ctx, "SET SESSION foreign_key_checks = 0", "preparing to drop databases"); err != nil {
+		return err
+	}
+	for _, prefix := range []string{engine.ScratchPrefix, engine.ReplacedPrefix} {
+		if err := s.exec(ctx, "DROP DATABASE IF EXISTS "+ident(prefix+token), "dropping what a restore has left"); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func checkFormat(format string) error {

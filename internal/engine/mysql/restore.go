@@ -10,6 +10,8 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	driver "github.com/go-sql-driver/mysql"
+
 	"github.com/dataguardian/dataguardian/internal/engine"
 	"github.com/dataguardian/dataguardian/internal/engine/tool"
 	"github.com/dataguardian/dataguardian/internal/errs"
@@ -19,27 +21,32 @@ import (
 // headSize is what is looked at before the target is touched.
 const headSize = 64 << 10
 
-// Restore runs the member backup.sql in c's database; the first failing
-// statement ends it. The client takes no commands of its own from the text, so
-// that a hostile dump reaches the server only, with the user's privileges, and
-// reads no files here.
+// Restore runs the member backup.sql in c's server; the first failing statement
+// ends it. The client takes no commands of its own from the text, so that a hostile
+// dump reaches the server only, with the user's privileges, and reads no files here.
+// Whatever fails, the database is afterwards what it was before:
 //
-// What is asked for is checked before anything changes. From then on these
-// servers cannot go back: they have no transactions around definitions and no
-// way to exchange databases. So a failed restore leaves
+//   - An absent database is made (CreateDatabase), and with DropExisting the content
+//     is replaced: the restore goes into a scratch database beside the target. When
+//     it is done, the sessions of the target are ended, tables move in one statement,
+//     and views, routines, triggers and events are made anew. That needs the right to
+//     create databases named dg_restore_... and dg_replaced_..., and for a while room
+//     for both. A user who may not create them can still restore into a database
+//     that is absent or empty.
+//   - Without DropExisting the database must be empty, or hold none of IncludeTables;
+//     what came is dropped again after a failure.
+//   - With IncludeTables and DropExisting those tables are replaced in their database
+//     one by one, since foreign keys of others would not follow them. That is the one
+//     restore that cannot go back; its error says so.
 //
-//   - a database that was made for it: gone;
-//   - one whose content is replaced (DropExisting), or that was empty: with a
-//     part of the content, and the error says so.
-//
-// Without DropExisting the database must be empty, or hold none of
-// IncludeTables. With IncludeTables there are no routines and events, and with
-// DropExisting only those tables are replaced. Definers are part of the text
-// and stay; giving objects to others needs a privilege. ParallelJobs is not
-// used.
+// With IncludeTables there are no routines and events. Definers are part of the text
+// and stay; giving objects to others needs a privilege. ParallelJobs is not used.
 func (e *Engine) Restore(ctx context.Context, c engine.Conn, o engine.RestoreOptions, src engine.Source) error {
 	if bad := append(ValidateConn(c), checkTables("include_tables", o.IncludeTables)...); len(bad) > 0 {
 		return errs.InvalidFields(errs.CodeInvalidConnection, bad...)
+	}
+	if err := engine.CheckToken(o.Token); err != nil {
+		return err
 	}
 	members := src.Members()
 	i := slices.IndexFunc(members, func(m engine.Member) bool { return m.Name == Member })
@@ -96,26 +103,27 @@ func (r *restore) run(ctx context.Context, src engine.Source) (err error) {
 		return err
 	}
 	r.log(engine.LevelInfo, fmt.Sprintf("%s %s, %s", r.server.Flavor, r.server.Version, r.tool))
-	if err := r.makeReady(ctx, s, exists); err != nil {
-		return err
+	input := io.MultiReader(bytes.NewReader(head), in)
+	if !exists || r.options.DropExisting && len(r.options.IncludeTables) == 0 {
+		return r.intoFresh(ctx, s, exists, input)
 	}
-	err = r.feed(ctx, io.MultiReader(bytes.NewReader(head), in))
-	if err != nil && !exists {
-		r.discard(ctx)
-	}
-	return err
+	return r.inPlace(ctx, s, input)
 }
 
 // findTarget connects to the database, or to none when it is absent and may be
 // made.
 func (r *restore) findTarget(ctx context.Context) (s *session, exists bool, err error) {
-	s, err = r.engine.connect(ctx, r.conn, r.conn.Database)
+	s, err = r.engine.connect(ctx, r.conn, r.conn.Database, patient)
 	if errs.CodeOf(err) != errs.CodeDatabaseMissing || !r.options.CreateDatabase {
 		return s, err == nil, err
 	}
-	s, err = r.engine.connect(ctx, r.conn, "")
+	s, err = r.engine.connect(ctx, r.conn, "", patient)
 	return s, false, err
 }
+
+// patient waits for what takes a server long, such as dropping a large database;
+// contexts end the wait.
+func patient(cfg *driver.Config) { cfg.ReadTimeout = 0 }
 
 // refuse keeps dumps from targets that may not understand them.
 func (r *restore) refuse() error {
@@ -155,7 +163,7 @@ func corrupt(err error) error {
 
 // arguments: commands of the client are off, whichever way a version names it,
 // and comments in bodies of routines are sent along.
-func (r *restore) arguments(file string) []string {
+func (r *restore) arguments(file, database string) []string {
 	args := []string{
 		"--defaults-file=" + file, "--batch", "--comments", "--binary-mode", "--skip-named-commands", "--local-infile=0",
 		"--skip-reconnect", "--skip-auto-rehash", maxPacket,
@@ -163,26 +171,23 @@ func (r *restore) arguments(file string) []string {
 	if r.tool.flavor == engine.MariaDB {
 		args = append(args, "--loose-sandbox")
 	}
-	return append(args, "--", r.conn.Database)
+	return append(args, "--", database)
 }
 
-func (r *restore) feed(ctx context.Context, input io.Reader) error {
+// feed runs the dump in a database.
+func (r *restore) feed(ctx context.Context, database string, input io.Reader) error {
 	file, err := optionFile(r.conn, r.tool, r.dir)
 	if err != nil {
 		return err
 	}
-	var missing func() []string
-	if len(r.options.IncludeTables) > 0 {
-		f := newFilter(input, r.conn.Database, r.options.IncludeTables)
-		input, missing = f, f.missing
-	}
-	proof := &sourceProof{script: script{started: r.started, finished: r.finished}, missing: missing}
+	f := newFilter(input, r.conn.Database, r.options.IncludeTables)
+	proof := &sourceProof{script: script{started: r.started, finished: r.finished}, missing: f.missing}
 	_, err = tool.Feed{
 		Spec: process.Spec{
-			Path: r.tool.path, Args: r.arguments(file), Env: process.Environment(r.dir, "MYSQL_HOME="+r.dir), Dir: r.dir,
+			Path: r.tool.path, Args: r.arguments(file, database), Env: process.Environment(r.dir, "MYSQL_HOME="+r.dir), Dir: r.dir,
 			OnStderr: func(line string) { r.log(engine.LevelWarn, tool.Redact(line, r.conn.Password)) },
 		},
-		Stall: r.options.StallTimeout, Source: input, Proof: proof, OnFeed: r.read,
+		Stall: r.options.StallTimeout, Source: f, Proof: proof, OnFeed: r.read,
 	}.Run(ctx)
 	return r.failure(ctx, err)
 }
@@ -190,15 +195,12 @@ func (r *restore) feed(ctx context.Context, input io.Reader) error {
 // sourceProof makes broken bytes of a backup a matter of the backup.
 type sourceProof struct {
 	script
-	missing func() []string // included tables that did not come, may be nil
+	missing func() []string // included tables that did not come
 }
 
 func (p *sourceProof) Done() error {
 	if err := p.script.Done(); err != nil {
 		return corrupt(err)
-	}
-	if p.missing == nil {
-		return nil
 	}
 	if names := p.missing(); len(names) > 0 {
 		return errs.New(errs.Invalid, errs.CodeRestoreFailed, "the backup has no table %q of include_tables", names[0])

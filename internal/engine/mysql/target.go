@@ -3,6 +3,7 @@ package mysql
 import (
 	"context"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"time"
@@ -12,56 +13,118 @@ import (
 )
 
 const (
-	cleanupLimit = 30 * time.Second
+	cleanupLimit = 2 * time.Minute
 	// lockPatience is how long replacing a database waits for its users, in
 	// seconds.
 	lockPatience = 30
 )
 
-// makeReady makes the database what the restore needs. It is the first thing
-// that changes anything.
-func (r *restore) makeReady(ctx context.Context, s *session, exists bool) error {
-	switch {
-	case !exists:
-		return r.create(ctx, s, r.charset)
-	case len(r.options.IncludeTables) > 0 && r.options.DropExisting:
-		r.partial = true
-		return nil
-	case len(r.options.IncludeTables) > 0:
-		return r.requireAbsent(ctx, s)
-	case r.options.DropExisting:
-		return r.replace(ctx, s)
+// intoFresh restores into a database made for it, which then gives its tables to
+// the target.
+func (r *restore) intoFresh(ctx context.Context, s *session, replace bool, input io.Reader) error {
+	like := r.charset
+	if replace {
+		var err error
+		if like, err = s.charset(ctx); err != nil {
+			return err
+		}
 	}
-	r.partial = true
-	return r.requireEmpty(ctx, s)
+	b := &beside{restore: r, s: s, replaces: replace}
+	defer b.finish(ctx)
+	err := b.create(ctx, like)
+	switch denied := errs.CodeOf(err) == errs.CodeDatasourcePermission; {
+	case denied && replace:
+		return errs.Wrap(err, errs.Unavailable, errs.CodeDatasourcePermission,
+			"user %q may not create a database beside %q to restore into: grant all privileges on `dg\\_%%`.*, or empty the database and restore without drop_existing",
+			r.conn.Username, r.conn.Database)
+	case denied:
+		return r.intoNew(ctx, s, input)
+	case err != nil:
+		return err
+	}
+	if err := r.feed(ctx, b.fresh, input); err != nil {
+		return err
+	}
+	return b.takePlace(ctx)
 }
 
-func (r *restore) create(ctx context.Context, s *session, c charset) error {
-	_, err := s.conn.ExecContext(ctx, "CREATE DATABASE "+ident(r.conn.Database)+c.clause())
+// intoNew restores into the target itself, which is made for it.
+func (r *restore) intoNew(ctx context.Context, s *session, input io.Reader) error {
+	if err := r.create(ctx, s, r.conn.Database, r.charset); err != nil {
+		return err
+	}
+	err := r.feed(ctx, r.conn.Database, input)
 	if err != nil {
-		return s.failed(ctx, err, fmt.Sprintf("creating database %q", r.conn.Database))
+		r.discard(ctx, r.conn.Database)
+	}
+	return err
+}
+
+// inPlace restores into a database whose other content stays.
+func (r *restore) inPlace(ctx context.Context, s *session, input io.Reader) error {
+	if len(r.options.IncludeTables) > 0 && r.options.DropExisting {
+		r.partial = true
+		return r.feed(ctx, r.conn.Database, input)
+	}
+	check := r.requireEmpty
+	if len(r.options.IncludeTables) > 0 {
+		check = r.requireAbsent
+	}
+	if err := check(ctx, s); err != nil {
+		return err
+	}
+	err := r.feed(ctx, r.conn.Database, input)
+	if err != nil {
+		r.takeBack(ctx)
+	}
+	return err
+}
+
+func (r *restore) create(ctx context.Context, s *session, database string, c charset) error {
+	return s.exec(ctx, "CREATE DATABASE "+ident(database)+c.clause(), fmt.Sprintf("creating database %q", database))
+}
+
+// takeBack drops what a failed restore brought into a database that had none of it,
+// also when ctx is over.
+func (r *restore) takeBack(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupLimit)
+	defer cancel()
+	if err := r.dropWhatCame(ctx); err != nil {
+		r.log(engine.LevelWarn, fmt.Sprintf("what the failed restore brought into database %s could not be dropped: %s", r.conn.Database, errs.Message(err)))
+	}
+}
+
+func (r *restore) dropWhatCame(ctx context.Context) error {
+	s, err := r.engine.connect(ctx, r.conn, r.conn.Database, patient)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	if err := s.exec(ctx, "SET SESSION foreign_key_checks = 0", "preparing to drop tables"); err != nil {
+		return err
+	}
+	if len(r.options.IncludeTables) == 0 {
+		if err := s.dropObjects(ctx, r.conn.Database); err != nil {
+			return err
+		}
+	}
+	const ofKind = "SELECT table_name FROM information_schema.tables WHERE table_schema = DATABASE() AND table_type "
+	for kind, query := range map[string]string{"VIEW": ofKind + "LIKE '%VIEW'", "SEQUENCE": ofKind + "= 'SEQUENCE'", "TABLE": ofKind + "NOT LIKE '%VIEW' AND table_type <> 'SEQUENCE'"} {
+		names, err := s.names(ctx, query)
+		if err != nil {
+			return err
+		}
+		names = slices.DeleteFunc(names, func(name string) bool { return len(r.options.IncludeTables) > 0 && !r.includes(name) })
+		if err := s.drop(ctx, kind, r.conn.Database, names); err != nil {
+			return err
+		}
 	}
 	return nil
 }
 
-// replace drops the content, with everything that belongs to it. The
-// database's own character set stays, and so do grants on it.
-func (r *restore) replace(ctx context.Context, s *session) error {
-	own, err := s.charset(ctx)
-	if err != nil {
-		return err
-	}
-	if err := r.endSessions(ctx, s); err != nil {
-		return err
-	}
-	if _, err := s.conn.ExecContext(ctx, fmt.Sprintf("SET SESSION lock_wait_timeout = %d", lockPatience)); err != nil {
-		return s.failed(ctx, err, "limiting the wait for locks")
-	}
-	if _, err := s.conn.ExecContext(ctx, "DROP DATABASE "+ident(r.conn.Database)); err != nil {
-		return s.failed(ctx, err, fmt.Sprintf("replacing the content of database %q", r.conn.Database))
-	}
-	r.partial = true
-	return r.create(ctx, s, own)
+// includes reports whether a table is one of IncludeTables.
+func (r *restore) includes(name string) bool {
+	return slices.Contains(r.options.IncludeTables, name) || slices.Contains(r.options.IncludeTables, r.conn.Database+"."+name)
 }
 
 // endSessions ends who uses the database, and says so.
@@ -126,7 +189,7 @@ func (r *restore) requireAbsent(ctx context.Context, s *session) error {
 		return err
 	}
 	for _, t := range all {
-		if slices.Contains(r.options.IncludeTables, t.name) || slices.Contains(r.options.IncludeTables, r.conn.Database+"."+t.name) {
+		if r.includes(t.name) {
 			return errs.New(errs.Conflict, errs.CodeRestoreFailed,
 				"database %q has a table %q, which is left as it is: ask for drop_existing, or for another database", r.conn.Database, t.name)
 		}
@@ -134,17 +197,20 @@ func (r *restore) requireAbsent(ctx context.Context, s *session) error {
 	return nil
 }
 
-// discard drops a database that was made for a restore that failed, also when
-// ctx is over.
-func (r *restore) discard(ctx context.Context) {
+// discard drops a database that was made for a restore, also when ctx is over.
+func (r *restore) discard(ctx context.Context, database string) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupLimit)
 	defer cancel()
-	s, err := r.engine.connect(ctx, r.conn, "")
+	s, err := r.engine.connect(ctx, r.conn, "", patient)
 	if err == nil {
 		defer s.close()
-		_, err = s.conn.ExecContext(ctx, "DROP DATABASE IF EXISTS "+ident(r.conn.Database))
+		// its tables refer to each other, and nothing else to them
+		_, err = s.conn.ExecContext(ctx, "SET SESSION foreign_key_checks = 0")
+	}
+	if err == nil {
+		_, err = s.conn.ExecContext(ctx, "DROP DATABASE IF EXISTS "+ident(database))
 	}
 	if err != nil {
-		r.log(engine.LevelWarn, fmt.Sprintf("database %s, made for the restore that failed, could not be dropped: %s", r.conn.Database, errs.Message(err)))
+		r.log(engine.LevelWarn, fmt.Sprintf("database %s, made for a restore and not needed any more, could not be dropped: %s", database, reason(err)))
 	}
 }

@@ -106,7 +106,7 @@ func (e *Engine) DigestSchema(ctx context.Context, c engine.Conn, like engine.Sc
 	if err != nil {
 		return "", err
 	}
-	p, err := e.tools.choose(ctx, "pg_dump", majorOf(server.VersionNum))
+	p, err := e.tools.chooseDump(ctx, majorOf(server.VersionNum))
 	if err != nil {
 		return "", err
 	}

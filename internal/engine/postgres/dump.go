@@ -71,7 +71,7 @@ func (d *dump) prepare(ctx context.Context) error {
 		return err
 	}
 	d.result.Server.Latency = time.Since(began)
-	if d.tool, err = d.engine.tools.choose(ctx, "pg_dump", majorOf(d.result.Server.VersionNum)); err != nil {
+	if d.tool, err = d.engine.tools.chooseDump(ctx, majorOf(d.result.Server.VersionNum)); err != nil {
 		return err
 	}
 	d.result.Tools = map[string]string{d.tool.name: d.tool.version}

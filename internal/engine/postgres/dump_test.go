@@ -183,7 +183,7 @@ func TestTheToolIsChosenByTheServersVersion(t *testing.T) {
 		return dirs
 	}
 	choose := func(t *testing.T, major int, versions ...string) (string, error) {
-		p, err := toolbox{dirs: all(t, versions...)}.choose(t.Context(), "pg_dump", major)
+		p, err := toolbox{dirs: all(t, versions...)}.chooseDump(t.Context(), major)
 		return p.version, err
 	}
 	got, err := choose(t, 15, "17.1", "15.3", "14.9", "16.2")
@@ -200,7 +200,7 @@ func TestTheToolIsChosenByTheServersVersion(t *testing.T) {
 
 	broken := fakeTool(t, "pg_dump", "nonsense", "exit 1")
 	require.NoError(t, os.WriteFile(filepath.Join(broken, "pg_dump"), []byte("#!/bin/sh\nexit 3\n"), 0o700))
-	_, err = toolbox{dirs: []string{t.TempDir(), broken}}.choose(t.Context(), "pg_dump", 16)
+	_, err = toolbox{dirs: []string{t.TempDir(), broken}}.chooseDump(t.Context(), 16)
 	require.Equal(t, errs.CodeDumpToolMissing, errs.CodeOf(err))
 	require.Contains(t, errs.Message(err), "apt-get install postgresql-client-16")
 }

@@ -2,8 +2,6 @@ package postgres
 
 import (
 	"context"
-	"fmt"
-	"regexp"
 
 	"github.com/jackc/pgx/v5"
 
@@ -97,7 +95,7 @@ func (r *restore) mayMakeDatabases(ctx context.Context, replace bool) error {
 
 // Sweep implements engine.Sweeper.
 func (e *Engine) Sweep(ctx context.Context, c engine.Conn, token string) error {
-	if err := checkToken(token); err != nil || token == "" {
+	if err := engine.CheckToken(token); err != nil || token == "" {
 		return err
 	}
 	conn, err := e.maintenance(ctx, c)
@@ -112,20 +110,12 @@ func (e *Engine) Sweep(ctx context.Context, c engine.Conn, token string) error {
 	if !free {
 		return errs.New(errs.Conflict, errs.CodeConflict, "the restore whose leftovers are to be dropped still runs on %s", where(c))
 	}
-	for _, prefix := range []string{freshPrefix, replacedPrefix} {
+	for _, prefix := range []string{engine.ScratchPrefix, engine.ReplacedPrefix} {
 		left := c
 		left.Database = prefix + token
 		if err := e.DropDatabase(ctx, left); err != nil {
 			return err
 		}
-	}
-	return nil
-}
-
-// checkToken keeps names of our databases what they are looked for as.
-func checkToken(token string) error {
-	if token != "" && !regexp.MustCompile("^[0-9a-f]{12}$").MatchString(token) {
-		return errs.Wrap(fmt.Errorf("token %q", token), errs.Internal, errs.CodeInternal, "the token of the restore is not 12 hexadecimal digits")
 	}
 	return nil
 }

@@ -66,7 +66,7 @@ func TestLeftoversOfOneRestoreAreDropped(t *testing.T) {
 	e := New(Config{})
 	c := connTo(pg, pg.NewDatabase(t))
 	const token, other = "0123456789ab", "ba9876543210"
-	for _, name := range []string{freshPrefix + token, replacedPrefix + token, freshPrefix + other} {
+	for _, name := range []string{engine.ScratchPrefix + token, engine.ReplacedPrefix + token, engine.ScratchPrefix + other} {
 		pg.Exec(t, "postgres", "CREATE DATABASE "+name)
 	}
 	names := func() (all []string) {
@@ -89,7 +89,7 @@ func TestLeftoversOfOneRestoreAreDropped(t *testing.T) {
 	_, err = holder.Exec(t.Context(), "SELECT pg_advisory_unlock($1, hashtext($2))", lockSpace, token)
 	require.NoError(t, err)
 	require.NoError(t, e.Sweep(t.Context(), c, token))
-	require.Equal(t, []string{freshPrefix + other}, names())
+	require.Equal(t, []string{engine.ScratchPrefix + other}, names())
 	require.NoError(t, e.Sweep(t.Context(), c, token), "nothing is left")
 	require.Error(t, e.Sweep(t.Context(), c, "x'; DROP"))
 	require.NoError(t, e.Sweep(t.Context(), c, other))

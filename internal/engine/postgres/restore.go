@@ -38,7 +38,7 @@ func (e *Engine) Restore(ctx context.Context, c engine.Conn, o engine.RestoreOpt
 	if bad := append(ValidateConn(c), checkTables("include_tables", o.IncludeTables)...); len(bad) > 0 {
 		return errs.InvalidFields(errs.CodeInvalidConnection, bad...)
 	}
-	if err := checkToken(o.Token); err != nil {
+	if err := engine.CheckToken(o.Token); err != nil {
 		return err
 	}
 	size, err := memberSize(o, src)

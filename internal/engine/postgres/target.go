@@ -1,9 +1,8 @@
 package postgres
 
 import (
+	"cmp"
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -18,13 +17,6 @@ import (
 	"github.com/dataguardian/dataguardian/internal/engine"
 	"github.com/dataguardian/dataguardian/internal/engine/postgres/archive"
 	"github.com/dataguardian/dataguardian/internal/errs"
-)
-
-// Names of databases that live only during a restore. One that is left behind
-// by a process that died is dropped by the next restore on the server.
-const (
-	freshPrefix    = "dg_restore_"
-	replacedPrefix = "dg_replaced_"
 )
 
 const (
@@ -85,11 +77,8 @@ func (r *restore) intoFresh(ctx context.Context, replace bool, input io.Reader) 
 		return err
 	}
 	defer closeConn(ctx, conn)
-	b := beside{conn: conn, restore: r, suffix: r.options.Token}
-	if b.suffix == "" {
-		b.suffix = suffix()
-	}
-	b.fresh, b.replaced = freshPrefix+b.suffix, replacedPrefix+b.suffix
+	b := beside{conn: conn, restore: r, suffix: cmp.Or(r.options.Token, engine.NewScratchSuffix())}
+	b.fresh, b.replaced = engine.ScratchPrefix+b.suffix, engine.ReplacedPrefix+b.suffix
 	if err := b.claim(ctx); err != nil {
 		return err
 	}
@@ -122,12 +111,6 @@ type beside struct {
 	replaced string
 }
 
-func suffix() string {
-	b := make([]byte, 6)
-	rand.Read(b) // never fails
-	return hex.EncodeToString(b)
-}
-
 // claim marks our names as in use for as long as the connection lives, and
 // drops what restores left behind whose processes are gone.
 func (b *beside) claim(ctx context.Context) error {
@@ -135,7 +118,7 @@ func (b *beside) claim(ctx context.Context) error {
 		return b.failed(ctx, err, "marking the restore as running")
 	}
 	rows, err := b.conn.Query(ctx, `SELECT datname FROM pg_database
-		WHERE datname ~ $1 AND pg_has_role(datdba, 'USAGE')`, "^("+freshPrefix+"|"+replacedPrefix+")[0-9a-f]{12}$")
+		WHERE datname ~ $1 AND pg_has_role(datdba, 'USAGE')`, engine.ScratchPattern)
 	if err != nil {
 		return b.failed(ctx, err, "looking for leftovers")
 	}
@@ -152,7 +135,7 @@ func (b *beside) claim(ctx context.Context) error {
 }
 
 func (b *beside) sweep(ctx context.Context, name string) error {
-	owner := name[len(name)-len(b.suffix):]
+	owner, _ := engine.ScratchSuffix(name)
 	var free bool
 	if err := b.conn.QueryRow(ctx, "SELECT pg_try_advisory_lock($1, hashtext($2))", lockSpace, owner).Scan(&free); err != nil {
 		return b.failed(ctx, err, "looking for leftovers")

@@ -88,10 +88,10 @@ func parseVersion(line string) (version string, major int) {
 	return m[1], major
 }
 
-// choose returns the tool of exactly the wanted major version, else the oldest
+// chooseDump returns the pg_dump of exactly the wanted major version, else the oldest
 // of the newer ones.
-func (b toolbox) choose(ctx context.Context, name string, major int) (program, error) {
-	found := b.installed(ctx, name, major)
+func (b toolbox) chooseDump(ctx context.Context, major int) (program, error) {
+	found := b.installed(ctx, "pg_dump", major)
 	if err := ctx.Err(); err != nil {
 		return program{}, ended(ctx)
 	}
@@ -100,7 +100,7 @@ func (b toolbox) choose(ctx context.Context, name string, major int) (program, e
 			return p, nil
 		}
 	}
-	return program{}, b.unfit(name, found, major)
+	return program{}, b.unfit("pg_dump", found, major)
 }
 
 // chooseRestore returns the pg_restore of the server's own version if it can

@@ -1,0 +1,95 @@
+package mysql
+
+import (
+	"bytes"
+	"context"
+	"regexp"
+	"strings"
+
+	"github.com/dataguardian/dataguardian/internal/engine/tool"
+	"github.com/dataguardian/dataguardian/internal/process"
+)
+
+// objects returns a script that makes what a database has besides its tables:
+// triggers, views, routines and events.
+func (r *restore) objects(ctx context.Context, database string) ([]byte, error) {
+	conn := r.conn
+	conn.Database = database
+	d := &dump{engine: r.engine, conn: conn}
+	var err error
+	if d.tool, err = r.engine.tools.choose(ctx, dumpNames[:], r.server); err != nil {
+		return nil, err
+	}
+	file, err := optionFile(conn, d.tool, r.dir)
+	if err != nil {
+		return nil, err
+	}
+	var text bytes.Buffer
+	_, err = tool.Stream{
+		Spec: process.Spec{
+			Path: d.tool.path, Args: append(d.toolOptions(file), "--no-data", "--routines", "--events", "--", database),
+			Env: process.Environment(r.dir, "MYSQL_HOME="+r.dir), Dir: r.dir,
+		},
+		Stall: r.options.StallTimeout, Proof: &script{}, Member: &text,
+	}.Run(ctx)
+	if err != nil {
+		return nil, d.failure(ctx, err)
+	}
+	return withoutTables(text.Bytes()), nil
+}
+
+var ofTables = regexp.MustCompile(`^(?:/\*!\d{5,6} )?(?:CREATE TABLE|DROP TABLE|CREATE SEQUENCE|DROP SEQUENCE|DO SETVAL)\b`)
+
+// withoutTables leaves the statements out that make tables and sequences.
+func withoutTables(text []byte) []byte {
+	var kept, statement bytes.Buffer
+	delimiter := ";"
+	for line := range bytes.Lines(text) {
+		line := retargeted(line)
+		plain := strings.TrimSpace(string(line))
+		if statement.Len() == 0 && (plain == "" || strings.HasPrefix(plain, "--") || plain == delimiterBegin || plain == delimiterEnd) {
+			switch plain {
+			case delimiterBegin:
+				delimiter = ";;"
+			case delimiterEnd:
+				delimiter = ";"
+			}
+			kept.Write(line)
+			continue
+		}
+		statement.Write(line)
+		if strings.HasSuffix(plain, delimiter) {
+			if !ofTables.Match(statement.Bytes()) {
+				kept.Write(statement.Bytes())
+			}
+			statement.Reset()
+		}
+	}
+	kept.Write(statement.Bytes())
+	return kept.Bytes()
+}
+
+// alterDatabase is how the tools frame what was made under another default
+// character set. It names the dumped database, which is not the one to change.
+var alterDatabase = regexp.MustCompile("^ALTER DATABASE `(?:[^`]|``)*` (CHARACTER SET \\w+ COLLATE \\w+ ;;?\n)$")
+
+// retargeted is a line that is meant for the database it runs in.
+func retargeted(line []byte) []byte {
+	if m := alterDatabase.FindSubmatch(line); m != nil {
+		return append([]byte("ALTER DATABASE "), m[1]...)
+	}
+	return line
+}
+
+// runText runs a script of ours in a database.
+func (r *restore) runText(ctx context.Context, database string, text []byte) error {
+	file, err := optionFile(r.conn, r.tool, r.dir)
+	if err != nil {
+		return err
+	}
+	_, err = tool.Feed{
+		Spec:  process.Spec{Path: r.tool.path, Args: r.arguments(file, database), Env: process.Environment(r.dir, "MYSQL_HOME="+r.dir), Dir: r.dir},
+		Stall: r.options.StallTimeout, Source: bytes.NewReader(text), Proof: &script{},
+	}.Run(ctx)
+	return r.failure(ctx, err)
+}
