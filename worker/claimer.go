@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"sync"
 	"time"
@@ -18,6 +19,12 @@ type Queue interface {
 	WaitUp(ctx context.Context) error
 	// Up reports whether the queue answers.
 	Up() bool
+}
+
+// Meter counts what an operator should hear of.
+type Meter interface {
+	// LeaseLost counts an execution that this process had to let go.
+	LeaseLost(op execution.Operation)
 }
 
 // Timing holds the intervals of leases; all have defaults.
@@ -54,10 +61,12 @@ type Claimer struct {
 	Spool       string // id of this machine's spool; empty for work that has none
 	Operations  []execution.Operation
 	Concurrency int
+	Limits      execution.Limits // over all processes
 	Timing      Timing
 	Store       execution.Store
 	Queue       Queue
 	Entry       *Entry
+	Meter       Meter
 	Logger      *slog.Logger
 	// Work does one execution to its end: it must finish, release or abandon it.
 	Work func(ctx context.Context, l *Leased) error
@@ -113,7 +122,7 @@ func (c *Claimer) ready(ctx context.Context) bool {
 }
 
 func (c *Claimer) claim(ctx context.Context, timing Timing) (execution.Execution, bool) {
-	e, found, err := c.Store.Claim(ctx, execution.Claimant{WorkerID: c.WorkerID, Spool: c.Spool}, c.Operations, timing.Lease)
+	e, found, err := c.Store.Claim(ctx, execution.Claimant{WorkerID: c.WorkerID, Spool: c.Spool, Limits: c.Limits}, c.Operations, timing.Lease)
 	if err != nil {
 		if ctx.Err() == nil {
 			c.Entry.Finished(err)
@@ -136,6 +145,9 @@ func (c *Claimer) work(ctx context.Context, e execution.Execution, timing Timing
 	c.Entry.Started()
 	l := lease(ctx, c.Store, e, timing, c.Logger)
 	err := c.Work(l.Context(), l)
+	if errors.Is(context.Cause(l.Context()), execution.ErrLeaseLost) {
+		c.Meter.LeaseLost(e.Operation)
+	}
 	l.stop()
 	c.Entry.Finished(err)
 }

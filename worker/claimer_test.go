@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -127,11 +128,17 @@ func (b *board) shown() health.WorkerState {
 	return b.state
 }
 
+// losses counts leases that were lost.
+type losses struct{ atomic.Int64 }
+
+func (l *losses) LeaseLost(execution.Operation) { l.Add(1) }
+
 // bench is a claimer with everything it stands on.
 type bench struct {
 	store   *rows
 	queue   *bell
 	board   *board
+	meter   *losses
 	claimer *worker.Claimer
 	stop    func()
 	ended   chan error
@@ -140,12 +147,12 @@ type bench struct {
 // start runs a claimer whose work is work. It must be called in a bubble.
 func start(t *testing.T, queued, concurrency int, work func(ctx context.Context, l *worker.Leased) error) *bench {
 	t.Helper()
-	b := &bench{store: &rows{queued: queued}, queue: &bell{}, board: &board{}, ended: make(chan error, 1)}
+	b := &bench{store: &rows{queued: queued}, queue: &bell{}, board: &board{}, meter: &losses{}, ended: make(chan error, 1)}
 	logger := slog.New(slog.DiscardHandler)
 	registry := worker.NewRegistry(b.board, time.Second, logger)
 	b.claimer = &worker.Claimer{
 		Label: "test worker", WorkerID: "w", Operations: []execution.Operation{execution.Backup}, Concurrency: concurrency,
-		Store: b.store, Queue: b.queue, Entry: registry.Register(health.RoleBackup), Logger: logger, Work: work,
+		Store: b.store, Queue: b.queue, Entry: registry.Register(health.RoleBackup), Meter: b.meter, Logger: logger, Work: work,
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	b.stop = cancel
@@ -220,6 +227,7 @@ func cause(t *testing.T, provoke func(b *bench)) (after time.Duration, why error
 	why = <-result
 	b.stop()
 	require.NoError(t, <-b.ended)
+	require.Equal(t, errors.Is(why, execution.ErrLeaseLost), b.meter.Load() == 1)
 	return after, why
 }
 

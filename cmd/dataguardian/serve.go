@@ -81,10 +81,6 @@ func newKey() *cobra.Command {
 func addListenFlags(flags *pflag.FlagSet) {
 	flags.String("http-addr", "127.0.0.1:8080", "address of REST; port 0 picks a free one")
 	flags.String("grpc-addr", "127.0.0.1:9090", "address of gRPC; port 0 picks a free one")
-	flags.String("tls-cert", "", "PEM file with the certificate for both")
-	flags.String("tls-key", "", "PEM file with its key")
-	flags.Bool("insecure-listen", false, "allow other machines to connect without TLS")
-	flags.String("metrics-token-file", "", "file with a token that /metrics asks for")
 	flags.Bool("grpc-reflection", false, "let gRPC clients ask for the schema")
 }
 
@@ -92,12 +88,19 @@ func addServerFlags(flags *pflag.FlagSet) {
 	flags.String("database-url", "", "PostgreSQL for the metadata (default: a private one under the data directory)")
 	flags.String("redis-url", "", "Redis for wake-ups and live lines (default: in-process)")
 	flags.String("key-file", "", "keyset that encrypts stored credentials (default: <data-dir>/keyset.json)")
+	flags.String("tls-cert", "", "PEM file with the certificate for everything that listens")
+	flags.String("tls-key", "", "PEM file with its key")
+	flags.Bool("insecure-listen", false, "allow other machines to connect without TLS")
+	flags.String("metrics-addr", "", "address of GET /metrics and /health, beside the API or without one (default: with the API only)")
+	flags.String("metrics-token-file", "", "file with a token that /metrics asks for")
 	flags.String("log-format", "auto", "text, json, or auto: text on a terminal")
 	flags.String("log-level", "info", "debug, info, warn or error")
 	flags.StringSlice("postgres-bin-dir", nil, "directories with pg_dump and pg_restore (default: the system's)")
 	flags.StringSlice("mysql-bin-dir", nil, "directories with the clients of MySQL and MariaDB (default: the system's)")
 	flags.String("identity-dir", "", "age identity files that open encrypted backups (default: <data-dir>/identities)")
 	flags.Int("concurrency", 2, "backups at once, and restores at once, in this process")
+	flags.Int("max-per-host", 0, "executions at once on one datasource host, over all processes; 0 is no limit")
+	flags.Int("max-per-storage", 0, "executions at once on one storage, over all processes; 0 is no limit")
 	flags.Duration("lease", time.Minute, "how long a worker may be silent before others take over")
 	flags.Duration("heartbeat", time.Second, "how often a running execution reports")
 	flags.Duration("poll-interval", 3*time.Second, "how often the queue is looked at without a wake-up")
@@ -125,8 +128,9 @@ func serverConfig(cmd *cobra.Command, version string) (app.Config, error) {
 		Demo:          r.text("demo") == "true",
 		SweepInterval: r.interval("sweep-interval"), CleanupInterval: r.interval("cleanup-interval"), HealthInterval: r.interval("health-interval"),
 		HealthKeep: r.interval("health-keep"), LowSpace: int64(r.quantity("low-space-gb") * (1 << 30)),
-		UploadAttempts: r.number("upload-attempts"),
-		StallTimeout:   r.interval("stall-timeout"), SpoolKeep: r.interval("spool-keep"), OrphanGrace: r.interval("orphan-grace"),
+		UploadAttempts: r.number("upload-attempts"), MaxPerHost: r.number("max-per-host"), MaxPerStorage: r.number("max-per-storage"),
+		MetricsAddr:  r.text("metrics-addr"),
+		StallTimeout: r.interval("stall-timeout"), SpoolKeep: r.interval("spool-keep"), OrphanGrace: r.interval("orphan-grace"),
 		Version: version, Stdout: cmd.OutOrStdout(), Stderr: cmd.ErrOrStderr(),
 	}
 	c.Timing.Lease, c.Timing.Heartbeat = r.interval("lease"), r.interval("heartbeat")

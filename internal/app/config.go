@@ -51,6 +51,9 @@ type Config struct {
 	MySQLBin       []string
 	IdentityDir    string // age identities for encrypted backups; empty: DataDir/identities
 	Concurrency    int    // backups at once, and restores at once
+	MaxPerHost     int    // executions at once on one datasource host, over all processes; 0: no limit
+	MaxPerStorage  int    // executions at once on one storage, over all processes; 0: no limit
+	MetricsAddr    string // where metrics are served beside the API; empty: nowhere
 	UploadAttempts int    // tries of an upload before its storage counts as failed; 0: 10
 	Demo           bool
 
@@ -92,6 +95,9 @@ func (c *Config) complete() error {
 	if c.Concurrency < 1 {
 		return fmt.Errorf("--concurrency: must be at least 1")
 	}
+	if c.MaxPerHost < 0 || c.MaxPerStorage < 0 {
+		return fmt.Errorf("--max-per-host, --max-per-storage: must not be negative")
+	}
 	if c.UploadAttempts < 0 {
 		return fmt.Errorf("--upload-attempts: must not be negative")
 	}
@@ -104,10 +110,7 @@ func (c *Config) complete() error {
 	if timing := c.Timing.WithDefaults(); 2*timing.Heartbeat > timing.Lease {
 		return fmt.Errorf("--heartbeat: must be at most half of --lease (%s), or workers lose their work", timing.Lease)
 	}
-	if c.has(RoleAPI) {
-		return c.checkListen()
-	}
-	return nil
+	return c.checkListen()
 }
 
 func (c *Config) expandRoles() error {
@@ -132,9 +135,16 @@ func (c *Config) expandRoles() error {
 
 func (c *Config) has(role string) bool { return slices.Contains(c.Roles, role) }
 
-// listenFlags are the flags of the addresses of the API.
+// listenFlags are the flags of the addresses of this process.
 func (c *Config) listenFlags() map[string]string {
-	return map[string]string{"--http-addr": c.HTTPAddr, "--grpc-addr": c.GRPCAddr}
+	flags := map[string]string{}
+	if c.has(RoleAPI) {
+		flags["--http-addr"], flags["--grpc-addr"] = c.HTTPAddr, c.GRPCAddr
+	}
+	if c.MetricsAddr != "" {
+		flags["--metrics-addr"] = c.MetricsAddr
+	}
+	return flags
 }
 
 // checkListen refuses to carry tokens over a network in the clear by accident.

@@ -7,20 +7,25 @@ import (
 	"syscall"
 )
 
-// listeners are the addresses of the API. They are taken before anything is made:
+// listeners are the addresses of a process. They are taken before anything is made:
 // a start that fails because of them leaves nothing behind.
-type listeners struct{ http, grpc net.Listener }
+type listeners struct{ http, grpc, metrics net.Listener }
 
-// bind takes the addresses of a process with the API, and none of another one.
+// bind takes the addresses of a process: those of the API only when it has one.
 func bind(c Config) (l listeners, err error) {
+	if c.MetricsAddr != "" {
+		if l.metrics, err = listen("--metrics-addr", c.MetricsAddr); err != nil {
+			return listeners{}, err
+		}
+	}
 	if !c.has(RoleAPI) {
-		return listeners{}, nil
+		return l, nil
 	}
 	if l.http, err = listen("--http-addr", c.HTTPAddr); err != nil {
-		return listeners{}, err
+		return listeners{}, errors.Join(err, l.close())
 	}
 	if l.grpc, err = listen("--grpc-addr", c.GRPCAddr); err != nil {
-		return listeners{}, errors.Join(err, l.http.Close())
+		return listeners{}, errors.Join(err, l.close())
 	}
 	return l, nil
 }
@@ -39,7 +44,7 @@ func listen(flag, address string) (net.Listener, error) {
 // close frees what no server has taken over; one that was closed before is fine.
 func (l listeners) close() error {
 	var failures []error
-	for _, listener := range []net.Listener{l.http, l.grpc} {
+	for _, listener := range []net.Listener{l.http, l.grpc, l.metrics} {
 		if listener == nil {
 			continue
 		}

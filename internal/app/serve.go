@@ -33,6 +33,9 @@ func Serve(ctx context.Context, c Config) (err error) {
 	if err := c.complete(); err != nil {
 		return err
 	}
+	if err := isolate(c); err != nil {
+		return err
+	}
 	listen, err := bind(c)
 	if err != nil {
 		return err
@@ -45,8 +48,17 @@ func Serve(ctx context.Context, c Config) (err error) {
 	defer func() { err = errors.Join(err, f.close()) }()
 	d := newDomain(f, started)
 	m := metrics.New(f.config.Version)
-	m.Watch(d.health.Get)
+	if f.config.has(RoleAPI) {
+		m.Watch(d.health) // once per control plane is enough
+	}
 	services := append(f.services(), workers(f, d, m)...)
+	if listen.metrics != nil {
+		page, err := f.metricsPage(m, listen)
+		if err != nil {
+			return err
+		}
+		services = append(services, page)
+	}
 	if f.config.has(RoleAPI) {
 		api, err := f.api(ctx, d, m, listen)
 		if err != nil {
@@ -95,6 +107,23 @@ func (f *foundation) api(ctx context.Context, d *domain, m *metrics.Metrics, lis
 		f.logger.Info("ready", "http", http.String(), "grpc", grpc.String(), "version", f.config.Version)
 	}
 	return a, nil
+}
+
+// metricsPage serves the metrics of a process on an address of their own.
+func (f *foundation) metricsPage(m *metrics.Metrics, listen listeners) (worker.Service, error) {
+	f.config.warnListen(f.logger)
+	token, err := readSecretFile(f.config.MetricsToken)
+	if err != nil {
+		return nil, fmt.Errorf("--metrics-token-file: %w", err)
+	}
+	page, err := server.NewMetrics(server.Config{
+		HTTPListener: listen.metrics, CertFile: f.config.TLSCert, KeyFile: f.config.TLSKey, Logger: f.logger, Metrics: m.Handler(), MetricsToken: token,
+	})
+	if err != nil {
+		return nil, err
+	}
+	f.logger.Info("metrics are served", "address", listen.metrics.Addr().String())
+	return worker.Loop("metrics", page), nil
 }
 
 func readSecretFile(path string) (string, error) {
@@ -186,6 +215,9 @@ func Migrate(ctx context.Context, c Config) error {
 	}
 	logger, err := c.logger()
 	if err != nil {
+		return err
+	}
+	if err := isolate(c); err != nil {
 		return err
 	}
 	s, err := store.Open(ctx, store.Config{DSN: c.DatabaseURL, Logger: logger})

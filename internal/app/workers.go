@@ -51,19 +51,19 @@ func workers(f *foundation, d *domain, m *metrics.Metrics) []worker.Service {
 	if f.config.has(RoleScheduler) {
 		services = append(services, &scheduler.Scheduler{
 			Jobs: f.store.Jobs(), Executions: f.store.Executions(), Queue: f.wakeups(), Hub: f.hub,
-			Entry: registry.Register(health.RoleScheduler), Logger: f.logger, Sweep: f.config.SweepInterval,
+			Entry: registry.Register(health.RoleScheduler), Meter: m, Logger: f.logger, Sweep: f.config.SweepInterval,
 		})
 	}
 	if f.config.has(RoleRestore) {
-		services = append(services, restoreClaimer(f, d, desk, registry))
+		services = append(services, restoreClaimer(f, d, desk, registry, m))
 	}
 	if f.config.has(RoleBackup) {
-		services = append(services, backupClaimer(f, d, desk, registry))
+		services = append(services, backupClaimer(f, d, desk, registry, m))
 	}
 	return services
 }
 
-func backupClaimer(f *foundation, d *domain, desk attempt.Desk, registry *worker.Registry) worker.Service {
+func backupClaimer(f *foundation, d *domain, desk attempt.Desk, registry *worker.Registry, m *metrics.Metrics) worker.Service {
 	runner := &backupworker.Runner{
 		Desk: desk, Jobs: f.store.Jobs(), Datasources: f.store.Datasources(), Catalogue: f.store.Catalogue(),
 		Engines: d.engines, Vault: d.vault, SpoolDir: f.spoolDir(), SpoolID: f.spoolID, StallTimeout: f.config.StallTimeout, SpoolKeep: f.config.SpoolKeep,
@@ -72,11 +72,11 @@ func backupClaimer(f *foundation, d *domain, desk attempt.Desk, registry *worker
 	return &worker.Claimer{
 		Label: "backup worker", WorkerID: workerID(), Spool: f.spoolID, Operations: []execution.Operation{execution.Backup}, Concurrency: f.config.Concurrency,
 		Timing: f.config.Timing, Store: f.store.Executions(), Queue: f.wakeups(), Entry: registry.Register(health.RoleBackup),
-		Logger: f.logger, Work: runner.Work,
+		Limits: execution.Limits{PerHost: f.config.MaxPerHost, PerStorage: f.config.MaxPerStorage}, Meter: m, Logger: f.logger, Work: runner.Work,
 	}
 }
 
-func restoreClaimer(f *foundation, d *domain, desk attempt.Desk, registry *worker.Registry) worker.Service {
+func restoreClaimer(f *foundation, d *domain, desk attempt.Desk, registry *worker.Registry, m *metrics.Metrics) worker.Service {
 	runner := &restoreworker.Runner{
 		Desk: desk, Datasources: f.store.Datasources(), Catalogue: f.store.Catalogue(), Restores: f.store.Restores(), Engines: d.engines, Vault: d.vault,
 		Identities: identities{dir: f.config.IdentityDir}, StallTimeout: f.config.StallTimeout,
@@ -84,7 +84,7 @@ func restoreClaimer(f *foundation, d *domain, desk attempt.Desk, registry *worke
 	return &worker.Claimer{
 		Label: "restore worker", WorkerID: workerID(), Operations: []execution.Operation{execution.Restore, execution.Verify}, Concurrency: f.config.Concurrency,
 		Timing: f.config.Timing, Store: f.store.Executions(), Queue: f.wakeups(), Entry: registry.Register(health.RoleRestore),
-		Logger: f.logger, Work: runner.Work,
+		Limits: execution.Limits{PerHost: f.config.MaxPerHost, PerStorage: f.config.MaxPerStorage}, Meter: m, Logger: f.logger, Work: runner.Work,
 	}
 }
 

@@ -90,6 +90,7 @@ func (d *delivery) persist(ctx context.Context, what string, step func() error) 
 			return d.giveUp(err)
 		}
 		wait := retry.delay(n)
+		retry.Again()
 		d.u.cfg.Log(engine.LevelWarn, fmt.Sprintf("Upload of %s to %s failed (try %d of %d), next try in %.1fs: %v",
 			what, quoted(d.target), n, retry.Attempts, wait.Seconds(), err))
 		if err := retry.Sleep(ctx, wait); err != nil {

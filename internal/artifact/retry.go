@@ -16,6 +16,9 @@ type Retry struct {
 	Max      time.Duration // upper bound of one wait; default 30s
 	// Sleep waits or returns the cause of the end of ctx; default a timer.
 	Sleep func(ctx context.Context, d time.Duration) error
+	// Again hears of every try after the first, before its wait; default nobody. It
+	// is called from several goroutines.
+	Again func()
 }
 
 func (r Retry) withDefaults() Retry {
@@ -24,6 +27,9 @@ func (r Retry) withDefaults() Retry {
 	orDefault(&r.Max, 30*time.Second)
 	if r.Sleep == nil {
 		r.Sleep = sleep
+	}
+	if r.Again == nil {
+		r.Again = func() {}
 	}
 	return r
 }

@@ -67,6 +67,10 @@ const (
 	Downloading Phase = "downloading"
 	Restoring   Phase = "restoring"
 	Cleaning    Phase = "cleaning"
+
+	// Of a queued one that a limit keeps waiting.
+	WaitingForHost    Phase = "waiting_for_host"
+	WaitingForStorage Phase = "waiting_for_storage"
 )
 
 // Execution is one run.

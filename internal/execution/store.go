@@ -24,7 +24,18 @@ type Lease struct {
 type Claimant struct {
 	WorkerID string
 	Spool    string // id of the claimant's spool; empty without one
+	Limits   Limits
 }
+
+// Limits bound the executions that run at once, over all workers. 0 is no limit.
+// Every worker of a control plane should have the same.
+type Limits struct {
+	PerHost    int // of datasources on one host
+	PerStorage int // of one storage location, the first of an execution
+}
+
+// None reports whether nothing is limited.
+func (l Limits) None() bool { return l.PerHost <= 0 && l.PerStorage <= 0 }
 
 // ErrLeaseLost says that the execution belongs to somebody else, or to nobody,
 // by now: stop, end the children, write nothing more.
@@ -62,8 +73,9 @@ type Store interface {
 	RetryUpload(ctx context.Context, id string) (Execution, error)
 
 	// Claim takes the oldest queued execution of ops that is ready and that the
-	// claimant can do, sets it running and starts a lease. The second result is false
-	// when there is none.
+	// claimant can do within its limits, sets it running and starts a lease. The
+	// second result is false when there is none. What waits for a limit says so in
+	// its phase.
 	Claim(ctx context.Context, c Claimant, ops []Operation, lease time.Duration) (Execution, bool, error)
 	// Heartbeat extends the lease and stores how far it is. It reports whether
 	// somebody asked to cancel.

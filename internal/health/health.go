@@ -99,6 +99,8 @@ type Store interface {
 	Withdraw(ctx context.Context, ids ...string) error
 	// Instances lists the ones that are alive.
 	Instances(ctx context.Context) ([]Instance, error)
+	// Gauges reads the work at this moment.
+	Gauges(ctx context.Context) (Gauges, error)
 	// Stats counts.
 	Stats(ctx context.Context) (Stats, error)
 

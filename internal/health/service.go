@@ -59,6 +59,9 @@ func (s *Service) Get(ctx context.Context) Report {
 	return r
 }
 
+// Gauges returns the work at this moment.
+func (s *Service) Gauges(ctx context.Context) (Gauges, error) { return s.store.Gauges(ctx) }
+
 // Summarise folds instances into one report per role: an error of any instance
 // shows, else a running one wins.
 func Summarise(instances []Instance) map[Role]RoleReport {

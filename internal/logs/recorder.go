@@ -27,6 +27,7 @@ type RecorderConfig struct {
 	Terminal *Terminal
 	Save     func(ctx context.Context, lines []Line) error // replaces the stored lines
 	Report   func(error)                                   // hears of the first failure of a row, of any of them
+	Lag      func(age time.Duration)                       // hears how old the oldest line of each try to send some to the hub is
 
 	SaveDelay time.Duration // before lines are saved, at least; 1 s, and 1 s more for each 32 KiB
 	SaveLimit time.Duration // for one Save in the background; 10 s
@@ -184,7 +185,11 @@ func (r *Recorder) keep(l Line) {
 }
 
 func (r *Recorder) append(ctx context.Context, lines []Line) error {
-	return r.cfg.Hub.Append(ctx, r.cfg.ExecutionID, lines...)
+	err := r.cfg.Hub.Append(ctx, r.cfg.ExecutionID, lines...)
+	if r.cfg.Lag != nil {
+		r.cfg.Lag(max(time.Since(lines[0].Time), 0))
+	}
+	return err
 }
 
 // print never asks for another try: a terminal that is gone does not come back.

@@ -2,7 +2,6 @@
 package metrics
 
 import (
-	"context"
 	"net/http"
 	"time"
 
@@ -11,13 +10,11 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/dataguardian/dataguardian/internal/execution"
-	"github.com/dataguardian/dataguardian/internal/health"
 )
 
 const namespace = "dataguardian"
 
-// scrapeTimeout bounds what one scrape asks the database.
-const scrapeTimeout = 5 * time.Second
+var operations = []string{string(execution.Backup), string(execution.Restore), string(execution.Verify)}
 
 // Metrics of one process. It may be used concurrently.
 type Metrics struct {
@@ -26,27 +23,58 @@ type Metrics struct {
 	seconds  *prometheus.HistogramVec
 	dumped   prometheus.Counter
 	stored   prometheus.Counter
+	missed   prometheus.Counter
+	lost     *prometheus.CounterVec
+	reaped   *prometheus.CounterVec
+	retried  prometheus.Counter
+	lag      prometheus.Histogram
+}
+
+func counter(name, help string) prometheus.Counter {
+	return prometheus.NewCounter(prometheus.CounterOpts{Namespace: namespace, Name: name, Help: help})
+}
+
+func counters(name, help string, labels ...string) *prometheus.CounterVec {
+	return prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: namespace, Name: name, Help: help}, labels)
 }
 
 // New returns the metrics of a process of the given version.
 func New(version string) *Metrics {
 	m := &Metrics{
 		registry: prometheus.NewRegistry(),
-		ended: prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: namespace, Name: "executions_ended_total",
-			Help: "Executions that ended in this process."}, []string{"operation", "status"}),
+		ended:    counters("executions_ended_total", "Executions that ended in this process.", "operation", "status"),
 		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{Namespace: namespace, Name: "execution_duration_seconds",
 			Help: "How long executions of this process took.", Buckets: prometheus.ExponentialBuckets(1, 3, 10)}, []string{"operation", "status"}),
-		dumped: prometheus.NewCounter(prometheus.CounterOpts{Namespace: namespace, Name: "dumped_bytes_total",
-			Help: "Raw bytes of completed dumps of this process."}),
-		stored: prometheus.NewCounter(prometheus.CounterOpts{Namespace: namespace, Name: "stored_bytes_total",
-			Help: "Bytes of completed backups of this process as stored, one copy counted."}),
+		dumped:  counter("dumped_bytes_total", "Raw bytes of completed dumps of this process."),
+		stored:  counter("stored_bytes_total", "Bytes of completed backups of this process as stored, one copy counted."),
+		missed:  counter("missed_runs_total", "Due times of jobs that nothing ran for in time, found by the scheduler of this process."),
+		lost:    counters("lease_losses_total", "Executions that this process had to let go because it lost its lease.", "operation"),
+		reaped:  counters("reaped_executions_total", "Executions that the scheduler of this process took from silent workers, by what became of them.", "operation", "status"),
+		retried: counter("upload_retries_total", "Tries of uploads after their first, in this process."),
+		lag: prometheus.NewHistogram(prometheus.HistogramOpts{Namespace: namespace, Name: "log_lag_seconds",
+			Help: "How old the oldest log line was whenever lines were sent to Redis.", Buckets: prometheus.ExponentialBuckets(0.001, 4, 9)}),
 	}
 	info := prometheus.NewGauge(prometheus.GaugeOpts{Namespace: namespace, Name: "build_info",
 		Help: "Always 1; the label is the version.", ConstLabels: prometheus.Labels{"version": version}})
 	info.Set(1)
-	m.registry.MustRegister(m.ended, m.seconds, m.dumped, m.stored, info,
+	m.registry.MustRegister(m.ended, m.seconds, m.dumped, m.stored, m.missed, m.lost, m.reaped, m.retried, m.lag, info,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	m.begin()
 	return m
+}
+
+// begin makes the series that alerts need before something happens: a counter that
+// appears with its first event has not increased.
+func (m *Metrics) begin() {
+	for _, operation := range operations {
+		m.lost.WithLabelValues(operation)
+		for _, status := range []execution.Status{execution.Completed, execution.Failed, execution.Cancelled} {
+			m.ended.WithLabelValues(operation, string(status))
+		}
+		for _, status := range []execution.Status{execution.Queued, execution.Failed, execution.Cancelled} {
+			m.reaped.WithLabelValues(operation, string(status))
+		}
+	}
 }
 
 // Ended counts an execution that ended here.
@@ -60,62 +88,24 @@ func (m *Metrics) Ended(e execution.Execution, r execution.Result, took time.Dur
 	}
 }
 
-// Watch adds what only the whole control plane knows; each scrape asks for it.
-func (m *Metrics) Watch(report func(ctx context.Context) health.Report) {
-	m.registry.MustRegister(&fleet{report: report})
+// Missed counts due times that nothing ran for.
+func (m *Metrics) Missed(slots int) { m.missed.Add(float64(slots)) }
+
+// LeaseLost counts an execution that this process had to let go.
+func (m *Metrics) LeaseLost(op execution.Operation) { m.lost.WithLabelValues(string(op)).Inc() }
+
+// Reaped counts an execution that was taken from a silent worker.
+func (m *Metrics) Reaped(op execution.Operation, after execution.Status) {
+	m.reaped.WithLabelValues(string(op), string(after)).Inc()
 }
+
+// UploadRetried counts a try of an upload after its first.
+func (m *Metrics) UploadRetried() { m.retried.Inc() }
+
+// LogLag notes how old the oldest line was when lines were sent to Redis.
+func (m *Metrics) LogLag(age time.Duration) { m.lag.Observe(age.Seconds()) }
 
 // Handler answers scrapes.
 func (m *Metrics) Handler() http.Handler {
 	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{})
-}
-
-// fleet collects the state of the control plane.
-type fleet struct {
-	report func(ctx context.Context) health.Report
-}
-
-var (
-	databaseUp  = prometheus.NewDesc(namespace+"_database_up", "1 when the metadata database answers.", nil, nil)
-	redisUp     = prometheus.NewDesc(namespace+"_redis_up", "1 when Redis answers.", nil, nil)
-	workers     = prometheus.NewDesc(namespace+"_worker_instances", "Live worker instances.", []string{"role", "state"}, nil)
-	datasources = prometheus.NewDesc(namespace+"_datasources", "Datasources by their health.", []string{"status"}, nil)
-	jobs        = prometheus.NewDesc(namespace+"_jobs", "Backup jobs.", []string{"enabled"}, nil)
-)
-
-// Describe implements prometheus.Collector.
-func (f *fleet) Describe(out chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{databaseUp, redisUp, workers, datasources, jobs} {
-		out <- d
-	}
-}
-
-// Collect implements prometheus.Collector.
-func (f *fleet) Collect(out chan<- prometheus.Metric) {
-	ctx, cancel := context.WithTimeout(context.Background(), scrapeTimeout)
-	defer cancel()
-	r := f.report(ctx)
-	gauge := func(d *prometheus.Desc, value float64, labels ...string) {
-		out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, value, labels...)
-	}
-	gauge(databaseUp, flag(r.DatabaseOK))
-	gauge(redisUp, flag(r.RedisOK))
-	for role, w := range r.Workers {
-		gauge(workers, float64(w.Instances), string(role), string(w.State))
-	}
-	if !r.DatabaseOK {
-		return // counts are unknown, which is not zero
-	}
-	gauge(datasources, float64(r.Stats.DatasourcesHealthy), "healthy")
-	gauge(datasources, float64(r.Stats.DatasourcesCritical), "critical")
-	gauge(datasources, float64(r.Stats.DatasourcesTotal-r.Stats.DatasourcesHealthy-r.Stats.DatasourcesCritical), "other")
-	gauge(jobs, float64(r.Stats.JobsEnabled), "true")
-	gauge(jobs, float64(r.Stats.JobsTotal-r.Stats.JobsEnabled), "false")
-}
-
-func flag(b bool) float64 {
-	if b {
-		return 1
-	}
-	return 0
 }

@@ -20,23 +20,52 @@ import (
 
 func (s executions) Claim(ctx context.Context, c execution.Claimant, ops []execution.Operation, lease time.Duration) (execution.Execution, bool, error) {
 	var e execution.Execution
+	found := false
 	err := s.tx(ctx, func(q *db.Queries) error {
-		id, err := q.ClaimExecution(ctx, db.ClaimExecutionParams{
+		id, err := claim(ctx, q, db.ClaimExecutionParams{
 			WorkerID: &c.WorkerID, Spool: c.Spool, Lease: lease, Operations: each(ops, func(o execution.Operation) string { return string(o) }),
-		})
+		}, c.Limits)
+		if errors.Is(err, pgx.ErrNoRows) {
+			return nil
+		}
 		if err != nil {
 			return err
 		}
+		found = true
 		e, err = getExecution(ctx, q, id)
 		return err
 	})
-	if errors.Is(err, pgx.ErrNoRows) {
-		return execution.Execution{}, false, nil
-	}
-	if err != nil {
+	if err != nil || !found {
 		return execution.Execution{}, false, err
 	}
 	return e, true, nil
+}
+
+// claimLock is the advisory lock of whoever claims within limits.
+const claimLock = 0x6461746167756103
+
+// claim takes an execution and returns its id, or pgx.ErrNoRows.
+func claim(ctx context.Context, q *db.Queries, p db.ClaimExecutionParams, limits execution.Limits) (string, error) {
+	if limits.None() {
+		return q.ClaimExecution(ctx, p)
+	}
+	if err := q.TakeClaimTurn(ctx, claimLock); err != nil {
+		return "", err
+	}
+	id, err := q.ClaimExecutionWithin(ctx, db.ClaimExecutionWithinParams{
+		WorkerID: p.WorkerID, Spool: p.Spool, Lease: p.Lease, Operations: p.Operations,
+		PerHost: int64(limits.PerHost), PerStorage: int64(limits.PerStorage),
+	})
+	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
+		return "", err
+	}
+	marked := q.MarkWaiting(ctx, db.MarkWaitingParams{
+		Operations: p.Operations, PerHost: int64(limits.PerHost), PerStorage: int64(limits.PerStorage),
+	})
+	if marked != nil {
+		return "", marked
+	}
+	return id, err
 }
 
 func (s executions) Heartbeat(ctx context.Context, l execution.Lease, lease time.Duration, p execution.Progress) (bool, error) {

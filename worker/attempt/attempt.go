@@ -27,9 +27,13 @@ const (
 	announcePause = time.Second
 )
 
-// Meter counts what was done.
+// Meter counts what was done. Its methods may be called concurrently.
 type Meter interface {
 	Ended(e execution.Execution, r execution.Result, took time.Duration)
+	// UploadRetried counts a try of an upload after its first.
+	UploadRetried()
+	// LogLag hears how old the oldest line was when lines were sent to Redis.
+	LogLag(age time.Duration)
 }
 
 // Desk is what attempts of one process share.
@@ -66,8 +70,8 @@ func (d Desk) Begin(l *worker.Leased, full execution.Execution, label string, se
 	a.announce <- struct{}{}
 	a.Log = logs.NewRecorder(logs.RecorderConfig{
 		ExecutionID: full.ID, Label: label, Job: full.JobName, Stored: full.Logs, Hub: d.Hub, Terminal: d.Terminal,
-		Redactor: logs.NewRedactor(secrets...),
-		Save:     func(ctx context.Context, lines []logs.Line) error { return d.Executions.SaveLogs(ctx, l.Lease, lines) },
+		Redactor: logs.NewRedactor(secrets...), Lag: d.Meter.LogLag,
+		Save: func(ctx context.Context, lines []logs.Line) error { return d.Executions.SaveLogs(ctx, l.Lease, lines) },
 		Report: func(err error) {
 			d.Logger.Warn("a log line did not get through at once", "execution_id", full.ID, "error", err)
 		},

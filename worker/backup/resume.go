@@ -27,7 +27,7 @@ func (r *run) resume(ctx context.Context) (outcome, error) {
 		BeforeFirstObject: func(ctx context.Context, targetID string) error {
 			return r.Executions.BeginCopy(ctx, r.Lease(), targetID, r.resumedPath())
 		},
-		Guard: r.Held, Retry: artifact.Retry{Attempts: r.UploadAttempts}, Log: r.Log.Log,
+		Guard: r.Held, Retry: r.retry(), Log: r.Log.Log,
 		Progress: func(p artifact.Progress) {
 			r.Progress(engine.Progress{BytesDone: p.UploadedBytes, BytesTotal: p.StoredBytes * int64(len(r.targets))})
 		},

@@ -181,9 +181,13 @@ func (r *run) artifactConfig() artifact.Config {
 			return r.Executions.BeginCopy(ctx, r.Lease(), targetID, r.path())
 		},
 		Guard: r.Held,
-		Retry: artifact.Retry{Attempts: r.UploadAttempts},
+		Retry: r.retry(),
 		Log:   r.Log.Log,
 	}
+}
+
+func (r *run) retry() artifact.Retry {
+	return artifact.Retry{Attempts: r.UploadAttempts, Again: r.Meter.UploadRetried}
 }
 
 // attemptStarted dates the path of the artifact. Attempts are at least a second

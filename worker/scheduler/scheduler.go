@@ -31,6 +31,14 @@ type Queue interface {
 	Wake(ctx context.Context, kind string) error
 }
 
+// Meter counts what an operator should hear of.
+type Meter interface {
+	// Missed counts due times that nothing ran for, once for all schedulers.
+	Missed(slots int)
+	// Reaped counts an execution that was taken from a silent worker.
+	Reaped(op execution.Operation, after execution.Status)
+}
+
 // Scheduler is a worker.Service.
 type Scheduler struct {
 	Jobs       backup.JobStore
@@ -38,6 +46,7 @@ type Scheduler struct {
 	Queue      Queue
 	Hub        logs.Hub
 	Entry      *worker.Entry
+	Meter      Meter
 	Logger     *slog.Logger
 	Tick       time.Duration // how often due jobs are looked for; 1 s
 	Sweep      time.Duration // how often silent workers are looked for; 5 s
@@ -83,7 +92,7 @@ func (s *Scheduler) tick(ctx context.Context) {
 	}
 	s.Entry.SetState(health.WorkerRunning)
 	for {
-		taken, queued, err := s.due(ctx)
+		taken, queued, missed, err := s.due(ctx)
 		if err != nil {
 			if ctx.Err() == nil {
 				s.Entry.Finished(err)
@@ -91,6 +100,7 @@ func (s *Scheduler) tick(ctx context.Context) {
 			}
 			return
 		}
+		s.Meter.Missed(missed)
 		if taken > 0 {
 			s.Entry.Started()
 			s.wake(ctx, queued)
@@ -111,24 +121,36 @@ func (s *Scheduler) wake(ctx context.Context, queued int) {
 	}
 }
 
-// due takes one batch of due jobs.
-func (s *Scheduler) due(ctx context.Context) (taken, queued int, err error) {
+// due takes one batch of due jobs. What it counted is true once the batch is
+// committed: after an error nothing of it has happened.
+func (s *Scheduler) due(ctx context.Context) (taken, queued, missed int, err error) {
 	taken, err = s.Jobs.Due(ctx, batch, func(ctx context.Context, tx backup.DueTx, j backup.Job) (*time.Time, error) {
-		next, did, err := s.take(ctx, tx, j)
-		if did {
+		d, err := s.take(ctx, tx, j)
+		if d.queued {
 			queued++
 		}
-		return next, err
+		missed += d.missed
+		return d.next, err
 	})
-	return taken, queued, err
+	if err != nil {
+		return 0, 0, 0, err
+	}
+	return taken, queued, missed, nil
 }
 
-// take decides about one due job and returns its next time.
-func (s *Scheduler) take(ctx context.Context, tx backup.DueTx, j backup.Job) (*time.Time, bool, error) {
+// decision is what became of a due job.
+type decision struct {
+	next   *time.Time
+	queued bool
+	missed int // due times
+}
+
+// take decides about one due job.
+func (s *Scheduler) take(ctx context.Context, tx backup.DueTx, j backup.Job) (decision, error) {
 	due, err := schedule.Parse(j.ScheduleCron, j.ScheduleTimezone)
 	if err != nil {
 		s.Logger.ErrorContext(ctx, "the schedule of a job cannot be read; it is not run by itself until it is mended", "job", j.Name, "error", err)
-		return nil, false, nil
+		return decision{}, nil
 	}
 	slot, missed, onTime := s.slot(due, *j.NextExecutionAt, tx.Now())
 	next := due.Next(tx.Now())
@@ -136,13 +158,13 @@ func (s *Scheduler) take(ctx context.Context, tx backup.DueTx, j backup.Job) (*t
 	queued := false
 	if run {
 		if _, queued, err = tx.Queue(ctx, j.ID, slot); err != nil {
-			return nil, false, err
+			return decision{}, err
 		}
 	}
 	if missed > 0 {
 		err = tx.Missed(ctx, j, missed, slot, queued)
 	}
-	return &next, queued, err
+	return decision{next: &next, queued: queued, missed: missed}, err
 }
 
 // slot returns the newest due time up to now, whether it is still on time, and
@@ -182,6 +204,7 @@ func (s *Scheduler) reapOne(ctx context.Context, e execution.Execution) {
 		s.Logger.WarnContext(ctx, "an execution could not be taken back from its silent worker, trying again", "execution_id", e.ID, "error", err)
 		return
 	}
+	s.Meter.Reaped(e.Operation, status)
 	s.Logger.WarnContext(ctx, "an execution was taken back from a silent worker", "execution_id", e.ID, "worker", e.WorkerID, "status", string(status))
 	if status == execution.Queued {
 		s.wake(ctx, 1)

@@ -2,6 +2,7 @@ package scheduler
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"testing"
 	"time"
@@ -10,6 +11,9 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/dataguardian/dataguardian/internal/backup"
+	"github.com/dataguardian/dataguardian/internal/execution"
+	"github.com/dataguardian/dataguardian/internal/health"
+	"github.com/dataguardian/dataguardian/worker"
 )
 
 func at(t *testing.T, text string) time.Time {
@@ -64,18 +68,19 @@ func TestWhatBecomesOfADueJob(t *testing.T) {
 			l := &ledger{now: at(t, c.now), busy: c.busy}
 			stored := at(t, c.stored)
 			j := backup.Job{ID: "j", ScheduleCron: "0 3 * * *", ScheduleTimezone: "UTC", NextExecutionAt: &stored, Options: backup.Options{MissedRun: c.rule}}
-			next, queued, err := s.take(t.Context(), l, j)
+			d, err := s.take(t.Context(), l, j)
 			require.NoError(t, err)
 			var slots []time.Time
 			for _, text := range c.slots {
 				slots = append(slots, at(t, text))
 			}
 			require.Equal(t, slots, l.slots)
-			require.Equal(t, len(c.slots) > 0 && !c.busy, queued)
+			require.Equal(t, len(c.slots) > 0 && !c.busy, d.queued)
 			require.Equal(t, c.missed, l.missed)
+			require.Equal(t, c.missed, d.missed)
 			require.Equal(t, c.ran, l.ran)
-			require.True(t, next.After(l.now))
-			require.Equal(t, 3, next.UTC().Hour())
+			require.True(t, d.next.After(l.now))
+			require.Equal(t, 3, d.next.UTC().Hour())
 		})
 	}
 }
@@ -84,8 +89,54 @@ func TestAScheduleThatCannotBeReadStopsTheJobAndNotTheOthers(t *testing.T) {
 	s := &Scheduler{Logger: slog.New(slog.DiscardHandler)}
 	s.defaults()
 	stored := at(t, "2026-03-01T03:00:00Z")
-	next, queued, err := s.take(t.Context(), &ledger{now: stored}, backup.Job{ScheduleCron: "nonsense", ScheduleTimezone: "UTC", NextExecutionAt: &stored})
+	d, err := s.take(t.Context(), &ledger{now: stored}, backup.Job{ScheduleCron: "nonsense", ScheduleTimezone: "UTC", NextExecutionAt: &stored})
 	require.NoError(t, err)
-	require.False(t, queued)
-	require.Nil(t, next)
+	require.False(t, d.queued)
+	require.Nil(t, d.next)
+}
+
+// shaky is a store of jobs whose commit fails before it succeeds.
+type shaky struct {
+	backup.JobStore
+	job    backup.Job
+	now    time.Time
+	failed bool
+	done   bool
+}
+
+func (s *shaky) Due(ctx context.Context, _ int, each func(context.Context, backup.DueTx, backup.Job) (*time.Time, error)) (int, error) {
+	if s.done {
+		return 0, nil
+	}
+	_, err := each(ctx, &ledger{now: s.now}, s.job)
+	if err == nil && !s.failed {
+		s.failed = true
+		return 0, errors.New("the commit failed")
+	}
+	s.done = true
+	return 1, err
+}
+
+type tally struct{ missed int }
+
+func (m *tally) Missed(slots int)                           { m.missed += slots }
+func (*tally) Reaped(execution.Operation, execution.Status) {}
+
+type up struct{ Queue }
+
+func (up) Up() bool                           { return true }
+func (up) Wake(context.Context, string) error { return nil }
+
+func TestMissedRunsOfATransactionThatFailedAreNotCounted(t *testing.T) {
+	logger := slog.New(slog.DiscardHandler)
+	stored, counted := at(t, "2026-03-01T03:00:00Z"), &tally{}
+	s := &Scheduler{
+		Queue: up{}, Meter: counted, Logger: logger, Entry: worker.NewRegistry(nil, time.Second, logger).Register(health.RoleScheduler),
+		Jobs: &shaky{job: backup.Job{ID: "j", ScheduleCron: "0 3 * * *", ScheduleTimezone: "UTC", NextExecutionAt: &stored}, now: at(t, "2026-03-04T09:00:00Z")},
+	}
+	s.defaults()
+	s.tick(t.Context())
+	require.Zero(t, counted.missed)
+	s.tick(t.Context())
+	require.Equal(t, 4, counted.missed)
 }

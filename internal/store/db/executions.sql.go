@@ -23,7 +23,8 @@ func (q *Queries) ActiveReaders(ctx context.Context, sourceExecutionID *string) 
 
 const CancelQueued = `-- name: CancelQueued :exec
 update backup_executions
-set status = 'cancelled', finished_at = now(), cancel_requested_at = now(), error_code = $1, error_message = $2
+set status = 'cancelled', finished_at = now(), cancel_requested_at = now(), error_code = $1, error_message = $2,
+    phase = null, progress = null
 where id = $3
 `
 

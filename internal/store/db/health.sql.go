@@ -104,6 +104,52 @@ func (q *Queries) CreateStorageCheck(ctx context.Context, arg CreateStorageCheck
 	return err
 }
 
+const JobGauges = `-- name: JobGauges :many
+select j.name, d.name as datasource, j.created_at, coalesce(last.finished_at, j.created_at)::timestamptz as last_success, (last.finished_at is not null)::boolean as succeeded
+from (select id, name, datasource_id, created_at from backup_jobs where enabled and deleted_at is null order by name limit $1::bigint) j
+join datasources d on d.id = j.datasource_id
+left join lateral (
+    select e.finished_at from backup_executions e
+    where e.job_id = j.id and e.status = 'completed' and e.operation = 'backup'
+    order by e.created_at desc, e.id desc limit 1
+) last on true
+order by j.name
+`
+
+type JobGaugesRow struct {
+	Name        string
+	Datasource  string
+	CreatedAt   time.Time
+	LastSuccess time.Time
+	Succeeded   bool
+}
+
+func (q *Queries) JobGauges(ctx context.Context, pageLimit int64) ([]JobGaugesRow, error) {
+	rows, err := q.db.Query(ctx, JobGauges, pageLimit)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []JobGaugesRow{}
+	for rows.Next() {
+		var i JobGaugesRow
+		if err := rows.Scan(
+			&i.Name,
+			&i.Datasource,
+			&i.CreatedAt,
+			&i.LastSuccess,
+			&i.Succeeded,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const ListDatasourceChecks = `-- name: ListDatasourceChecks :many
 select h.id, h.datasource_id, h.checked_at, h.status, h.latency_ms, h.error_message, h.metadata, d.name as entity_name, d.type as entity_type from health_checks h
 join datasources d on d.id = h.datasource_id
@@ -283,6 +329,44 @@ func (q *Queries) PruneStorageChecks(ctx context.Context, age time.Duration) (in
 	return result.RowsAffected(), nil
 }
 
+const QueueGauges = `-- name: QueueGauges :many
+select operation, count(*) filter (where status = 'queued') as queued, count(*) filter (where status = 'running') as running,
+    coalesce(extract(epoch from now() - min(greatest(created_at, available_at)) filter (where status = 'queued')), 0)::float8 as oldest_seconds
+from backup_executions where status in ('queued', 'running') group by operation order by operation
+`
+
+type QueueGaugesRow struct {
+	Operation     string
+	Queued        int64
+	Running       int64
+	OldestSeconds float64
+}
+
+func (q *Queries) QueueGauges(ctx context.Context) ([]QueueGaugesRow, error) {
+	rows, err := q.db.Query(ctx, QueueGauges)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []QueueGaugesRow{}
+	for rows.Next() {
+		var i QueueGaugesRow
+		if err := rows.Scan(
+			&i.Operation,
+			&i.Queued,
+			&i.Running,
+			&i.OldestSeconds,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const RemoveGoneInstances = `-- name: RemoveGoneInstances :exec
 delete from worker_instances
 where id in (select w.id from worker_instances w where w.expires_at < now() - interval '1 hour' for update skip locked)
@@ -330,6 +414,36 @@ func (q *Queries) Stats(ctx context.Context) (StatsRow, error) {
 		&i.ExecutionsFailedToday,
 	)
 	return i, err
+}
+
+const StorageGauges = `-- name: StorageGauges :many
+select name, status, available_bytes from storage_locations where deleted_at is null order by name
+`
+
+type StorageGaugesRow struct {
+	Name           string
+	Status         string
+	AvailableBytes *int64
+}
+
+func (q *Queries) StorageGauges(ctx context.Context) ([]StorageGaugesRow, error) {
+	rows, err := q.db.Query(ctx, StorageGauges)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []StorageGaugesRow{}
+	for rows.Next() {
+		var i StorageGaugesRow
+		if err := rows.Scan(&i.Name, &i.Status, &i.AvailableBytes); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const WithdrawInstances = `-- name: WithdrawInstances :exec

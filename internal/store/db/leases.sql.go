@@ -74,6 +74,59 @@ func (q *Queries) ClaimExecution(ctx context.Context, arg ClaimExecutionParams) 
 	return id, err
 }
 
+const ClaimExecutionWithin = `-- name: ClaimExecutionWithin :one
+with busy as materialized (
+    select lower(d.connection_config ->> 'host') as host, e.storage_location_id
+    from backup_executions e join datasources d on d.id = e.datasource_id
+    where e.status = 'running'
+), hosts as (
+    select host, count(*) as n from busy group by host
+), storages as (
+    select storage_location_id, count(*) as n from busy group by storage_location_id
+), next as (
+    select q.id from backup_executions q
+    join datasources d on d.id = q.datasource_id
+    left join hosts h on h.host = lower(d.connection_config ->> 'host')
+    left join storages s on s.storage_location_id = q.storage_location_id
+    where q.status = 'queued' and q.operation = any($3::text[]) and q.available_at <= now()
+        and (q.request ->> 'spool' is null or q.request ->> 'spool' = $4::text)
+        and ($5::bigint <= 0 or coalesce(h.n, 0) < $5::bigint)
+        and ($6::bigint <= 0 or coalesce(s.n, 0) < $6::bigint)
+    order by q.created_at, q.id
+    limit 1
+    for update of q skip locked
+)
+update backup_executions e
+set status = 'running', fence = e.fence + 1, attempt = e.attempt + 1, worker_id = $1,
+    started_at = now(), heartbeat_at = now(), lease_expires_at = now() + $2::interval, phase = null, progress = null
+from next
+where e.id = next.id
+returning e.id
+`
+
+type ClaimExecutionWithinParams struct {
+	WorkerID   *string
+	Lease      time.Duration
+	Operations []string
+	Spool      string
+	PerHost    int64
+	PerStorage int64
+}
+
+func (q *Queries) ClaimExecutionWithin(ctx context.Context, arg ClaimExecutionWithinParams) (string, error) {
+	row := q.db.QueryRow(ctx, ClaimExecutionWithin,
+		arg.WorkerID,
+		arg.Lease,
+		arg.Operations,
+		arg.Spool,
+		arg.PerHost,
+		arg.PerStorage,
+	)
+	var id string
+	err := row.Scan(&id)
+	return id, err
+}
+
 const CreateChunks = `-- name: CreateChunks :exec
 insert into backup_chunks (execution_id, chunk_number, file_path, size_bytes, checksum)
 select $1, unnest($2::bigint[]), unnest($3::text[]), unnest($4::bigint[]), unnest($5::text[])
@@ -329,6 +382,47 @@ func (q *Queries) LockExpired(ctx context.Context, arg LockExpiredParams) (LockE
 	return i, err
 }
 
+const MarkWaiting = `-- name: MarkWaiting :exec
+with busy as materialized (
+    select lower(d.connection_config ->> 'host') as host, e.storage_location_id
+    from backup_executions e join datasources d on d.id = e.datasource_id
+    where e.status = 'running'
+), hosts as (
+    select host, count(*) as n from busy group by host
+), storages as (
+    select storage_location_id, count(*) as n from busy group by storage_location_id
+), waiting as (
+    select q.id, case
+        when $1::bigint > 0 and coalesce(h.n, 0) >= $1::bigint then 'waiting_for_host'
+        when $2::bigint > 0 and coalesce(s.n, 0) >= $2::bigint then 'waiting_for_storage'
+        end as phase
+    from backup_executions q
+    join datasources d on d.id = q.datasource_id
+    left join hosts h on h.host = lower(d.connection_config ->> 'host')
+    left join storages s on s.storage_location_id = q.storage_location_id
+    where q.status = 'queued' and q.operation = any($3::text[]) and q.available_at <= now()
+    order by q.created_at, q.id
+    limit 1000
+    for update of q skip locked
+)
+update backup_executions e
+set phase = w.phase, progress = case when w.phase is null then null else jsonb_build_object('phase', w.phase) end
+from waiting w
+where e.id = w.id and e.phase is distinct from w.phase
+`
+
+type MarkWaitingParams struct {
+	PerHost    int64
+	PerStorage int64
+	Operations []string
+}
+
+// Says of queued ones which limit keeps them waiting, when that has changed.
+func (q *Queries) MarkWaiting(ctx context.Context, arg MarkWaitingParams) error {
+	_, err := q.db.Exec(ctx, MarkWaiting, arg.PerHost, arg.PerStorage, arg.Operations)
+	return err
+}
+
 const ReleaseExecution = `-- name: ReleaseExecution :one
 update backup_executions
 set status = case when cancel_requested_at is null then 'queued' else 'cancelled' end,
@@ -454,5 +548,16 @@ func (q *Queries) SettleCopies(ctx context.Context, arg SettleCopiesParams) erro
 		arg.Statuses,
 		arg.Errors,
 	)
+	return err
+}
+
+const TakeClaimTurn = `-- name: TakeClaimTurn :exec
+select pg_advisory_xact_lock($1::bigint)
+`
+
+// Claims within limits take turns until their commit: each sees what the one
+// before it has claimed.
+func (q *Queries) TakeClaimTurn(ctx context.Context, key int64) error {
+	_, err := q.db.Exec(ctx, TakeClaimTurn, key)
 	return err
 }

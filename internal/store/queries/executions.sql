@@ -70,7 +70,8 @@ delete from backup_executions where id = @id;
 
 -- name: CancelQueued :exec
 update backup_executions
-set status = 'cancelled', finished_at = now(), cancel_requested_at = now(), error_code = @error_code, error_message = @error_message
+set status = 'cancelled', finished_at = now(), cancel_requested_at = now(), error_code = @error_code, error_message = @error_message,
+    phase = null, progress = null
 where id = @id;
 
 -- name: LockUploadRetry :one

@@ -71,3 +71,22 @@ delete from health_checks where checked_at < now() - @age::interval;
 
 -- name: PruneStorageChecks :execrows
 delete from storage_health_checks where checked_at < now() - @age::interval;
+
+-- name: QueueGauges :many
+select operation, count(*) filter (where status = 'queued') as queued, count(*) filter (where status = 'running') as running,
+    coalesce(extract(epoch from now() - min(greatest(created_at, available_at)) filter (where status = 'queued')), 0)::float8 as oldest_seconds
+from backup_executions where status in ('queued', 'running') group by operation order by operation;
+
+-- name: StorageGauges :many
+select name, status, available_bytes from storage_locations where deleted_at is null order by name;
+
+-- name: JobGauges :many
+select j.name, d.name as datasource, j.created_at, coalesce(last.finished_at, j.created_at)::timestamptz as last_success, (last.finished_at is not null)::boolean as succeeded
+from (select id, name, datasource_id, created_at from backup_jobs where enabled and deleted_at is null order by name limit @page_limit::bigint) j
+join datasources d on d.id = j.datasource_id
+left join lateral (
+    select e.finished_at from backup_executions e
+    where e.job_id = j.id and e.status = 'completed' and e.operation = 'backup'
+    order by e.created_at desc, e.id desc limit 1
+) last on true
+order by j.name;

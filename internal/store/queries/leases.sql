@@ -14,6 +14,69 @@ from next
 where e.id = next.id
 returning e.id;
 
+-- name: TakeClaimTurn :exec
+-- Claims within limits take turns until their commit: each sees what the one
+-- before it has claimed.
+select pg_advisory_xact_lock(@key::bigint);
+
+-- name: ClaimExecutionWithin :one
+with busy as materialized (
+    select lower(d.connection_config ->> 'host') as host, e.storage_location_id
+    from backup_executions e join datasources d on d.id = e.datasource_id
+    where e.status = 'running'
+), hosts as (
+    select host, count(*) as n from busy group by host
+), storages as (
+    select storage_location_id, count(*) as n from busy group by storage_location_id
+), next as (
+    select q.id from backup_executions q
+    join datasources d on d.id = q.datasource_id
+    left join hosts h on h.host = lower(d.connection_config ->> 'host')
+    left join storages s on s.storage_location_id = q.storage_location_id
+    where q.status = 'queued' and q.operation = any(@operations::text[]) and q.available_at <= now()
+        and (q.request ->> 'spool' is null or q.request ->> 'spool' = @spool::text)
+        and (@per_host::bigint <= 0 or coalesce(h.n, 0) < @per_host::bigint)
+        and (@per_storage::bigint <= 0 or coalesce(s.n, 0) < @per_storage::bigint)
+    order by q.created_at, q.id
+    limit 1
+    for update of q skip locked
+)
+update backup_executions e
+set status = 'running', fence = e.fence + 1, attempt = e.attempt + 1, worker_id = @worker_id,
+    started_at = now(), heartbeat_at = now(), lease_expires_at = now() + @lease::interval, phase = null, progress = null
+from next
+where e.id = next.id
+returning e.id;
+
+-- name: MarkWaiting :exec
+-- Says of queued ones which limit keeps them waiting, when that has changed.
+with busy as materialized (
+    select lower(d.connection_config ->> 'host') as host, e.storage_location_id
+    from backup_executions e join datasources d on d.id = e.datasource_id
+    where e.status = 'running'
+), hosts as (
+    select host, count(*) as n from busy group by host
+), storages as (
+    select storage_location_id, count(*) as n from busy group by storage_location_id
+), waiting as (
+    select q.id, case
+        when @per_host::bigint > 0 and coalesce(h.n, 0) >= @per_host::bigint then 'waiting_for_host'
+        when @per_storage::bigint > 0 and coalesce(s.n, 0) >= @per_storage::bigint then 'waiting_for_storage'
+        end as phase
+    from backup_executions q
+    join datasources d on d.id = q.datasource_id
+    left join hosts h on h.host = lower(d.connection_config ->> 'host')
+    left join storages s on s.storage_location_id = q.storage_location_id
+    where q.status = 'queued' and q.operation = any(@operations::text[]) and q.available_at <= now()
+    order by q.created_at, q.id
+    limit 1000
+    for update of q skip locked
+)
+update backup_executions e
+set phase = w.phase, progress = case when w.phase is null then null else jsonb_build_object('phase', w.phase) end
+from waiting w
+where e.id = w.id and e.phase is distinct from w.phase;
+
 -- name: Heartbeat :one
 update backup_executions
 set heartbeat_at = now(), lease_expires_at = now() + @lease::interval, phase = @phase, progress = @progress

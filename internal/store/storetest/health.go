@@ -10,6 +10,7 @@ import (
 	"github.com/dataguardian/dataguardian/internal/backup"
 	"github.com/dataguardian/dataguardian/internal/datasource"
 	"github.com/dataguardian/dataguardian/internal/engine"
+	"github.com/dataguardian/dataguardian/internal/execution"
 	"github.com/dataguardian/dataguardian/internal/health"
 	"github.com/dataguardian/dataguardian/internal/location"
 	"github.com/dataguardian/dataguardian/internal/notification"
@@ -38,6 +39,7 @@ func healthChecks(t *testing.T, w *world) {
 			DatasourcesTotal: 2, DatasourcesHealthy: 1, JobsTotal: 2, JobsEnabled: 1, ExecutionsToday: 2, ExecutionsFailedToday: 1,
 		}, stats)
 	})
+	t.Run("gauges tell of queues, storages and jobs", func(t *testing.T) { gauges(t, w) })
 	t.Run("checks of datasources are kept, newest first", func(t *testing.T) {
 		d := w.newDatasource(t)
 		bad := health.Check{
@@ -116,6 +118,25 @@ func instances(t *testing.T, s health.Store) {
 	got, err = s.Instances(t.Context())
 	require.NoError(t, err)
 	require.Empty(t, got)
+}
+
+func gauges(t *testing.T, w *world) {
+	j := w.newJob(t)
+	done := w.complete(t, j)
+	never := w.newJob(t)
+	waiting := w.queue(t, never)
+	w.exec(t, "update backup_executions set created_at = now() - interval '1 hour', available_at = now() - interval '1 minute' where id = $1", waiting.ID)
+	g, err := w.Health().Gauges(t.Context())
+	require.NoError(t, err)
+	require.Len(t, g.Queues, 1)
+	require.Equal(t, execution.Backup, g.Queues[0].Operation)
+	require.Equal(t, 1, g.Queues[0].Queued)
+	require.GreaterOrEqual(t, g.Queues[0].Oldest, time.Minute)
+	require.Less(t, g.Queues[0].Oldest, time.Hour)
+	require.Contains(t, g.Storages, health.StorageGauge{Name: j.StorageName, Status: location.Healthy})
+	require.Contains(t, g.Jobs, health.JobGauge{Name: j.Name, Datasource: j.DatasourceName, CreatedAt: j.CreatedAt, LastSuccess: done.FinishedAt})
+	require.Contains(t, g.Jobs, health.JobGauge{Name: never.Name, Datasource: never.DatasourceName, CreatedAt: never.CreatedAt})
+	w.drain(t)
 }
 
 // atOnce are rules by which every check counts by itself.

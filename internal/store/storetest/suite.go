@@ -34,7 +34,7 @@ func Run(t *testing.T, newDatabase func(t testing.TB) string) {
 	}
 	stores := map[string]func(t *testing.T, w *world){
 		"datasources": datasources, "locations": locations, "jobs": jobs, "due": due, "executions": executions,
-		"leases": leases, "retries": retries, "claims": claims, "reaping": reaping, "model": model, "catalogue": catalogue,
+		"leases": leases, "limits": limits, "retries": retries, "claims": claims, "reaping": reaping, "model": model, "catalogue": catalogue,
 		"notifications": notifications, "tokens": tokens, "health": healthChecks, "overview": overview, "holdings": holdings, "restores": restores,
 	}
 	for name, suite := range stores {
