@@ -44,8 +44,13 @@ var fast = []string{
 // What must always hold is checked when the test ends.
 func NewPlane(t testing.TB) *Plane {
 	t.Helper()
+	return NewPlaneOn(t, testkit.Postgres(t))
+}
+
+// NewPlaneOn is NewPlane on a PostgreSQL of the test's own, which it may stop.
+func NewPlaneOn(t testing.TB, pg *testkit.PG) *Plane {
+	t.Helper()
 	dir := testkit.Dir(t)
-	pg := testkit.Postgres(t)
 	p := &Plane{Dir: dir, DSN: pg.DSN(pg.NewDatabase(t)), KeyFile: filepath.Join(dir, "keys.json"), Secret: plant()}
 	_, err := secret.Create(p.KeyFile)
 	require.NoError(t, err)
