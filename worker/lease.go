@@ -68,6 +68,15 @@ func (l *Leased) Held() error {
 	if l.ctx.Err() != nil {
 		return context.Cause(l.ctx)
 	}
+	return l.Owned()
+}
+
+// Owned fails when the lease is lost, or may be, and only then: work that was asked
+// to stop puts in order what it has begun.
+func (l *Leased) Owned() error {
+	if errors.Is(context.Cause(l.ctx), execution.ErrLeaseLost) {
+		return execution.ErrLeaseLost
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if time.Since(l.beat) > l.timing.SelfStop {

@@ -113,6 +113,8 @@ func addServerFlags(flags *pflag.FlagSet) {
 	flags.Duration("stall-timeout", 10*time.Minute, "how long a dump may produce nothing before it is ended")
 	flags.Duration("orphan-grace", 24*time.Hour, "how old objects that nothing owns must be to be removed")
 	flags.Int("upload-attempts", 10, "how often an upload is tried, at growing intervals, before its storage counts as failed")
+	flags.Duration("upload-backoff", 500*time.Millisecond, "pause before an upload is tried a second time; it doubles with every further try, up to 30s")
+	flags.Duration("retry-upload-wait", 30*time.Minute, "how long a retried upload waits for the machine that has its dump")
 	flags.Duration("spool-keep", 24*time.Hour, "how long the dump of a failed upload is kept")
 }
 
@@ -129,6 +131,7 @@ func serverConfig(cmd *cobra.Command, version string) (app.Config, error) {
 		SweepInterval: r.interval("sweep-interval"), CleanupInterval: r.interval("cleanup-interval"), HealthInterval: r.interval("health-interval"),
 		HealthKeep: r.interval("health-keep"), LowSpace: int64(r.quantity("low-space-gb") * (1 << 30)),
 		UploadAttempts: r.number("upload-attempts"), MaxPerHost: r.number("max-per-host"), MaxPerStorage: r.number("max-per-storage"),
+		UploadBackoff: r.interval("upload-backoff"), RetryWait: r.interval("retry-upload-wait"),
 		MetricsAddr:  r.text("metrics-addr"),
 		StallTimeout: r.interval("stall-timeout"), SpoolKeep: r.interval("spool-keep"), OrphanGrace: r.interval("orphan-grace"),
 		Version: version, Stdout: cmd.OutOrStdout(), Stderr: cmd.ErrOrStderr(),

@@ -55,7 +55,9 @@ type Config struct {
 	MaxPerStorage  int    // executions at once on one storage, over all processes; 0: no limit
 	MetricsAddr    string // where metrics are served beside the API; empty: nowhere
 	UploadAttempts int    // tries of an upload before its storage counts as failed; 0: 10
-	Demo           bool
+	// UploadBackoff is the pause before the second try, which doubles up to 30 s; 0: 500 ms.
+	UploadBackoff time.Duration
+	Demo          bool
 
 	Timing          worker.Timing
 	SweepInterval   time.Duration
@@ -65,6 +67,7 @@ type Config struct {
 	LowSpace        int64 // bytes available below which the space of a storage is low; 0: 1 GiB
 	StallTimeout    time.Duration
 	SpoolKeep       time.Duration
+	RetryWait       time.Duration // for the machine that has the dump of a retried upload; 0: 30 min
 	OrphanGrace     time.Duration
 
 	Version string

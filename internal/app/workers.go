@@ -52,6 +52,7 @@ func workers(f *foundation, d *domain, m *metrics.Metrics) []worker.Service {
 		services = append(services, &scheduler.Scheduler{
 			Jobs: f.store.Jobs(), Executions: f.store.Executions(), Queue: f.wakeups(), Hub: f.hub,
 			Entry: registry.Register(health.RoleScheduler), Meter: m, Logger: f.logger, Sweep: f.config.SweepInterval,
+			Stranded: f.config.RetryWait,
 		})
 	}
 	if f.config.has(RoleRestore) {
@@ -60,6 +61,9 @@ func workers(f *foundation, d *domain, m *metrics.Metrics) []worker.Service {
 	if f.config.has(RoleBackup) {
 		services = append(services, backupClaimer(f, d, desk, registry, m))
 	}
+	if f.config.has(RoleBackup) && !f.config.has(RoleCleanup) { // no other process reaches this machine's spools
+		services = append(services, &cleanup.SpoolSweeper{Spool: spool{dir: f.spoolDir(), executions: f.store.Executions()}, Logger: f.logger, Interval: f.config.CleanupInterval})
+	}
 	return services
 }
 
@@ -67,7 +71,7 @@ func backupClaimer(f *foundation, d *domain, desk attempt.Desk, registry *worker
 	runner := &backupworker.Runner{
 		Desk: desk, Jobs: f.store.Jobs(), Datasources: f.store.Datasources(), Catalogue: f.store.Catalogue(),
 		Engines: d.engines, Vault: d.vault, SpoolDir: f.spoolDir(), SpoolID: f.spoolID, StallTimeout: f.config.StallTimeout, SpoolKeep: f.config.SpoolKeep,
-		UploadAttempts: f.config.UploadAttempts,
+		UploadAttempts: f.config.UploadAttempts, UploadBackoff: f.config.UploadBackoff,
 	}
 	return &worker.Claimer{
 		Label: "backup worker", WorkerID: workerID(), Spool: f.spoolID, Operations: []execution.Operation{execution.Backup}, Concurrency: f.config.Concurrency,

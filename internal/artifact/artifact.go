@@ -101,6 +101,9 @@ type Config struct {
 	// Guard is called before every step that changes a target. Its error ends the
 	// artifact: nothing is written after it.
 	Guard func() error
+	// Owned is called before Abort removes anything; default Guard. It should not mind
+	// that the work was asked to stop: what was begun is to be removed then.
+	Owned func() error
 	// Progress and Log are called from several goroutines.
 	Progress func(Progress)
 	Log      func(level engine.Level, message string)
@@ -158,6 +161,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Guard == nil {
 		c.Guard = func() error { return nil }
+	}
+	if c.Owned == nil {
+		c.Owned = c.Guard
 	}
 	if c.Progress == nil {
 		c.Progress = func(Progress) {}

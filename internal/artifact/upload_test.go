@@ -11,6 +11,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/dataguardian/dataguardian/internal/artifact"
@@ -483,6 +484,46 @@ func TestUploadsOverlapTheDump(t *testing.T) {
 	require.NoError(t, mw.Close())
 	_, err = w.Commit(t.Context(), completion())
 	require.NoError(t, err)
+}
+
+// An outage of half a minute is what a router that restarts makes.
+func TestAnOutageOfHalfAMinuteFailsNoBackup(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		began := time.Now()
+		away := storagetest.Fault{Do: func(context.Context, string) error {
+			if since := time.Since(began); time.Second < since && since < 31*time.Second {
+				return errWeather
+			}
+			return nil
+		}}
+		d := newMemory()
+		c := config(dir, storagetest.NewFaulty(d, away))
+		c.Retry = artifact.Retry{} // as it is set by default
+		w := newWriter(t, c)
+		dump(t, w, 700, tenParts())
+		<-time.After(2 * time.Second) // the uploads so far have ended
+		dump(t, w, 700, member{"more", noise(5000)})
+		r, err := w.Commit(t.Context(), completion())
+		require.NoError(t, err)
+		require.Equal(t, []string{"t1 available"}, statuses(r))
+		require.GreaterOrEqual(t, time.Since(began), 31*time.Second)
+		requireMembers(t, d, c.Path, []member{tenParts(), {"more", noise(5000)}})
+	})
+}
+
+// Three thousand parts of 1 MiB are 3 GB; what costs there is their number.
+func TestThousandsOfPartsAreOneArtifact(t *testing.T) {
+	const parts = 3000
+	d := newMemory()
+	c := plain(t, d)
+	c.PartSize = 100
+	big := member{"backup.dump", noise(parts*100 - 50)}
+	r := store(t, c, big)
+	require.Len(t, r.Parts, parts)
+	require.Equal(t, c.Path+"/backup.dump.3000", r.Parts[parts-1].Key)
+	require.Len(t, d.keys(), parts+1)
+	requireMembers(t, d, c.Path, []member{big})
 }
 
 func TestAnUploadThatStandsStillIsTriedAgain(t *testing.T) {

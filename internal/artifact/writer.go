@@ -156,7 +156,7 @@ func (w *Writer) cause() error {
 }
 
 // Abort gives the artifact up, also after a failed Commit: it ends the uploads,
-// removes the spool and deletes what was written, manifests first. When Guard
+// removes the spool and deletes what was written, manifests first. When Owned
 // fails it touches nothing: the artifact is somebody else's by now. A committed
 // artifact is not aborted; see Delete.
 func (w *Writer) Abort(ctx context.Context) error {
@@ -177,7 +177,7 @@ func (w *Writer) Abort(ctx context.Context) error {
 		<-w.uploads.done
 		defer w.spool.close() //nolint:errcheck // only releases the lock
 	}
-	if err := w.cfg.Guard(); err != nil {
+	if err := w.cfg.Owned(); err != nil {
 		return err
 	}
 	var problems []error

@@ -147,14 +147,14 @@ type Catalogue interface {
 	// before their objects go. A backup that is being restored or verified, or is not
 	// there any more, is left out of the answer. Only ids in the answer may be deleted.
 	MarkDeleting(ctx context.Context, executionIDs []string) ([]string, error)
-	// Doomed lists copies whose objects must go: deleting ones, failed ones, and
-	// pending ones that no running execution owns any more. locationIDs narrows it
-	// to storage this process can reach; nil means all.
+	// Doomed lists copies whose objects must go: deleting ones, and failed and pending
+	// ones of executions that have ended and whose upload cannot be retried any more.
+	// locationIDs narrows it to storage this process can reach; nil means all.
 	Doomed(ctx context.Context, locationIDs []string, limit int) ([]Copy, error)
 	// MarkDeleted records that the objects of a copy are gone.
 	MarkDeleted(ctx context.Context, c Copy) error
 	// MarkMissing records that an available copy has lost objects, or that their
-	// bytes are not those that were written.
+	// bytes are not those that were written, and tells people the first time.
 	MarkMissing(ctx context.Context, c Copy, why string) error
 	// MarkFound takes that back: the copy was proven whole.
 	MarkFound(ctx context.Context, c Copy) error

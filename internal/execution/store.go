@@ -91,12 +91,14 @@ type Store interface {
 	// burn is false the attempt does not count.
 	Release(ctx context.Context, l Lease, delay time.Duration, burn bool, lines []logs.Line) error
 
-	// Expired lists running executions whose lease has run out, oldest first.
-	Expired(ctx context.Context, limit int) ([]Execution, error)
-	// Reap takes an execution whose lease has run out from its worker: back to the
-	// queue while attempts last and the operation may run again, else failed. lines
-	// are the stored lines with what the hub still had. It returns the new status,
-	// or ErrLeaseLost when the worker came back in time.
+	// Expired lists running executions whose lease has run out, oldest first, and then
+	// queued retries of uploads that are stranded: the machine that has the dump has
+	// had no backup worker for so long, or the time is over for which it was kept.
+	Expired(ctx context.Context, stranded time.Duration, limit int) ([]Execution, error)
+	// Reap takes an execution that Expired lists from its worker: back to the queue
+	// while attempts last and the operation may run again, else failed; a stranded one
+	// has failed with CodeSpoolLost. lines are the stored lines with what the hub still
+	// had. It returns the new status, or ErrLeaseLost when a worker has it after all.
 	Reap(ctx context.Context, e Execution, lines []logs.Line) (Status, error)
 }
 

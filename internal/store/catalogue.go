@@ -166,9 +166,25 @@ func (s catalogue) MarkDeleted(ctx context.Context, c backup.Copy) error {
 }
 
 func (s catalogue) MarkMissing(ctx context.Context, c backup.Copy, why string) error {
-	return settled(s.q.MarkMissing(ctx, db.MarkMissingParams{
-		ExecutionID: c.ExecutionID, StorageLocationID: c.StorageLocationID, Path: c.Path, Error: storable(why),
-	}))
+	return s.tx(ctx, func(q *db.Queries) error {
+		where := db.MarkMissingParams{ExecutionID: c.ExecutionID, StorageLocationID: c.StorageLocationID, Path: c.Path, Error: storable(why)}
+		lost, err := q.MarkMissing(ctx, where)
+		if err != nil {
+			return err
+		}
+		if lost == 0 { // it was missing before, or is no copy any more
+			return settled(q.MarkMissingStill(ctx, db.MarkMissingStillParams(where)))
+		}
+		row, err := q.ReadExecution(ctx, c.ExecutionID)
+		if err != nil {
+			return err
+		}
+		e, err := executionOf(row)
+		if err != nil {
+			return err
+		}
+		return notify(ctx, q, missingNote(e, c, why))
+	})
 }
 
 func (s catalogue) MarkFound(ctx context.Context, c backup.Copy) error {

@@ -3,6 +3,8 @@ package store
 import (
 	"context"
 	"errors"
+	"fmt"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -13,8 +15,8 @@ import (
 )
 
 // Expired returns executions with their stored lines.
-func (s executions) Expired(ctx context.Context, limit int) ([]execution.Execution, error) {
-	rows, err := s.q.ListExpired(ctx, int64(limit))
+func (s executions) Expired(ctx context.Context, stranded time.Duration, limit int) ([]execution.Execution, error) {
+	rows, err := s.q.ListExpired(ctx, db.ListExpiredParams{Stranded: stranded, PageLimit: int64(limit)})
 	if err != nil {
 		return nil, failure(err)
 	}
@@ -56,6 +58,8 @@ func (s executions) Reap(ctx context.Context, e execution.Execution, lines []log
 func fate(row db.LockExpiredRow) db.EndExpiredParams {
 	op := execution.Operation(row.Operation)
 	switch {
+	case execution.Status(row.Status) == execution.Queued:
+		return db.EndExpiredParams{Status: string(execution.Failed), ErrorCode: filter(errs.CodeSpoolLost), ErrorMessage: filter(stranded(row.WorkerHost))}
 	case row.CancelRequestedAt != nil:
 		return db.EndExpiredParams{Status: string(execution.Cancelled), ErrorCode: filter(errs.CodeCancelled), ErrorMessage: filter(cancelMessage)}
 	case op != execution.Restore && row.Attempt < row.MaxAttempts:
@@ -64,4 +68,13 @@ func fate(row db.LockExpiredRow) db.EndExpiredParams {
 		code, message := reaped(op)
 		return db.EndExpiredParams{Status: string(execution.Failed), ErrorCode: filter(code), ErrorMessage: filter(message)}
 	}
+}
+
+// stranded says why a retried upload that no worker took has failed.
+func stranded(host string) string {
+	if host == "" {
+		host = "that made the backup"
+	}
+	return fmt.Sprintf("the dump of this backup waits on the machine %s, and no backup worker there took the upload: "+
+		"start its worker with the same data directory and retry the upload, or run the job again", host)
 }

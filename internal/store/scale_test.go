@@ -125,7 +125,7 @@ func TestEveryListAndTotalOfAHundredThousandExecutionsComesFromAnIndex(t *testin
 	t.Run("the queue and its leases", func(t *testing.T) {
 		claim := plan(t, conn, db.ClaimExecution, "w", time.Minute, []string{"backup"}, "spool")
 		require.NotContains(t, claim, "Seq Scan", claim)
-		expired := plan(t, conn, db.ListExpired, int64(10))
+		expired := plan(t, conn, db.ListExpired, time.Minute, int64(10))
 		require.NotContains(t, expired, "Seq Scan on backup_executions", expired)
 	})
 }

@@ -85,6 +85,10 @@ func (a *Attempt) Lease() execution.Lease { return a.leased.Lease }
 // Held fails when the lease is lost, or may be.
 func (a *Attempt) Held() error { return a.leased.Held() }
 
+// Owned fails when the lease is lost, or may be. It holds beyond the end of the work,
+// for putting things in order.
+func (a *Attempt) Owned() error { return a.leased.Owned() }
+
 // Phase says what the attempt does now; verb begins its progress lines, such as
 // "dumped".
 func (a *Attempt) Phase(p execution.Phase, verb string) {

@@ -46,6 +46,7 @@ type Runner struct {
 	SpoolID        string        // names this machine's spool, see execution.Claimant
 	StallTimeout   time.Duration // no bytes for so long ends a dump; 0: the engine's default
 	UploadAttempts int           // tries of an upload before its storage counts as failed; 0: 10
+	UploadBackoff  time.Duration // before the second try, doubling from there; 0: 500 ms
 	SpoolKeep      time.Duration // how long a failed upload can be retried; 0: 24 hours
 }
 

@@ -49,7 +49,7 @@ func (r *run) finish(ctx context.Context, out outcome, err error) {
 // retry sends it again, from the spool.
 func (r *run) makeRoom(ctx context.Context, outcomes []artifact.Outcome) {
 	for _, o := range outcomes {
-		if o.Status == artifact.Available || !o.Touched || errs.CodeOf(o.Err) != errs.CodeStorageFull || r.Held() != nil {
+		if o.Status == artifact.Available || !o.Touched || errs.CodeOf(o.Err) != errs.CodeStorageFull || r.Owned() != nil {
 			continue
 		}
 		for _, t := range r.targets {

@@ -180,14 +180,14 @@ func (r *run) artifactConfig() artifact.Config {
 		BeforeFirstObject: func(ctx context.Context, targetID string) error {
 			return r.Executions.BeginCopy(ctx, r.Lease(), targetID, r.path())
 		},
-		Guard: r.Held,
+		Guard: r.Held, Owned: r.Owned,
 		Retry: r.retry(),
 		Log:   r.Log.Log,
 	}
 }
 
 func (r *run) retry() artifact.Retry {
-	return artifact.Retry{Attempts: r.UploadAttempts, Again: r.Meter.UploadRetried}
+	return artifact.Retry{Attempts: r.UploadAttempts, Base: r.UploadBackoff, Again: r.Meter.UploadRetried}
 }
 
 // attemptStarted dates the path of the artifact. Attempts are at least a second

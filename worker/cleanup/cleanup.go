@@ -134,10 +134,12 @@ func (c *Cleaner) doomed(ctx context.Context) error {
 	return err
 }
 
-func (c *Cleaner) spools(ctx context.Context) error {
-	removed, err := c.Spool.Sweep(ctx)
+func (c *Cleaner) spools(ctx context.Context) error { return sweepSpools(ctx, c.Spool, c.Logger) }
+
+func sweepSpools(ctx context.Context, s Spool, logger *slog.Logger) error {
+	removed, err := s.Sweep(ctx)
 	if removed > 0 {
-		c.Logger.InfoContext(ctx, "stale spools were removed", "spools", removed)
+		logger.InfoContext(ctx, "stale spools were removed", "spools", removed)
 	}
 	return err
 }

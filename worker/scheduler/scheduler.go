@@ -52,6 +52,9 @@ type Scheduler struct {
 	Sweep      time.Duration // how often silent workers are looked for; 5 s
 	// Late is how far behind its time a slot may be and still count as on time; 1 min.
 	Late time.Duration
+	// Stranded is how long a retried upload waits for the machine that has its dump
+	// while no backup worker runs there; 30 min.
+	Stranded time.Duration
 }
 
 // Name implements worker.Service.
@@ -75,7 +78,7 @@ func (s *Scheduler) defaults() {
 	for _, d := range []struct {
 		field *time.Duration
 		value time.Duration
-	}{{&s.Tick, time.Second}, {&s.Sweep, 5 * time.Second}, {&s.Late, time.Minute}} {
+	}{{&s.Tick, time.Second}, {&s.Sweep, 5 * time.Second}, {&s.Late, time.Minute}, {&s.Stranded, 30 * time.Minute}} {
 		if *d.field == 0 {
 			*d.field = d.value
 		}
@@ -183,7 +186,7 @@ func (s *Scheduler) slot(due schedule.Schedule, stored, now time.Time) (newest t
 
 // reap takes executions back from silent workers.
 func (s *Scheduler) reap(ctx context.Context) {
-	expired, err := s.Executions.Expired(ctx, batch)
+	expired, err := s.Executions.Expired(ctx, s.Stranded, batch)
 	if err != nil {
 		if ctx.Err() == nil {
 			s.Logger.WarnContext(ctx, "silent workers could not be looked for, trying again", "error", err)
@@ -204,8 +207,12 @@ func (s *Scheduler) reapOne(ctx context.Context, e execution.Execution) {
 		s.Logger.WarnContext(ctx, "an execution could not be taken back from its silent worker, trying again", "execution_id", e.ID, "error", err)
 		return
 	}
-	s.Meter.Reaped(e.Operation, status)
-	s.Logger.WarnContext(ctx, "an execution was taken back from a silent worker", "execution_id", e.ID, "worker", e.WorkerID, "status", string(status))
+	if e.Status == execution.Queued {
+		s.Logger.WarnContext(ctx, "a retried upload was given up: the machine that has its dump did not come back", "execution_id", e.ID, "host", e.Record.WorkerHost)
+	} else {
+		s.Meter.Reaped(e.Operation, status)
+		s.Logger.WarnContext(ctx, "an execution was taken back from a silent worker", "execution_id", e.ID, "worker", e.WorkerID, "status", string(status))
+	}
 	if status == execution.Queued {
 		s.wake(ctx, 1)
 		return
@@ -225,6 +232,12 @@ func (s *Scheduler) lines(ctx context.Context, e execution.Execution) []logs.Lin
 	var after int64
 	if n := len(full.Logs); n > 0 {
 		after = full.Logs[n-1].Seq
+	}
+	if e.Status == execution.Queued {
+		return append(full.Logs, logs.Line{
+			Seq: next(full.Logs), Time: time.Now().UTC(), Level: "error",
+			Message: "The machine that has the dump did not come back: the upload is given up",
+		})
 	}
 	live, err := s.Hub.Read(ctx, e.ID, after)
 	if err != nil {

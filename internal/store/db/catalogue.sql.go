@@ -233,16 +233,15 @@ const DoomCopies = `-- name: DoomCopies :exec
 update backup_copies c
 set status = 'deleting', updated_at = now()
 from backup_executions e
-where e.id = c.execution_id and c.status in ('pending', 'failed')
-    and (c.status <> 'pending' or e.status <> 'running' or e.fence <> c.fence)
-    and not (e.status in ('queued', 'running') and e.request ->> 'retry_upload' is not null)
+where e.id = c.execution_id and c.status in ('pending', 'failed') and e.status not in ('queued', 'running')
     and not (coalesce((e.record -> 'upload_retry' ->> 'possible')::boolean, false)
         and coalesce((e.record -> 'upload_retry' ->> 'spool_expires_at')::timestamptz > now(), false))
     and ($1::text[] is null or c.storage_location_id = any(cast($1::text[] as uuid[])))
 `
 
-// Marks first: a copy that is on its way out is not begun again. One that a retried
-// upload may still complete is left alone.
+// Marks first: a copy that is on its way out is not begun again. What an execution
+// that is queued or running has begun is its next attempt's to go on with or to
+// remove; so is what a retried upload may still complete.
 func (q *Queries) DoomCopies(ctx context.Context, locationIds []string) error {
 	_, err := q.db.Exec(ctx, DoomCopies, locationIds)
 	return err
@@ -441,7 +440,7 @@ func (q *Queries) MarkFound(ctx context.Context, arg MarkFoundParams) (int64, er
 const MarkMissing = `-- name: MarkMissing :execrows
 update backup_copies
 set status = 'missing', error = $1, updated_at = now()
-where execution_id = $2 and storage_location_id = $3 and path = $4 and status in ('available', 'missing')
+where execution_id = $2 and storage_location_id = $3 and path = $4 and status = 'available'
 `
 
 type MarkMissingParams struct {
@@ -453,6 +452,32 @@ type MarkMissingParams struct {
 
 func (q *Queries) MarkMissing(ctx context.Context, arg MarkMissingParams) (int64, error) {
 	result, err := q.db.Exec(ctx, MarkMissing,
+		arg.Error,
+		arg.ExecutionID,
+		arg.StorageLocationID,
+		arg.Path,
+	)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
+const MarkMissingStill = `-- name: MarkMissingStill :execrows
+update backup_copies
+set error = $1, updated_at = now()
+where execution_id = $2 and storage_location_id = $3 and path = $4 and status = 'missing'
+`
+
+type MarkMissingStillParams struct {
+	Error             string
+	ExecutionID       string
+	StorageLocationID string
+	Path              string
+}
+
+func (q *Queries) MarkMissingStill(ctx context.Context, arg MarkMissingStillParams) (int64, error) {
+	result, err := q.db.Exec(ctx, MarkMissingStill,
 		arg.Error,
 		arg.ExecutionID,
 		arg.StorageLocationID,

@@ -286,18 +286,31 @@ const ListExpired = `-- name: ListExpired :many
 select v.id, v.job_id, v.datasource_id, v.storage_location_id, v.operation, v.status, v.trigger, v.scheduled_for, v.started_at, v.finished_at, v.size_bytes, v.stored_bytes, v.backup_path, v.parts_count, v.error_code, v.error_message, v.attempt, v.max_attempts, v.fence, v.worker_id, v.cancel_requested_at, v.lease_expires_at, v.verified_at, v.progress, v.request, v.record, v.created_at, v.job_name, v.job_cron, v.datasource_name, v.datasource_type, v.storage_name, v.storage_type, coalesce(e.metadata -> 'execution_logs', '[]')::jsonb as logs
 from execution_view v
 join backup_executions e on e.id = v.id
-where e.status = 'running' and e.lease_expires_at < now()
+where e.status in ('queued', 'running') and (
+    e.status = 'running' and e.lease_expires_at < now()
+    or e.status = 'queued' and e.request ->> 'spool' is not null and (
+        (e.record -> 'upload_retry' ->> 'spool_expires_at')::timestamptz < now()
+        or e.available_at < now() - $1::interval and not exists (
+            select from worker_instances w
+            where w.role = 'backup' and w.host = e.record ->> 'worker_host' and w.expires_at > now())))
 order by e.lease_expires_at, e.id
-limit $1::bigint
+limit $2::bigint
 `
+
+type ListExpiredParams struct {
+	Stranded  time.Duration
+	PageLimit int64
+}
 
 type ListExpiredRow struct {
 	ExecutionView ExecutionView
 	Logs          []byte
 }
 
-func (q *Queries) ListExpired(ctx context.Context, pageLimit int64) ([]ListExpiredRow, error) {
-	rows, err := q.db.Query(ctx, ListExpired, pageLimit)
+// A retried upload is stranded when the machine that has its dump has had no backup
+// worker for long, or when the time is over for which the dump was kept.
+func (q *Queries) ListExpired(ctx context.Context, arg ListExpiredParams) ([]ListExpiredRow, error) {
+	rows, err := q.db.Query(ctx, ListExpired, arg.Stranded, arg.PageLimit)
 	if err != nil {
 		return nil, err
 	}
@@ -352,9 +365,10 @@ func (q *Queries) ListExpired(ctx context.Context, pageLimit int64) ([]ListExpir
 }
 
 const LockExpired = `-- name: LockExpired :one
-select attempt, max_attempts, operation, cancel_requested_at
+select status, attempt, max_attempts, operation, cancel_requested_at, coalesce(record ->> 'worker_host', '')::text as worker_host
 from backup_executions
-where id = $1 and fence = $2 and status = 'running' and lease_expires_at < now()
+where id = $1 and fence = $2
+    and (status = 'running' and lease_expires_at < now() or status = 'queued' and request ->> 'spool' is not null)
 for update
 `
 
@@ -364,20 +378,24 @@ type LockExpiredParams struct {
 }
 
 type LockExpiredRow struct {
+	Status            string
 	Attempt           int64
 	MaxAttempts       int64
 	Operation         string
 	CancelRequestedAt *time.Time
+	WorkerHost        string
 }
 
 func (q *Queries) LockExpired(ctx context.Context, arg LockExpiredParams) (LockExpiredRow, error) {
 	row := q.db.QueryRow(ctx, LockExpired, arg.ID, arg.Fence)
 	var i LockExpiredRow
 	err := row.Scan(
+		&i.Status,
 		&i.Attempt,
 		&i.MaxAttempts,
 		&i.Operation,
 		&i.CancelRequestedAt,
+		&i.WorkerHost,
 	)
 	return i, err
 }

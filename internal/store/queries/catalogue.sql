@@ -43,14 +43,13 @@ where c.execution_id = any(cast(@ids::text[] as uuid[])) and c.status in ('avail
 returning c.execution_id;
 
 -- name: DoomCopies :exec
--- Marks first: a copy that is on its way out is not begun again. One that a retried
--- upload may still complete is left alone.
+-- Marks first: a copy that is on its way out is not begun again. What an execution
+-- that is queued or running has begun is its next attempt's to go on with or to
+-- remove; so is what a retried upload may still complete.
 update backup_copies c
 set status = 'deleting', updated_at = now()
 from backup_executions e
-where e.id = c.execution_id and c.status in ('pending', 'failed')
-    and (c.status <> 'pending' or e.status <> 'running' or e.fence <> c.fence)
-    and not (e.status in ('queued', 'running') and e.request ->> 'retry_upload' is not null)
+where e.id = c.execution_id and c.status in ('pending', 'failed') and e.status not in ('queued', 'running')
     and not (coalesce((e.record -> 'upload_retry' ->> 'possible')::boolean, false)
         and coalesce((e.record -> 'upload_retry' ->> 'spool_expires_at')::timestamptz > now(), false))
     and (sqlc.narg('location_ids')::text[] is null or c.storage_location_id = any(cast(sqlc.narg('location_ids')::text[] as uuid[])));
@@ -74,7 +73,12 @@ where e.id = c.execution_id
 -- name: MarkMissing :execrows
 update backup_copies
 set status = 'missing', error = @error, updated_at = now()
-where execution_id = @execution_id and storage_location_id = @storage_location_id and path = @path and status in ('available', 'missing');
+where execution_id = @execution_id and storage_location_id = @storage_location_id and path = @path and status = 'available';
+
+-- name: MarkMissingStill :execrows
+update backup_copies
+set error = @error, updated_at = now()
+where execution_id = @execution_id and storage_location_id = @storage_location_id and path = @path and status = 'missing';
 
 -- name: MarkFound :execrows
 update backup_copies

@@ -144,17 +144,26 @@ where id = @id and fence = @fence and worker_id = @worker_id and status = 'runni
 returning status;
 
 -- name: ListExpired :many
+-- A retried upload is stranded when the machine that has its dump has had no backup
+-- worker for long, or when the time is over for which the dump was kept.
 select sqlc.embed(v), coalesce(e.metadata -> 'execution_logs', '[]')::jsonb as logs
 from execution_view v
 join backup_executions e on e.id = v.id
-where e.status = 'running' and e.lease_expires_at < now()
+where e.status in ('queued', 'running') and (
+    e.status = 'running' and e.lease_expires_at < now()
+    or e.status = 'queued' and e.request ->> 'spool' is not null and (
+        (e.record -> 'upload_retry' ->> 'spool_expires_at')::timestamptz < now()
+        or e.available_at < now() - @stranded::interval and not exists (
+            select from worker_instances w
+            where w.role = 'backup' and w.host = e.record ->> 'worker_host' and w.expires_at > now())))
 order by e.lease_expires_at, e.id
 limit @page_limit::bigint;
 
 -- name: LockExpired :one
-select attempt, max_attempts, operation, cancel_requested_at
+select status, attempt, max_attempts, operation, cancel_requested_at, coalesce(record ->> 'worker_host', '')::text as worker_host
 from backup_executions
-where id = @id and fence = @fence and status = 'running' and lease_expires_at < now()
+where id = @id and fence = @fence
+    and (status = 'running' and lease_expires_at < now() or status = 'queued' and request ->> 'spool' is not null)
 for update;
 
 -- name: RequeueExpired :exec

@@ -127,8 +127,13 @@ func catalogue(t *testing.T, w *world) {
 	t.Run("a missing copy still shows, but counts for nothing", func(t *testing.T) {
 		j := w.newJob(t)
 		done := w.complete(t, j)
+		before := len(notes(t, w))
 		require.NoError(t, s.MarkMissing(t.Context(), done.Copies[0], "part 2 is gone"))
 		require.NoError(t, s.MarkMissing(t.Context(), done.Copies[0], "part 1 is gone too"))
+		news := notes(t, w)[before:]
+		require.Equal(t, []notification.Type{notification.HealthDegraded}, types(news), "it is told once")
+		require.Contains(t, news[0].Message, "part 2 is gone. ")
+		require.Equal(t, done.ID, news[0].Metadata["execution_id"])
 		b, err := s.Get(t.Context(), done.ID)
 		require.NoError(t, err)
 		require.Equal(t, backup.CopyMissing, b.Copies[0].Status)
@@ -204,11 +209,11 @@ func doomed(t *testing.T, w *world) {
 	w.expire(t, e.ID)
 	_, err = s.Reap(t.Context(), got, nil)
 	require.NoError(t, err)
-	require.Equal(t, []string{"first"}, paths(), "its worker is lost")
+	require.Empty(t, paths(), "its worker is lost; the next one may go on with it")
 	w.ready(t, e.ID)
 	_, l = w.claim(t, "worker-2")
 	require.NoError(t, s.BeginCopy(t.Context(), l, j.StorageLocationID, "second"))
-	require.Equal(t, []string{"first"}, paths(), "the second attempt does not own the first one's")
+	require.Empty(t, paths(), "the second attempt is at work, and removes what the first one left")
 	r := failedResult("UPLOAD_FAILED")
 	r.Copies = []backup.Copy{{StorageLocationID: j.StorageLocationID, Path: "second", Status: backup.CopyFailed, Error: "no space"}}
 	require.NoError(t, s.Finish(t.Context(), l, r))

@@ -88,7 +88,7 @@ func leases(t *testing.T, w *world) {
 		w.expire(t, e.ID)
 		_, err := s.Heartbeat(t.Context(), l, minute, execution.Progress{})
 		require.NoError(t, err)
-		expired, err := s.Expired(t.Context(), 10)
+		expired, err := s.Expired(t.Context(), minute, 10)
 		require.NoError(t, err)
 		require.Empty(t, expired)
 		w.expire(t, e.ID)

@@ -28,7 +28,7 @@ func reaping(t *testing.T, w *world) {
 
 	t.Run("a live lease is not expired and cannot be reaped", func(t *testing.T) {
 		e, l := w.run(t, w.newJob(t))
-		expired, err := s.Expired(t.Context(), 10)
+		expired, err := s.Expired(t.Context(), minute, 10)
 		require.NoError(t, err)
 		require.Empty(t, expired)
 		_, err = s.Reap(t.Context(), e, nil)
@@ -131,7 +131,7 @@ func reaping(t *testing.T, w *world) {
 			w.exec(t, "update backup_executions set lease_expires_at = now() - make_interval(mins => $2) where id = $1", e.ID, 10-i)
 			order = append(order, e.ID)
 		}
-		expired, err := s.Expired(t.Context(), 2)
+		expired, err := s.Expired(t.Context(), minute, 2)
 		require.NoError(t, err)
 		require.Len(t, expired, 2)
 		require.Equal(t, order[0], expired[0].ID)
@@ -141,7 +141,7 @@ func reaping(t *testing.T, w *world) {
 
 func onlyExpired(t *testing.T, s execution.Store) execution.Execution {
 	t.Helper()
-	expired, err := s.Expired(t.Context(), 10)
+	expired, err := s.Expired(t.Context(), minute, 10)
 	require.NoError(t, err)
 	require.Len(t, expired, 1)
 	return expired[0]

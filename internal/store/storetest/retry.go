@@ -9,6 +9,8 @@ import (
 	"github.com/dataguardian/dataguardian/internal/backup"
 	"github.com/dataguardian/dataguardian/internal/errs"
 	"github.com/dataguardian/dataguardian/internal/execution"
+	"github.com/dataguardian/dataguardian/internal/health"
+	"github.com/dataguardian/dataguardian/internal/notification"
 )
 
 // interrupted is how a backup ends whose dump waits in the spool "here".
@@ -19,6 +21,7 @@ func interrupted(status execution.Status, expires time.Time, copies ...backup.Co
 		r.ErrorCode, r.ErrorMessage = "", ""
 	}
 	r.Record.UploadRetry = &execution.UploadRetry{Possible: true, Reason: "it waits", SpoolExpiresAt: &expires, Spool: "here"}
+	r.Record.WorkerHost = "machine"
 	return r
 }
 
@@ -65,6 +68,70 @@ func retries(t *testing.T, w *world) {
 		require.NoError(t, s.Finish(t.Context(), l, done))
 		_, err = s.RetryUpload(t.Context(), e.ID)
 		requireCode(t, err, errs.Conflict, errs.CodeExecutionNotRetriable)
+		w.forget(t, e.ID)
+	})
+	t.Run("a lost worker's copies are the next attempt's to go on with", func(t *testing.T) {
+		e, j := fail(t, later)
+		_, err := s.RetryUpload(t.Context(), e.ID)
+		require.NoError(t, err)
+		begin := func() {
+			claimed, ok, err := s.Claim(t.Context(), mine, allOperations, minute)
+			require.NoError(t, err)
+			require.True(t, ok)
+			l := execution.Lease{ExecutionID: e.ID, WorkerID: claimed.WorkerID, Fence: claimed.Fence}
+			require.NoError(t, s.BeginCopy(t.Context(), l, j.StorageLocationID, "p"))
+		}
+		begin()
+		w.expire(t, e.ID)
+		_, err = s.Reap(t.Context(), onlyExpired(t, s), nil)
+		require.NoError(t, err)
+		copies, err := w.Catalogue().Doomed(t.Context(), nil, 10)
+		require.NoError(t, err)
+		require.Empty(t, copies)
+		w.ready(t, e.ID)
+		begin()
+		w.exec(t, "update backup_executions set status = 'failed', finished_at = now(), lease_expires_at = null where id = $1", e.ID)
+		w.forget(t, e.ID)
+	})
+	t.Run("a machine that does not come back strands it", func(t *testing.T) {
+		stranded := func(t *testing.T, why string, happens func(id string)) {
+			e, _ := fail(t, later)
+			_, err := s.RetryUpload(t.Context(), e.ID)
+			require.NoError(t, err)
+			expired, err := s.Expired(t.Context(), minute, 10)
+			require.NoError(t, err)
+			require.Empty(t, expired, "it has just begun to wait")
+			happens(e.ID)
+			status, err := s.Reap(t.Context(), onlyExpired(t, s), lines(4))
+			require.NoError(t, err, why)
+			require.Equal(t, execution.Failed, status)
+			requireEnd(t, w, e.ID, errs.CodeSpoolLost, notification.BackupFailed)
+			w.forget(t, e.ID)
+		}
+		wait := func(id string) {
+			w.exec(t, "update backup_executions set available_at = now() - interval '2 minutes' where id = $1", id)
+		}
+		stranded(t, "no worker", wait)
+		stranded(t, "the spool's time is over", func(id string) {
+			w.exec(t, `update backup_executions set metadata = jsonb_set(metadata, '{upload_retry,spool_expires_at}', to_jsonb(now() - interval '1 second')) where id = $1`, id)
+		})
+
+		e, _ := fail(t, later)
+		queued, err := s.RetryUpload(t.Context(), e.ID)
+		require.NoError(t, err)
+		wait(e.ID)
+		there := health.Instance{ID: id(), Role: health.RoleBackup, Host: "machine", State: health.WorkerRunning}
+		require.NoError(t, w.Health().Report(t.Context(), time.Minute, there))
+		expired, err := s.Expired(t.Context(), minute, 10)
+		require.NoError(t, err)
+		require.Empty(t, expired, "its machine is there, and busy")
+		claimed, ok, err := s.Claim(t.Context(), mine, allOperations, minute)
+		require.NoError(t, err)
+		require.True(t, ok)
+		_, err = s.Reap(t.Context(), queued, nil)
+		require.ErrorIs(t, err, execution.ErrLeaseLost, "its worker came back in time")
+		require.NoError(t, s.Finish(t.Context(), execution.Lease{ExecutionID: e.ID, WorkerID: claimed.WorkerID, Fence: claimed.Fence}, failedResult("X")))
+		require.NoError(t, w.Health().Withdraw(t.Context(), there.ID))
 		w.forget(t, e.ID)
 	})
 	t.Run("a good copy makes it a good backup, however a later upload ends", func(t *testing.T) {
