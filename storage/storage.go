@@ -51,6 +51,13 @@ type Sweeper interface {
 	Sweep(ctx context.Context, prefix string, age time.Duration) (int, error)
 }
 
+// Keeper is implemented by drivers of stores that can keep what was deleted.
+type Keeper interface {
+	// KeepsDeleted reports whether deleted objects stay as old versions, which take
+	// room and can still be read. It fails where the store does not say, or not to us.
+	KeepsDeleted(ctx context.Context) (bool, error)
+}
+
 // PutOptions say what is known about the bytes and how to write them.
 type PutOptions struct {
 	// Size of the body in bytes, or -1 when it is not known.

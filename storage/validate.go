@@ -32,6 +32,8 @@ type Report struct {
 	Available *int64
 	// Exclusive says that the storage enforces writes that must not replace.
 	Exclusive bool
+	// Warnings are sentences about what works and may still surprise.
+	Warnings []string
 	// Steps that were taken, in order; the last one failed if Validate did.
 	Steps []ValidateStep
 }
@@ -68,7 +70,8 @@ func Validate(ctx context.Context, d Driver, o ValidateOptions) (Report, error) 
 	}
 	steps = append(steps,
 		step{"delete", "an object could be written but not deleted", v.remove},
-		step{"free space", "the free space could not be found out", v.space})
+		step{"free space", "the free space could not be found out", v.space},
+		step{"old versions", "whether deleted objects stay could not be found out", v.versions})
 	for _, s := range steps {
 		if err := v.run(ctx, s); err != nil {
 			return v.report, v.cleanUp(ctx, err)
@@ -211,6 +214,22 @@ func (v *validation) space(ctx context.Context) error {
 		v.report.Available = &n
 	}
 	return err
+}
+
+// keptWarning is for a store with versioning.
+const keptWarning = "the bucket has versioning switched on: backups that are deleted or replaced stay as old versions, take room and can still be read; " +
+	"give it a life cycle rule that removes noncurrent versions, or switch versioning off"
+
+// versions warns; a store that does not say, as it lets few ask, is none to warn of.
+func (v *validation) versions(ctx context.Context) error {
+	k, ok := v.driver.(Keeper)
+	if !ok {
+		return nil
+	}
+	if keeps, err := k.KeepsDeleted(ctx); err == nil && keeps {
+		v.report.Warnings = append(v.report.Warnings, keptWarning)
+	}
+	return nil
 }
 
 func random(n int) []byte {

@@ -214,6 +214,9 @@ func storageTest() *cobra.Command {
 				t.add("Status", r.GetStatus().String())
 				t.add("Latency", fmt.Sprintf("%d ms", r.GetLatencyMs()))
 				t.add("Free", gib(r.AvailableSpaceGb))
+				for _, warning := range r.GetWarnings() {
+					t.add("Warning", warning)
+				}
 				return t
 			}); err != nil {
 				return err

@@ -51,7 +51,8 @@ type Patch struct {
 type TestResult struct {
 	Latency        time.Duration
 	AvailableBytes *int64
-	Err            error // nil when it works
+	Warnings       []string // what works and may still surprise, in sentences
+	Err            error    // nil when it works
 }
 
 // Create checks and stores a location. It tries it once for its status; a
@@ -178,7 +179,7 @@ func (s *Service) try(ctx context.Context, l Location) TestResult {
 	if closeErr := driver.Close(); err == nil {
 		err = closeErr
 	}
-	result := TestResult{Latency: time.Since(started), AvailableBytes: report.Available}
+	result := TestResult{Latency: time.Since(started), AvailableBytes: report.Available, Warnings: report.Warnings}
 	if err != nil {
 		result.Err = storage.Explain(err)
 	}

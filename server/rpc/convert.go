@@ -66,7 +66,7 @@ func locationDetail(l location.Location) (*pb.StorageLocation, error) {
 }
 
 func locationTest(r location.TestResult) *pb.TestStorageResponse {
-	answer := &pb.TestStorageResponse{Status: pb.TestResult_ok, LatencyMs: millis(r.Latency), AvailableSpaceGb: gib(r.AvailableBytes)}
+	answer := &pb.TestStorageResponse{Status: pb.TestResult_ok, LatencyMs: millis(r.Latency), AvailableSpaceGb: gib(r.AvailableBytes), Warnings: r.Warnings}
 	if r.Err != nil {
 		answer.Status = pb.TestResult_error
 		answer.Error, answer.ErrorCode = proto.String(errs.Message(r.Err)), proto.String(string(errs.CodeOf(r.Err)))

@@ -54,6 +54,7 @@ type Driver struct {
 var (
 	_ storage.Driver   = (*Driver)(nil)
 	_ storage.Foldered = (*Driver)(nil)
+	_ storage.Keeper   = (*Driver)(nil)
 )
 
 // New checks c and returns its driver. It asks for no object, but may ask the
@@ -235,4 +236,13 @@ func (d *Driver) List(ctx context.Context, prefix string) iter.Seq2[storage.Obje
 			}
 		}
 	}
+}
+
+// KeepsDeleted asks whether the bucket has object versioning switched on.
+func (d *Driver) KeepsDeleted(ctx context.Context) (bool, error) {
+	attrs, err := d.bucket.Attrs(ctx)
+	if err != nil {
+		return false, failed(ctx, err)
+	}
+	return attrs.VersioningEnabled, nil
 }

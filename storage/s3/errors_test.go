@@ -83,6 +83,37 @@ func TestClocksThatDifferAreTold(t *testing.T) {
 	storagetest.RequireCalls(t, d, requireAll(storage.ErrPermission))
 }
 
+func TestABucketThatKeepsWhatIsDeletedIsTold(t *testing.T) {
+	server := storagetest.StartS3(t)
+	front := storagetest.StartFront(t, server.Endpoint)
+	c := config(server, server.NewBucket(t))
+	c.Endpoint = front.Endpoint
+	d := open(t, c)
+	report, err := storage.Validate(t.Context(), d, storage.ValidateOptions{})
+	require.NoError(t, err)
+	require.Empty(t, report.Warnings)
+	for answer, warnings := range map[string]int{
+		"<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>":   1,
+		"<VersioningConfiguration><Status>Suspended</Status></VersioningConfiguration>": 0,
+		"<VersioningConfiguration/>": 0,
+		"":                           0, // who asks is refused
+	} {
+		front.Intercept(func(w http.ResponseWriter, r *http.Request, _ http.Handler) bool {
+			if !r.URL.Query().Has("versioning") {
+				return false
+			}
+			if answer == "" {
+				w.WriteHeader(http.StatusForbidden)
+			}
+			_, _ = fmt.Fprint(w, answer)
+			return true
+		})
+		report, err := storage.Validate(t.Context(), d, storage.ValidateOptions{})
+		require.NoError(t, err)
+		require.Len(t, report.Warnings, warnings, answer)
+	}
+}
+
 func TestErrorsOfOtherStoresAreUnderstood(t *testing.T) {
 	for code, c := range map[string]struct {
 		status int

@@ -28,6 +28,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 	"github.com/dataguardian/dataguardian/storage"
 	"github.com/dataguardian/dataguardian/storage/internal/transport"
 )
@@ -71,7 +72,7 @@ const (
 )
 
 // Driver stores objects in one bucket. It implements storage.Driver,
-// storage.Sweeper and storage.Foldered.
+// storage.Sweeper, storage.Foldered and storage.Keeper.
 type Driver struct {
 	client   *awss3.Client
 	http     *http.Client
@@ -88,6 +89,7 @@ var (
 	_ storage.Driver   = (*Driver)(nil)
 	_ storage.Sweeper  = (*Driver)(nil)
 	_ storage.Foldered = (*Driver)(nil)
+	_ storage.Keeper   = (*Driver)(nil)
 )
 
 // New checks c and returns its driver; it sends nothing. The error wraps
@@ -316,4 +318,13 @@ func (d *Driver) Delete(ctx context.Context, key string) error {
 		return nil
 	}
 	return err
+}
+
+// KeepsDeleted asks whether the bucket has versioning switched on.
+func (d *Driver) KeepsDeleted(ctx context.Context) (bool, error) {
+	out, err := d.client.GetBucketVersioning(ctx, &awss3.GetBucketVersioningInput{Bucket: &d.bucket})
+	if err != nil {
+		return false, failed(ctx, err)
+	}
+	return out.Status == types.BucketVersioningStatusEnabled, nil
 }

@@ -807,7 +807,10 @@ type TestStorageResponse struct {
 	// Why it failed, in a sentence.
 	Error *string `protobuf:"bytes,4,opt,name=error" json:"error,omitempty"`
 	// The same for programs, such as STORAGE_AUTH_FAILED.
-	ErrorCode     *string `protobuf:"bytes,5,opt,name=error_code,json=errorCode" json:"error_code,omitempty"`
+	ErrorCode *string `protobuf:"bytes,5,opt,name=error_code,json=errorCode" json:"error_code,omitempty"`
+	// What works and may still surprise, in sentences, such as a bucket that keeps
+	// what is deleted.
+	Warnings      []string `protobuf:"bytes,6,rep,name=warnings" json:"warnings,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -875,6 +878,13 @@ func (x *TestStorageResponse) GetErrorCode() string {
 		return *x.ErrorCode
 	}
 	return ""
+}
+
+func (x *TestStorageResponse) GetWarnings() []string {
+	if x != nil {
+		return x.Warnings
+	}
+	return nil
 }
 
 // StorageFile is a file or folder of a storage location.
@@ -1351,7 +1361,7 @@ const file_dataguardian_v1_storage_location_proto_rawDesc = "" +
 	"\xbaH\a\x82\x01\x04\x10\x01 \x00R\x04type\x127\n" +
 	"\x06config\x18\x02 \x01(\v2\x17.google.protobuf.StructB\x06\xbaH\x03\xc8\x01\x01R\x06config\"6\n" +
 	"\x1aTestStorageLocationRequest\x12\x18\n" +
-	"\x02id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x02id\"\xef\x01\n" +
+	"\x02id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x02id\"\x8b\x02\n" +
 	"\x13TestStorageResponse\x12:\n" +
 	"\x06status\x18\x01 \x01(\x0e2\".dataguardian.v1.TestResult.StatusR\x06status\x12$\n" +
 	"\n" +
@@ -1359,7 +1369,8 @@ const file_dataguardian_v1_storage_location_proto_rawDesc = "" +
 	"\x12available_space_gb\x18\x03 \x01(\x01B\x05\xaa\x01\x02\b\x01R\x10availableSpaceGb\x12\x1b\n" +
 	"\x05error\x18\x04 \x01(\tB\x05\xaa\x01\x02\b\x01R\x05error\x12$\n" +
 	"\n" +
-	"error_code\x18\x05 \x01(\tB\x05\xaa\x01\x02\b\x01R\terrorCode\"\x83\x02\n" +
+	"error_code\x18\x05 \x01(\tB\x05\xaa\x01\x02\b\x01R\terrorCode\x12\x1a\n" +
+	"\bwarnings\x18\x06 \x03(\tR\bwarnings\"\x83\x02\n" +
 	"\vStorageFile\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04path\x18\x02 \x01(\tR\x04path\x125\n" +
