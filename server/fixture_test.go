@@ -302,6 +302,64 @@ func (fakeNotifications) MarkRead(_ context.Context, id string) (notification.No
 func (fakeNotifications) MarkAllRead(context.Context) (int, error)  { return 7, nil }
 func (fakeNotifications) Delete(_ context.Context, id string) error { return known(id) }
 
+// fakeFeed tells of one notification after a place, then of nothing until it is told
+// to stop.
+type fakeFeed struct{}
+
+func (fakeFeed) Watch(ctx context.Context, r notification.WatchRequest) iter.Seq2[notification.WatchEvent, error] {
+	return func(yield func(notification.WatchEvent, error) bool) {
+		seq := int64(6)
+		if r.After != nil {
+			seq = *r.After
+		}
+		n := notification.Notification{ID: someID, Seq: seq + 1, Type: notification.BackupFailed, Severity: notification.Critical, Title: "t", Message: "m", CreatedAt: noon}
+		if yield(notification.WatchEvent{Seq: seq}, nil) && yield(notification.WatchEvent{Seq: seq + 1, Notification: &n}, nil) {
+			<-ctx.Done()
+			yield(notification.WatchEvent{}, context.Cause(ctx))
+		}
+	}
+}
+
+type fakeChannels struct{}
+
+func (fakeChannels) one() notification.Channel {
+	return notification.Channel{ID: someID, Name: "ops", Type: "webhook", MinSeverity: notification.Info, Enabled: true, CreatedAt: noon, UpdatedAt: noon}
+}
+func (f fakeChannels) Types() []notification.ChannelType {
+	return []notification.ChannelType{{Name: "webhook", Title: "Any program", Family: "Webhooks", Fields: []notification.Field{
+		{Name: "url", Kind: notification.URLField, Required: true, Place: true, Help: "where to"},
+	}}}
+}
+func (f fakeChannels) Create(_ context.Context, n notification.NewChannel) (notification.Channel, error) {
+	c := f.one()
+	c.Config, c.Secrets, c.Types = map[string]any{"url": n.Config["url"]}, map[string]any{"secret": n.Config["secret"]}, n.Types
+	return c, nil
+}
+func (f fakeChannels) Get(_ context.Context, id string) (notification.Channel, error) {
+	c := f.one()
+	c.Config, c.Secrets = map[string]any{"url": "https://x"}, map[string]any{"secret": "hunter2"}
+	c.Last = &notification.Delivery{ID: someID, NotificationID: someID, Type: notification.BackupFailed, Severity: notification.Critical, Title: "t",
+		Status: notification.Waiting, Attempts: 2, NextAttemptAt: &noon, LastError: "no answer", CreatedAt: noon}
+	return c, known(id)
+}
+func (f fakeChannels) List(context.Context, paging.Page) ([]notification.Channel, int, error) {
+	return []notification.Channel{f.one()}, 1, nil
+}
+func (f fakeChannels) Update(_ context.Context, id string, p notification.ChannelPatch) (notification.Channel, error) {
+	c := f.one()
+	if p.Types != nil {
+		c.Types = *p.Types
+	}
+	return c, known(id)
+}
+func (fakeChannels) Delete(_ context.Context, id string) error { return known(id) }
+func (fakeChannels) Test(_ context.Context, id string) (sent, err error) {
+	return errs.New(errs.Unavailable, notification.CodeChannelUnreachable, "no answer"), known(id)
+}
+func (fakeChannels) Deliveries(_ context.Context, id string, _ notification.DeliveryStatus, _ paging.Page) ([]notification.Delivery, int, error) {
+	return nil, 0, known(id)
+}
+
 type fakeTokens struct{}
 
 func (fakeTokens) Create(_ context.Context, name string, role auth.Role, expires *time.Time) (auth.Token, string, error) {
@@ -361,7 +419,7 @@ func start(t *testing.T, options ...func(*Config)) *api {
 		Logger: slog.New(slog.NewTextHandler(a.log, &slog.HandlerOptions{Level: slog.LevelDebug})), Reflection: true,
 		Services: rpc.Services{
 			Datasources: a.datasources, Locations: fakeLocations{}, Files: a.files, Backups: a.backups, Executions: a.executions, Restores: fakeRestores{}, Downloads: fakeDownloads{},
-			Notifications: fakeNotifications{}, Tokens: fakeTokens{}, Health: a.health, Dashboard: fakeDashboard{},
+			Notifications: fakeNotifications{}, Feed: fakeFeed{}, Channels: fakeChannels{}, Tokens: fakeTokens{}, Health: a.health, Dashboard: fakeDashboard{},
 		},
 	}
 	for _, option := range options {

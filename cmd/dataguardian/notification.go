@@ -9,7 +9,7 @@ import (
 func newNotification() *cobra.Command {
 	c := &cobra.Command{Use: "notification", Short: "What happened"}
 	addClientFlags(c)
-	c.AddCommand(notificationList(), notificationRead(), notificationReadAll(), notificationDelete())
+	c.AddCommand(notificationList(), notificationRead(), notificationReadAll(), notificationDelete(), notificationWatch(), newChannel())
 	return c
 }
 

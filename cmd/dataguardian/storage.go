@@ -65,14 +65,7 @@ func storageTable(l *pb.StorageLocation) *table {
 	t.add("Status", l.GetStatus().String())
 	t.add("Default", yesNo(l.GetIsDefault()))
 	t.add("Free", gib(l.AvailableSpaceGb))
-	for _, key := range sortedKeys(l.GetConfig().GetFields()) {
-		value := l.GetConfig().GetFields()[key]
-		text := fmt.Sprint(value.AsInterface())
-		if value.GetStructValue().GetFields()["set"].GetBoolValue() {
-			text = "(set)"
-		}
-		t.add("Config "+key, text)
-	}
+	addConfig(t, l.GetConfig())
 	t.add("ID", l.GetId())
 	return t
 }

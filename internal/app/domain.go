@@ -6,6 +6,7 @@ import (
 	"github.com/dataguardian/dataguardian/internal/artifact"
 	"github.com/dataguardian/dataguardian/internal/auth"
 	"github.com/dataguardian/dataguardian/internal/backup"
+	"github.com/dataguardian/dataguardian/internal/courier"
 	"github.com/dataguardian/dataguardian/internal/dashboard"
 	"github.com/dataguardian/dataguardian/internal/datasource"
 	"github.com/dataguardian/dataguardian/internal/engine"
@@ -16,6 +17,8 @@ import (
 	"github.com/dataguardian/dataguardian/internal/health"
 	"github.com/dataguardian/dataguardian/internal/location"
 	"github.com/dataguardian/dataguardian/internal/machine"
+	"github.com/dataguardian/dataguardian/internal/netguard"
+	"github.com/dataguardian/dataguardian/internal/notification"
 	"github.com/dataguardian/dataguardian/internal/vault"
 )
 
@@ -28,6 +31,9 @@ type domain struct {
 	files       *explorer.Explorer
 	backups     *backup.Service
 	executions  *execution.Service
+	courier     *courier.Courier
+	channels    *notification.Channels
+	feed        *notification.Feed
 	tokens      *auth.Service
 	health      *health.Service
 	dashboard   *dashboard.Service
@@ -43,6 +49,7 @@ func newDomain(f *foundation, started time.Time) *domain {
 		engine.MariaDB:  sql,
 	}
 	open := opener{copies: s.Locations().InUse}
+	messenger := courier.New(netguard.Policy{})
 	sampler := machine.NewSampler(started)
 	v := vault.New(s.Catalogue(), s.Locations(), open, f.logger)
 	return &domain{
@@ -59,8 +66,11 @@ func newDomain(f *foundation, started time.Time) *domain {
 			Store: s.Executions(), Jobs: s.Jobs(), Datasources: s.Datasources(), Catalogue: s.Catalogue(), Remover: v,
 			Engines: engines, Queue: f.wakeups(), Hub: f.hub, Logger: f.logger,
 		}),
-		tokens: auth.NewService(s.Tokens()),
-		health: health.NewService(s.Health(), f.monitor, f.config.Version, started),
+		courier:  messenger,
+		channels: notification.NewChannels(s.Channels(), messenger),
+		feed:     notification.NewFeed(s.Notifications(), notification.FeedConfig{}),
+		tokens:   auth.NewService(s.Tokens()),
+		health:   health.NewService(s.Health(), f.monitor, f.config.Version, started),
 
 		dashboard: dashboard.NewService(s.Dashboard(), f.monitor, sampler),
 		sampler:   sampler,

@@ -39,6 +39,7 @@ type foundation struct {
 	queue   *queue.Queue
 	monitor *queue.Monitor
 	hub     *logs.RedisHub
+	noted   chan struct{} // notifications may have been written
 	spoolID string
 	newKey  bool // this start has made the key file
 	closers []func() error
@@ -51,7 +52,7 @@ func lay(ctx context.Context, c Config) (_ *foundation, err error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &foundation{config: c, logger: logger}
+	f := &foundation{config: c, logger: logger, noted: make(chan struct{}, 1)}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, f.close())
@@ -71,7 +72,7 @@ func lay(ctx context.Context, c Config) (_ *foundation, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if f.store, err = store.Open(ctx, store.Config{DSN: dsn, Box: box, Logger: logger}); err != nil {
+	if f.store, err = store.Open(ctx, store.Config{DSN: dsn, Box: box, Logger: logger, Noted: f.note}); err != nil {
 		return nil, err
 	}
 	f.onClose(func() error { f.store.Close(); return nil })
@@ -189,6 +190,7 @@ func (f *foundation) services() []worker.Service {
 	services := []worker.Service{
 		worker.Loop("Redis monitor", f.monitor.Run),
 		worker.Loop("log hub", f.hub.Run),
+		worker.Loop("notification announcer", f.announce),
 	}
 	if f.cluster != nil {
 		services = append([]worker.Service{worker.Loop("private PostgreSQL", f.watchCluster)}, services...)

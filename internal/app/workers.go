@@ -55,6 +55,9 @@ func workers(f *foundation, d *domain, m *metrics.Metrics) []worker.Service {
 			Stranded: f.config.RetryWait,
 		})
 	}
+	if f.config.has(RoleScheduler) || f.config.has(RoleHealth) {
+		services = append(services, carrier(f, d))
+	}
 	if f.config.has(RoleRestore) {
 		services = append(services, restoreClaimer(f, d, desk, registry, m))
 	}

@@ -53,6 +53,7 @@ const (
 // Notification tells of one event. It holds no secret.
 type Notification struct {
 	ID         string
+	Seq        int64 // rises in the order in which they can be read
 	Type       Type
 	Severity   Severity
 	EntityType EntityType
@@ -81,7 +82,9 @@ type Store interface {
 	// MarkAllRead marks all unread ones and counts them.
 	MarkAllRead(ctx context.Context) (int, error)
 	Delete(ctx context.Context, id string) error
-	// After returns up to limit notifications made after the one with afterID (empty:
-	// after since), oldest first.
-	After(ctx context.Context, since time.Time, afterID string, limit int) ([]Notification, error)
+	// After returns up to limit notifications whose Seq is above seq, oldest first.
+	// None with a lower Seq appears later.
+	After(ctx context.Context, seq int64, limit int) ([]Notification, error)
+	// Last returns the highest Seq there is, 0 without any.
+	Last(ctx context.Context) (int64, error)
 }

@@ -209,5 +209,5 @@ func (s catalogue) NoteCleanup(ctx context.Context, j backup.Job, deleted []back
 	if len(deleted) == 0 {
 		return nil
 	}
-	return s.tx(ctx, func(q *db.Queries) error { return notify(ctx, q, cleanupNote(j, deleted)) })
+	return s.telling(ctx, func(q *db.Queries) error { return notify(ctx, q, cleanupNote(j, deleted)) })
 }

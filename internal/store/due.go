@@ -14,7 +14,7 @@ import (
 
 func (s jobs) Due(ctx context.Context, limit int, each func(ctx context.Context, tx backup.DueTx, j backup.Job) (*time.Time, error)) (int, error) {
 	handled := 0
-	err := s.tx(ctx, func(q *db.Queries) error {
+	err := s.telling(ctx, func(q *db.Queries) error {
 		tx, err := lockDue(ctx, q, limit)
 		if err != nil {
 			return err

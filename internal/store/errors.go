@@ -31,12 +31,13 @@ const (
 
 // taken says in people's words what each unique index is about.
 var taken = map[string]errs.Field{
-	"datasources_name_key":          {Field: "name", Message: "another datasource has this name already; choose another"},
-	"storage_locations_name_key":    {Field: "name", Message: "another storage location has this name already; choose another"},
-	"storage_locations_default_key": {Field: "is_default", Message: "another storage location became the default at the same time; try again"},
-	"backup_jobs_name_key":          {Field: "name", Message: "another job has this name already; choose another"},
-	"api_tokens_name_key":           {Field: "name", Message: "another token has this name already; choose another"},
-	"backup_executions_slot_key":    {Field: "scheduled_for", Message: "the job has an execution for this slot already"},
+	"datasources_name_key":           {Field: "name", Message: "another datasource has this name already; choose another"},
+	"storage_locations_name_key":     {Field: "name", Message: "another storage location has this name already; choose another"},
+	"storage_locations_default_key":  {Field: "is_default", Message: "another storage location became the default at the same time; try again"},
+	"backup_jobs_name_key":           {Field: "name", Message: "another job has this name already; choose another"},
+	"notification_channels_name_key": {Field: "name", Message: "another channel has this name already; choose another"},
+	"api_tokens_name_key":            {Field: "name", Message: "another token has this name already; choose another"},
+	"backup_executions_slot_key":     {Field: "scheduled_for", Message: "the job has an execution for this slot already"},
 }
 
 // absent says which field names something that is not there.

@@ -86,7 +86,7 @@ func (s healthStore) RecordDatasource(ctx context.Context, c health.Check, r hea
 	if err != nil {
 		return err
 	}
-	return s.tx(ctx, func(q *db.Queries) error {
+	return s.telling(ctx, func(q *db.Queries) error {
 		before, err := q.LockDatasource(ctx, c.EntityID)
 		if err != nil {
 			return missing(err, "datasource", c.EntityID)
@@ -127,7 +127,7 @@ func (s healthStore) RecordStorage(ctx context.Context, c health.Check, r health
 	if err != nil {
 		return err
 	}
-	return s.tx(ctx, func(q *db.Queries) error {
+	return s.telling(ctx, func(q *db.Queries) error {
 		before, err := q.LockLocation(ctx, c.EntityID)
 		if err != nil {
 			return missing(err, "storage location", c.EntityID)

@@ -108,7 +108,7 @@ func (s executions) Finish(ctx context.Context, l execution.Lease, r execution.R
 	if err != nil {
 		return err
 	}
-	return s.tx(ctx, func(q *db.Queries) error {
+	return s.telling(ctx, func(q *db.Queries) error {
 		if err := heldRows(q.FinishExecution(ctx, end)); err != nil {
 			return err
 		}

@@ -165,7 +165,7 @@ func (s locations) InUse(ctx context.Context, id string) (int, error) {
 
 // SetStatus also tells people when the status is another one than before.
 func (s locations) SetStatus(ctx context.Context, id string, status location.Status, availableBytes *int64) error {
-	return s.tx(ctx, func(q *db.Queries) error {
+	return s.telling(ctx, func(q *db.Queries) error {
 		before, err := q.LockLocation(ctx, id)
 		if err != nil {
 			return missing(err, "storage location", id)

@@ -2,10 +2,6 @@ package store
 
 import (
 	"context"
-	"errors"
-	"time"
-
-	"github.com/jackc/pgx/v5"
 
 	"github.com/dataguardian/dataguardian/internal/notification"
 	"github.com/dataguardian/dataguardian/internal/paging"
@@ -60,31 +56,22 @@ func (s notifications) Delete(ctx context.Context, id string) error {
 	return none(deleted, err, notificationNoun, id)
 }
 
-// After goes by since when the notification with afterID was deleted.
-func (s notifications) After(ctx context.Context, since time.Time, afterID string, limit int) ([]notification.Notification, error) {
-	rows, err := s.after(ctx, since, afterID, int64(limit))
+func (s notifications) After(ctx context.Context, seq int64, limit int) ([]notification.Notification, error) {
+	rows, err := s.q.NotificationsAfter(ctx, db.NotificationsAfterParams{Seq: seq, PageLimit: int64(limit)})
 	if err != nil {
 		return nil, failure(err)
 	}
 	return eachOrError(rows, notificationOf)
 }
 
-func (s notifications) after(ctx context.Context, since time.Time, afterID string, limit int64) ([]db.Notification, error) {
-	if afterID != "" {
-		seq, err := s.q.NotificationSeq(ctx, afterID)
-		if err == nil {
-			return s.q.NotificationsAfter(ctx, db.NotificationsAfterParams{Seq: seq, PageLimit: limit})
-		}
-		if !errors.Is(err, pgx.ErrNoRows) {
-			return nil, err
-		}
-	}
-	return s.q.NotificationsSince(ctx, db.NotificationsSinceParams{Since: since, PageLimit: limit})
+func (s notifications) Last(ctx context.Context) (int64, error) {
+	seq, err := s.q.LastNotificationSeq(ctx)
+	return seq, failure(err)
 }
 
 func notificationOf(row db.Notification) (notification.Notification, error) {
 	n := notification.Notification{
-		ID: row.ID, Type: notification.Type(row.Type), Severity: notification.Severity(row.Severity),
+		ID: row.ID, Seq: row.Seq, Type: notification.Type(row.Type), Severity: notification.Severity(row.Severity),
 		EntityType: notification.EntityType(row.EntityType), EntityID: row.EntityID, Title: row.Title, Message: row.Message,
 		ReadAt: row.ReadAt, CreatedAt: row.CreatedAt,
 	}

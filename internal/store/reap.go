@@ -29,7 +29,7 @@ func (s executions) Reap(ctx context.Context, e execution.Execution, lines []log
 		return "", err
 	}
 	var after execution.Status
-	err = s.tx(ctx, func(q *db.Queries) error {
+	err = s.telling(ctx, func(q *db.Queries) error {
 		row, err := q.LockExpired(ctx, db.LockExpiredParams{ID: e.ID, Fence: e.Fence})
 		if errors.Is(err, pgx.ErrNoRows) {
 			return execution.ErrLeaseLost

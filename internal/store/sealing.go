@@ -12,6 +12,10 @@ const (
 	keysetCheck   = "dataguardian"
 )
 
+// SealedTables names the tables whose rows have sealed secrets: a column "secrets"
+// that is bound to the row by its column "id". A change of the key walks them all.
+func SealedTables() []string { return []string{datasourcesTable, locationsTable, channelsTable} }
+
 // CheckKey fails with CodeWrongKey when the key file is not the one that this
 // database's credentials were sealed with. The first call on a database binds it
 // to the key file.

@@ -27,6 +27,9 @@ type Config struct {
 	// written nor read.
 	Box    *secret.Box
 	Logger *slog.Logger // nil: nothing is logged
+	// Noted is called after every commit that may have written notifications or
+	// changed where they go. It must not wait. nil: nobody is told.
+	Noted func()
 }
 
 // Store is a pool of connections to the database. Its parts implement the store
@@ -36,6 +39,8 @@ type Store struct {
 	q    *db.Queries
 	box  *secret.Box
 	log  *slog.Logger
+
+	noted func()
 }
 
 // Open connects to the database. It does not change the schema, see Migrate.
@@ -58,7 +63,7 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 	if err != nil {
 		return nil, failure(err)
 	}
-	s := &Store{pool: pool, q: db.New(pool), box: c.Box, log: c.Logger}
+	s := &Store{pool: pool, q: db.New(pool), box: c.Box, log: c.Logger, noted: c.Noted}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
@@ -100,4 +105,20 @@ func (s *Store) Ping(ctx context.Context) error { return failure(s.pool.Ping(ctx
 // it is when it is an *errs.Error.
 func (s *Store) tx(ctx context.Context, fn func(q *db.Queries) error) error {
 	return failure(pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error { return fn(s.q.WithTx(tx)) }))
+}
+
+// telling is tx for work that may write notifications: whoever waits for them hears
+// of it.
+func (s *Store) telling(ctx context.Context, fn func(q *db.Queries) error) error {
+	err := s.tx(ctx, fn)
+	if err == nil {
+		s.announce()
+	}
+	return err
+}
+
+func (s *Store) announce() {
+	if s.noted != nil {
+		s.noted()
+	}
 }

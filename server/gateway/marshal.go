@@ -162,8 +162,12 @@ func eventName(message proto.Message) string {
 	return "state"
 }
 
-// eventID is what a tail resumes after: the last line an event accounts for.
+// eventID is what a stream resumes after: the id that an event has itself, or the
+// last line that an event of a tail accounts for.
 func eventID(message proto.Message) string {
+	if identified, ok := message.(interface{ GetId() string }); ok {
+		return identified.GetId()
+	}
 	tail, ok := message.(*pb.StreamExecutionLogsResponse)
 	switch {
 	case !ok:

@@ -13,6 +13,8 @@ type notificationServer struct {
 	pb.UnimplementedNotificationServiceServer
 
 	notifications Notifications
+	channels      Channels
+	feed          NotificationFeed
 }
 
 func (s *notificationServer) ListNotifications(ctx context.Context, req *pb.ListNotificationsRequest) (*pb.ListNotificationsResponse, error) {

@@ -13,14 +13,6 @@ func pending() []string {
 	return []string{
 		pb.ExecutionService_WatchExecutions_FullMethodName,
 
-		pb.NotificationService_WatchNotifications_FullMethodName,
-		pb.NotificationService_ListNotificationChannels_FullMethodName,
-		pb.NotificationService_CreateNotificationChannel_FullMethodName,
-		pb.NotificationService_GetNotificationChannel_FullMethodName,
-		pb.NotificationService_UpdateNotificationChannel_FullMethodName,
-		pb.NotificationService_DeleteNotificationChannel_FullMethodName,
-		pb.NotificationService_TestNotificationChannel_FullMethodName,
-
 		pb.AuthService_SetupFirstUser_FullMethodName,
 		pb.AuthService_Login_FullMethodName,
 		pb.AuthService_Logout_FullMethodName,

@@ -86,6 +86,25 @@ type Notifications interface {
 	Delete(ctx context.Context, id string) error
 }
 
+// NotificationFeed is what the RPCs ask of new notifications; a *notification.Feed
+// has it.
+type NotificationFeed interface {
+	Watch(ctx context.Context, r notification.WatchRequest) iter.Seq2[notification.WatchEvent, error]
+}
+
+// Channels is what the RPCs ask of notification channels; *notification.Channels
+// has it.
+type Channels interface {
+	Types() []notification.ChannelType
+	Create(ctx context.Context, n notification.NewChannel) (notification.Channel, error)
+	Get(ctx context.Context, id string) (notification.Channel, error)
+	List(ctx context.Context, p paging.Page) ([]notification.Channel, int, error)
+	Update(ctx context.Context, id string, p notification.ChannelPatch) (notification.Channel, error)
+	Delete(ctx context.Context, id string) error
+	Test(ctx context.Context, id string) (sent, err error)
+	Deliveries(ctx context.Context, id string, status notification.DeliveryStatus, p paging.Page) ([]notification.Delivery, int, error)
+}
+
 // Tokens is what the RPCs ask of API tokens; *auth.Service has it.
 type Tokens interface {
 	Create(ctx context.Context, name string, role auth.Role, expires *time.Time) (auth.Token, string, error)
@@ -116,6 +135,8 @@ type Services struct {
 	Restores      Restores
 	Downloads     Downloads
 	Notifications Notifications
+	Feed          NotificationFeed
+	Channels      Channels
 	Tokens        Tokens
 	Health        Health
 	Dashboard     Dashboard
@@ -128,7 +149,7 @@ func Register(s grpc.ServiceRegistrar, domain Services) {
 	pb.RegisterStorageLocationServiceServer(s, &locationServer{locations: domain.Locations, files: domain.Files})
 	pb.RegisterBackupServiceServer(s, &backupServer{backups: domain.Backups, executions: domain.Executions, restores: domain.Restores, downloads: domain.Downloads})
 	pb.RegisterExecutionServiceServer(s, &executionServer{executions: domain.Executions, restores: domain.Restores})
-	pb.RegisterNotificationServiceServer(s, &notificationServer{notifications: domain.Notifications})
+	pb.RegisterNotificationServiceServer(s, &notificationServer{notifications: domain.Notifications, channels: domain.Channels, feed: domain.Feed})
 	pb.RegisterAuthServiceServer(s, &authServer{tokens: domain.Tokens})
 	pb.RegisterHealthServiceServer(s, &healthServer{health: domain.Health})
 	pb.RegisterDashboardServiceServer(s, &dashboardServer{dashboard: domain.Dashboard})

@@ -24,30 +24,32 @@ import (
 // domainTypes names, for every enumeration of the contract, the domain type whose
 // constants are its words. Enumerations without a domain type say why.
 var domainTypes = map[protoreflect.FullName]string{
-	"Datasource.Type":               "engine.Type",
-	"Datasource.Status":             "datasource.Status",
-	"StorageLocation.Type":          "location.Type",
-	"StorageLocation.Status":        "location.Status",
-	"BackupOptions.Compression":     "backup.Compression",
-	"BackupOptions.StorageStrategy": "backup.Strategy",
-	"BackupOptions.Spool":           "backup.Spool",
-	"BackupOptions.MissedRun":       "backup.MissedRun",
-	"Backup.Copy.Status":            "backup.LiveStatus",
-	"Execution.Status":              "execution.Status",
-	"Execution.Operation":           "execution.Operation",
-	"Execution.Trigger":             "execution.Trigger",
-	"LogLine.Level":                 "engine.Level",
-	"Notification.Type":             "notification.Type",
-	"Notification.Severity":         "notification.Severity",
-	"Notification.EntityType":       "notification.EntityType",
-	"DatasourceHealthEntry.Status":  "health.Outcome",
-	"Health.Workers.State":          "health.WorkerState",
-	"Access.Role":                   "", // a rank in the domain, see TestEveryRole
-	"TestResult.Status":             "", // whether there is an error
-	"StorageHealthEntry.Status":     "", // whether the outcome is health.OK
-	"Health.Status":                 "", // a boolean
-	"Health.Services.State":         "", // a boolean
-	"StorageFile.Kind":              "", // a boolean
+	"Datasource.Type":                    "engine.Type",
+	"Datasource.Status":                  "datasource.Status",
+	"StorageLocation.Type":               "location.Type",
+	"StorageLocation.Status":             "location.Status",
+	"BackupOptions.Compression":          "backup.Compression",
+	"BackupOptions.StorageStrategy":      "backup.Strategy",
+	"BackupOptions.Spool":                "backup.Spool",
+	"BackupOptions.MissedRun":            "backup.MissedRun",
+	"Backup.Copy.Status":                 "backup.LiveStatus",
+	"Execution.Status":                   "execution.Status",
+	"Execution.Operation":                "execution.Operation",
+	"Execution.Trigger":                  "execution.Trigger",
+	"LogLine.Level":                      "engine.Level",
+	"Notification.Type":                  "notification.Type",
+	"Notification.Severity":              "notification.Severity",
+	"Notification.EntityType":            "notification.EntityType",
+	"NotificationDelivery.Status":        "notification.DeliveryStatus",
+	"NotificationChannelType.Field.Kind": "notification.FieldKind",
+	"DatasourceHealthEntry.Status":       "health.Outcome",
+	"Health.Workers.State":               "health.WorkerState",
+	"Access.Role":                        "", // a rank in the domain, see TestEveryRole
+	"TestResult.Status":                  "", // whether there is an error
+	"StorageHealthEntry.Status":          "", // whether the outcome is health.OK
+	"Health.Status":                      "", // a boolean
+	"Health.Services.State":              "", // a boolean
+	"StorageFile.Kind":                   "", // a boolean
 }
 
 func TestEveryEnumerationHasTheWordsOfItsDomainType(t *testing.T) {

@@ -241,6 +241,140 @@ func (Notification_EntityType) EnumDescriptor() ([]byte, []int) {
 	return file_dataguardian_v1_notification_proto_rawDescGZIP(), []int{0, 2}
 }
 
+// Status of the delivery.
+type NotificationDelivery_Status int32
+
+const (
+	// Not given.
+	NotificationDelivery_status_unspecified NotificationDelivery_Status = 0
+	// It waits, at first or for its next try.
+	NotificationDelivery_pending NotificationDelivery_Status = 1
+	// The receiver has taken it.
+	NotificationDelivery_delivered NotificationDelivery_Status = 2
+	// It was given up.
+	NotificationDelivery_failed NotificationDelivery_Status = 3
+)
+
+// Enum value maps for NotificationDelivery_Status.
+var (
+	NotificationDelivery_Status_name = map[int32]string{
+		0: "status_unspecified",
+		1: "pending",
+		2: "delivered",
+		3: "failed",
+	}
+	NotificationDelivery_Status_value = map[string]int32{
+		"status_unspecified": 0,
+		"pending":            1,
+		"delivered":          2,
+		"failed":             3,
+	}
+)
+
+func (x NotificationDelivery_Status) Enum() *NotificationDelivery_Status {
+	p := new(NotificationDelivery_Status)
+	*p = x
+	return p
+}
+
+func (x NotificationDelivery_Status) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (NotificationDelivery_Status) Descriptor() protoreflect.EnumDescriptor {
+	return file_dataguardian_v1_notification_proto_enumTypes[3].Descriptor()
+}
+
+func (NotificationDelivery_Status) Type() protoreflect.EnumType {
+	return &file_dataguardian_v1_notification_proto_enumTypes[3]
+}
+
+func (x NotificationDelivery_Status) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use NotificationDelivery_Status.Descriptor instead.
+func (NotificationDelivery_Status) EnumDescriptor() ([]byte, []int) {
+	return file_dataguardian_v1_notification_proto_rawDescGZIP(), []int{2, 0}
+}
+
+// Kind of a setting.
+type NotificationChannelType_Field_Kind int32
+
+const (
+	// Not given.
+	NotificationChannelType_Field_kind_unspecified NotificationChannelType_Field_Kind = 0
+	// Text on one line.
+	NotificationChannelType_Field_text NotificationChannelType_Field_Kind = 1
+	// URL with http or https.
+	NotificationChannelType_Field_url NotificationChannelType_Field_Kind = 2
+	// Name or address of a host.
+	NotificationChannelType_Field_host NotificationChannelType_Field_Kind = 3
+	// Whole number.
+	NotificationChannelType_Field_number NotificationChannelType_Field_Kind = 4
+	// One of the choices.
+	NotificationChannelType_Field_choice NotificationChannelType_Field_Kind = 5
+	// E-mail address.
+	NotificationChannelType_Field_email NotificationChannelType_Field_Kind = 6
+	// E-mail addresses, separated by commas.
+	NotificationChannelType_Field_emails NotificationChannelType_Field_Kind = 7
+	// Certificates in PEM form.
+	NotificationChannelType_Field_pem NotificationChannelType_Field_Kind = 8
+)
+
+// Enum value maps for NotificationChannelType_Field_Kind.
+var (
+	NotificationChannelType_Field_Kind_name = map[int32]string{
+		0: "kind_unspecified",
+		1: "text",
+		2: "url",
+		3: "host",
+		4: "number",
+		5: "choice",
+		6: "email",
+		7: "emails",
+		8: "pem",
+	}
+	NotificationChannelType_Field_Kind_value = map[string]int32{
+		"kind_unspecified": 0,
+		"text":             1,
+		"url":              2,
+		"host":             3,
+		"number":           4,
+		"choice":           5,
+		"email":            6,
+		"emails":           7,
+		"pem":              8,
+	}
+)
+
+func (x NotificationChannelType_Field_Kind) Enum() *NotificationChannelType_Field_Kind {
+	p := new(NotificationChannelType_Field_Kind)
+	*p = x
+	return p
+}
+
+func (x NotificationChannelType_Field_Kind) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (NotificationChannelType_Field_Kind) Descriptor() protoreflect.EnumDescriptor {
+	return file_dataguardian_v1_notification_proto_enumTypes[4].Descriptor()
+}
+
+func (NotificationChannelType_Field_Kind) Type() protoreflect.EnumType {
+	return &file_dataguardian_v1_notification_proto_enumTypes[4]
+}
+
+func (x NotificationChannelType_Field_Kind) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use NotificationChannelType_Field_Kind.Descriptor instead.
+func (NotificationChannelType_Field_Kind) EnumDescriptor() ([]byte, []int) {
+	return file_dataguardian_v1_notification_proto_rawDescGZIP(), []int{3, 0, 0}
+}
+
 // Notification tells of one event.
 type Notification struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -375,9 +509,10 @@ type NotificationChannel struct {
 	Id string `protobuf:"bytes,1,opt,name=id" json:"id,omitempty"`
 	// Unique name.
 	Name string `protobuf:"bytes,2,opt,name=name" json:"name,omitempty"`
-	// webhook, smtp, slack, discord, telegram and others.
+	// webhook, smtp, slack, discord, telegram and others, see
+	// ListNotificationChannelTypes.
 	Type string `protobuf:"bytes,3,opt,name=type" json:"type,omitempty"`
-	// Settings of the type.
+	// Settings of the type; secret ones as {"set": true}. Null in lists.
 	Config *structpb.Struct `protobuf:"bytes,4,opt,name=config" json:"config,omitempty"`
 	// Only these types; empty means all.
 	Types []Notification_Type `protobuf:"varint,5,rep,packed,name=types,enum=dataguardian.v1.Notification_Type" json:"types,omitempty"`
@@ -388,7 +523,11 @@ type NotificationChannel struct {
 	// Time of creation.
 	CreatedAt *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=created_at,json=createdAt" json:"created_at,omitempty"`
 	// Time of the last change.
-	UpdatedAt     *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=updated_at,json=updatedAt" json:"updated_at,omitempty"`
+	UpdatedAt *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=updated_at,json=updatedAt" json:"updated_at,omitempty"`
+	// Notifications that wait to be sent, or to be tried again.
+	PendingCount int32 `protobuf:"varint,10,opt,name=pending_count,json=pendingCount" json:"pending_count,omitempty"`
+	// The newest delivery that was tried; null without one.
+	LastDelivery  *NotificationDelivery `protobuf:"bytes,11,opt,name=last_delivery,json=lastDelivery" json:"last_delivery,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -486,6 +625,229 @@ func (x *NotificationChannel) GetUpdatedAt() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *NotificationChannel) GetPendingCount() int32 {
+	if x != nil {
+		return x.PendingCount
+	}
+	return 0
+}
+
+func (x *NotificationChannel) GetLastDelivery() *NotificationDelivery {
+	if x != nil {
+		return x.LastDelivery
+	}
+	return nil
+}
+
+// NotificationDelivery is the way of one notification through one channel.
+type NotificationDelivery struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// UUID. The receiver of a webhook gets it, the same at every try.
+	Id string `protobuf:"bytes,1,opt,name=id" json:"id,omitempty"`
+	// UUID of the notification.
+	NotificationId string `protobuf:"bytes,2,opt,name=notification_id,json=notificationId" json:"notification_id,omitempty"`
+	// Type of the notification.
+	Type Notification_Type `protobuf:"varint,3,opt,name=type,enum=dataguardian.v1.Notification_Type" json:"type,omitempty"`
+	// Severity of the notification.
+	Severity Notification_Severity `protobuf:"varint,4,opt,name=severity,enum=dataguardian.v1.Notification_Severity" json:"severity,omitempty"`
+	// Title of the notification.
+	Title string `protobuf:"bytes,5,opt,name=title" json:"title,omitempty"`
+	// Status of the delivery.
+	Status NotificationDelivery_Status `protobuf:"varint,6,opt,name=status,enum=dataguardian.v1.NotificationDelivery_Status" json:"status,omitempty"`
+	// Tries so far.
+	Attempts int32 `protobuf:"varint,7,opt,name=attempts" json:"attempts,omitempty"`
+	// When it is tried next; null when it is not.
+	NextAttemptAt *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=next_attempt_at,json=nextAttemptAt" json:"next_attempt_at,omitempty"`
+	// When the receiver took it.
+	DeliveredAt *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=delivered_at,json=deliveredAt" json:"delivered_at,omitempty"`
+	// Why the last try failed, in a sentence.
+	LastError *string `protobuf:"bytes,10,opt,name=last_error,json=lastError" json:"last_error,omitempty"`
+	// When the notification was made.
+	CreatedAt     *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=created_at,json=createdAt" json:"created_at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NotificationDelivery) Reset() {
+	*x = NotificationDelivery{}
+	mi := &file_dataguardian_v1_notification_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NotificationDelivery) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NotificationDelivery) ProtoMessage() {}
+
+func (x *NotificationDelivery) ProtoReflect() protoreflect.Message {
+	mi := &file_dataguardian_v1_notification_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NotificationDelivery.ProtoReflect.Descriptor instead.
+func (*NotificationDelivery) Descriptor() ([]byte, []int) {
+	return file_dataguardian_v1_notification_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *NotificationDelivery) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *NotificationDelivery) GetNotificationId() string {
+	if x != nil {
+		return x.NotificationId
+	}
+	return ""
+}
+
+func (x *NotificationDelivery) GetType() Notification_Type {
+	if x != nil {
+		return x.Type
+	}
+	return Notification_type_unspecified
+}
+
+func (x *NotificationDelivery) GetSeverity() Notification_Severity {
+	if x != nil {
+		return x.Severity
+	}
+	return Notification_severity_unspecified
+}
+
+func (x *NotificationDelivery) GetTitle() string {
+	if x != nil {
+		return x.Title
+	}
+	return ""
+}
+
+func (x *NotificationDelivery) GetStatus() NotificationDelivery_Status {
+	if x != nil {
+		return x.Status
+	}
+	return NotificationDelivery_status_unspecified
+}
+
+func (x *NotificationDelivery) GetAttempts() int32 {
+	if x != nil {
+		return x.Attempts
+	}
+	return 0
+}
+
+func (x *NotificationDelivery) GetNextAttemptAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.NextAttemptAt
+	}
+	return nil
+}
+
+func (x *NotificationDelivery) GetDeliveredAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.DeliveredAt
+	}
+	return nil
+}
+
+func (x *NotificationDelivery) GetLastError() string {
+	if x != nil && x.LastError != nil {
+		return *x.LastError
+	}
+	return ""
+}
+
+func (x *NotificationDelivery) GetCreatedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.CreatedAt
+	}
+	return nil
+}
+
+// NotificationChannelType is what a channel can be.
+type NotificationChannelType struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The type's name.
+	Name string `protobuf:"bytes,1,opt,name=name" json:"name,omitempty"`
+	// Its name for people.
+	Title string `protobuf:"bytes,2,opt,name=title" json:"title,omitempty"`
+	// What it has in common with others.
+	Family string `protobuf:"bytes,3,opt,name=family" json:"family,omitempty"`
+	// Its settings.
+	Fields        []*NotificationChannelType_Field `protobuf:"bytes,4,rep,name=fields" json:"fields,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NotificationChannelType) Reset() {
+	*x = NotificationChannelType{}
+	mi := &file_dataguardian_v1_notification_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NotificationChannelType) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NotificationChannelType) ProtoMessage() {}
+
+func (x *NotificationChannelType) ProtoReflect() protoreflect.Message {
+	mi := &file_dataguardian_v1_notification_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NotificationChannelType.ProtoReflect.Descriptor instead.
+func (*NotificationChannelType) Descriptor() ([]byte, []int) {
+	return file_dataguardian_v1_notification_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *NotificationChannelType) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *NotificationChannelType) GetTitle() string {
+	if x != nil {
+		return x.Title
+	}
+	return ""
+}
+
+func (x *NotificationChannelType) GetFamily() string {
+	if x != nil {
+		return x.Family
+	}
+	return ""
+}
+
+func (x *NotificationChannelType) GetFields() []*NotificationChannelType_Field {
+	if x != nil {
+		return x.Fields
+	}
+	return nil
+}
+
 // ListNotificationsRequest filters and pages the list.
 type ListNotificationsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -505,7 +867,7 @@ type ListNotificationsRequest struct {
 
 func (x *ListNotificationsRequest) Reset() {
 	*x = ListNotificationsRequest{}
-	mi := &file_dataguardian_v1_notification_proto_msgTypes[2]
+	mi := &file_dataguardian_v1_notification_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -517,7 +879,7 @@ func (x *ListNotificationsRequest) String() string {
 func (*ListNotificationsRequest) ProtoMessage() {}
 
 func (x *ListNotificationsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dataguardian_v1_notification_proto_msgTypes[2]
+	mi := &file_dataguardian_v1_notification_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -530,7 +892,7 @@ func (x *ListNotificationsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListNotificationsRequest.ProtoReflect.Descriptor instead.
 func (*ListNotificationsRequest) Descriptor() ([]byte, []int) {
-	return file_dataguardian_v1_notification_proto_rawDescGZIP(), []int{2}
+	return file_dataguardian_v1_notification_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *ListNotificationsRequest) GetPage() int32 {
@@ -583,7 +945,7 @@ type ListNotificationsResponse struct {
 
 func (x *ListNotificationsResponse) Reset() {
 	*x = ListNotificationsResponse{}
-	mi := &file_dataguardian_v1_notification_proto_msgTypes[3]
+	mi := &file_dataguardian_v1_notification_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -595,7 +957,7 @@ func (x *ListNotificationsResponse) String() string {
 func (*ListNotificationsResponse) ProtoMessage() {}
 
 func (x *ListNotificationsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dataguardian_v1_notification_proto_msgTypes[3]
+	mi := &file_dataguardian_v1_notification_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -608,7 +970,7 @@ func (x *ListNotificationsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListNotificationsResponse.ProtoReflect.Descriptor instead.
 func (*ListNotificationsResponse) Descriptor() ([]byte, []int) {
-	return file_dataguardian_v1_notification_proto_rawDescGZIP(), []int{3}
+	return file_dataguardian_v1_notification_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *ListNotificationsResponse) GetData() []*Notification {
@@ -641,7 +1003,7 @@ type MarkAllNotificationsReadRequest struct {
 
 func (x *MarkAllNotificationsReadRequest) Reset() {
 	*x = MarkAllNotificationsReadRequest{}
-	mi := &file_dataguardian_v1_notification_proto_msgTypes[4]
+	mi := &file_dataguardian_v1_notification_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -653,7 +1015,7 @@ func (x *MarkAllNotificationsReadRequest) String() string {
 func (*MarkAllNotificationsReadRequest) ProtoMessage() {}
 
 func (x *MarkAllNotificationsReadRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dataguardian_v1_notification_proto_msgTypes[4]
+	mi := &file_dataguardian_v1_notification_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -666,7 +1028,7 @@ func (x *MarkAllNotificationsReadRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MarkAllNotificationsReadRequest.ProtoReflect.Descriptor instead.
 func (*MarkAllNotificationsReadRequest) Descriptor() ([]byte, []int) {
-	return file_dataguardian_v1_notification_proto_rawDescGZIP(), []int{4}
+	return file_dataguardian_v1_notification_proto_rawDescGZIP(), []int{6}
 }
 
 // MarkAllNotificationsReadResponse counts them.
@@ -680,7 +1042,7 @@ type MarkAllNotificationsReadResponse struct {
 
 func (x *MarkAllNotificationsReadResponse) Reset() {
 	*x = MarkAllNotificationsReadResponse{}
-	mi := &file_dataguardian_v1_notification_proto_msgTypes[5]
+	mi := &file_dataguardian_v1_notification_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -692,7 +1054,7 @@ func (x *MarkAllNotificationsReadResponse) String() string {
 func (*MarkAllNotificationsReadResponse) ProtoMessage() {}
 
 func (x *MarkAllNotificationsReadResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dataguardian_v1_notification_proto_msgTypes[5]
+	mi := &file_dataguardian_v1_notification_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -705,7 +1067,7 @@ func (x *MarkAllNotificationsReadResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MarkAllNotificationsReadResponse.ProtoReflect.Descriptor instead.
 func (*MarkAllNotificationsReadResponse) Descriptor() ([]byte, []int) {
-	return file_dataguardian_v1_notification_proto_rawDescGZIP(), []int{5}
+	return file_dataguardian_v1_notification_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *MarkAllNotificationsReadResponse) GetUpdatedCount() int32 {
@@ -726,7 +1088,7 @@ type MarkNotificationReadRequest struct {
 
 func (x *MarkNotificationReadRequest) Reset() {
 	*x = MarkNotificationReadRequest{}
-	mi := &file_dataguardian_v1_notification_proto_msgTypes[6]
+	mi := &file_dataguardian_v1_notification_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -738,7 +1100,7 @@ func (x *MarkNotificationReadRequest) String() string {
 func (*MarkNotificationReadRequest) ProtoMessage() {}
 
 func (x *MarkNotificationReadRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dataguardian_v1_notification_proto_msgTypes[6]
+	mi := &file_dataguardian_v1_notification_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -751,7 +1113,7 @@ func (x *MarkNotificationReadRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MarkNotificationReadRequest.ProtoReflect.Descriptor instead.
 func (*MarkNotificationReadRequest) Descriptor() ([]byte, []int) {
-	return file_dataguardian_v1_notification_proto_rawDescGZIP(), []int{6}
+	return file_dataguardian_v1_notification_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *MarkNotificationReadRequest) GetId() string {
@@ -774,7 +1136,7 @@ type MarkNotificationReadResponse struct {
 
 func (x *MarkNotificationReadResponse) Reset() {
 	*x = MarkNotificationReadResponse{}
-	mi := &file_dataguardian_v1_notification_proto_msgTypes[7]
+	mi := &file_dataguardian_v1_notification_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -786,7 +1148,7 @@ func (x *MarkNotificationReadResponse) String() string {
 func (*MarkNotificationReadResponse) ProtoMessage() {}
 
 func (x *MarkNotificationReadResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dataguardian_v1_notification_proto_msgTypes[7]
+	mi := &file_dataguardian_v1_notification_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -799,7 +1161,7 @@ func (x *MarkNotificationReadResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MarkNotificationReadResponse.ProtoReflect.Descriptor instead.
 func (*MarkNotificationReadResponse) Descriptor() ([]byte, []int) {
-	return file_dataguardian_v1_notification_proto_rawDescGZIP(), []int{7}
+	return file_dataguardian_v1_notification_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *MarkNotificationReadResponse) GetId() string {
@@ -827,7 +1189,7 @@ type DeleteNotificationRequest struct {
 
 func (x *DeleteNotificationRequest) Reset() {
 	*x = DeleteNotificationRequest{}
-	mi := &file_dataguardian_v1_notification_proto_msgTypes[8]
+	mi := &file_dataguardian_v1_notification_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -839,7 +1201,7 @@ func (x *DeleteNotificationRequest) String() string {
 func (*DeleteNotificationRequest) ProtoMessage() {}
 
 func (x *DeleteNotificationRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dataguardian_v1_notification_proto_msgTypes[8]
+	mi := &file_dataguardian_v1_notification_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -852,7 +1214,7 @@ func (x *DeleteNotificationRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteNotificationRequest.ProtoReflect.Descriptor instead.
 func (*DeleteNotificationRequest) Descriptor() ([]byte, []int) {
-	return file_dataguardian_v1_notification_proto_rawDescGZIP(), []int{8}
+	return file_dataguardian_v1_notification_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *DeleteNotificationRequest) GetId() string {
@@ -864,14 +1226,21 @@ func (x *DeleteNotificationRequest) GetId() string {
 
 // WatchNotificationsRequest asks for new notifications.
 type WatchNotificationsRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The id of the last event that was seen: go on after it. 0: from the oldest that
+	// is kept. Absent: only what comes from now on.
+	After *int64 `protobuf:"varint,1,opt,name=after" json:"after,omitempty"`
+	// Only from this severity on.
+	MinSeverity Notification_Severity `protobuf:"varint,2,opt,name=min_severity,json=minSeverity,enum=dataguardian.v1.Notification_Severity" json:"min_severity,omitempty"`
+	// Only this type.
+	Type          Notification_Type `protobuf:"varint,3,opt,name=type,enum=dataguardian.v1.Notification_Type" json:"type,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *WatchNotificationsRequest) Reset() {
 	*x = WatchNotificationsRequest{}
-	mi := &file_dataguardian_v1_notification_proto_msgTypes[9]
+	mi := &file_dataguardian_v1_notification_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -883,7 +1252,7 @@ func (x *WatchNotificationsRequest) String() string {
 func (*WatchNotificationsRequest) ProtoMessage() {}
 
 func (x *WatchNotificationsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dataguardian_v1_notification_proto_msgTypes[9]
+	mi := &file_dataguardian_v1_notification_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -896,7 +1265,28 @@ func (x *WatchNotificationsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchNotificationsRequest.ProtoReflect.Descriptor instead.
 func (*WatchNotificationsRequest) Descriptor() ([]byte, []int) {
-	return file_dataguardian_v1_notification_proto_rawDescGZIP(), []int{9}
+	return file_dataguardian_v1_notification_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *WatchNotificationsRequest) GetAfter() int64 {
+	if x != nil && x.After != nil {
+		return *x.After
+	}
+	return 0
+}
+
+func (x *WatchNotificationsRequest) GetMinSeverity() Notification_Severity {
+	if x != nil {
+		return x.MinSeverity
+	}
+	return Notification_severity_unspecified
+}
+
+func (x *WatchNotificationsRequest) GetType() Notification_Type {
+	if x != nil {
+		return x.Type
+	}
+	return Notification_type_unspecified
 }
 
 // WatchNotificationsResponse is one event.
@@ -908,14 +1298,16 @@ type WatchNotificationsResponse struct {
 	//
 	//	*WatchNotificationsResponse_Notification
 	//	*WatchNotificationsResponse_Heartbeat_
-	Event         isWatchNotificationsResponse_Event `protobuf_oneof:"event"`
+	Event isWatchNotificationsResponse_Event `protobuf_oneof:"event"`
+	// What a stream that goes on after this event is asked with.
+	Id            string `protobuf:"bytes,3,opt,name=id" json:"id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *WatchNotificationsResponse) Reset() {
 	*x = WatchNotificationsResponse{}
-	mi := &file_dataguardian_v1_notification_proto_msgTypes[10]
+	mi := &file_dataguardian_v1_notification_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -927,7 +1319,7 @@ func (x *WatchNotificationsResponse) String() string {
 func (*WatchNotificationsResponse) ProtoMessage() {}
 
 func (x *WatchNotificationsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dataguardian_v1_notification_proto_msgTypes[10]
+	mi := &file_dataguardian_v1_notification_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -940,7 +1332,7 @@ func (x *WatchNotificationsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchNotificationsResponse.ProtoReflect.Descriptor instead.
 func (*WatchNotificationsResponse) Descriptor() ([]byte, []int) {
-	return file_dataguardian_v1_notification_proto_rawDescGZIP(), []int{10}
+	return file_dataguardian_v1_notification_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *WatchNotificationsResponse) GetEvent() isWatchNotificationsResponse_Event {
@@ -968,6 +1360,13 @@ func (x *WatchNotificationsResponse) GetHeartbeat() *WatchNotificationsResponse_
 	return nil
 }
 
+func (x *WatchNotificationsResponse) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
 type isWatchNotificationsResponse_Event interface {
 	isWatchNotificationsResponse_Event()
 }
@@ -978,7 +1377,7 @@ type WatchNotificationsResponse_Notification struct {
 }
 
 type WatchNotificationsResponse_Heartbeat_ struct {
-	// Nothing new.
+	// Nothing new. The first event is one.
 	Heartbeat *WatchNotificationsResponse_Heartbeat `protobuf:"bytes,2,opt,name=heartbeat,oneof"`
 }
 
@@ -999,7 +1398,7 @@ type ListNotificationChannelsRequest struct {
 
 func (x *ListNotificationChannelsRequest) Reset() {
 	*x = ListNotificationChannelsRequest{}
-	mi := &file_dataguardian_v1_notification_proto_msgTypes[11]
+	mi := &file_dataguardian_v1_notification_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1011,7 +1410,7 @@ func (x *ListNotificationChannelsRequest) String() string {
 func (*ListNotificationChannelsRequest) ProtoMessage() {}
 
 func (x *ListNotificationChannelsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dataguardian_v1_notification_proto_msgTypes[11]
+	mi := &file_dataguardian_v1_notification_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1024,7 +1423,7 @@ func (x *ListNotificationChannelsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListNotificationChannelsRequest.ProtoReflect.Descriptor instead.
 func (*ListNotificationChannelsRequest) Descriptor() ([]byte, []int) {
-	return file_dataguardian_v1_notification_proto_rawDescGZIP(), []int{11}
+	return file_dataguardian_v1_notification_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ListNotificationChannelsRequest) GetPage() int32 {
@@ -1054,7 +1453,7 @@ type ListNotificationChannelsResponse struct {
 
 func (x *ListNotificationChannelsResponse) Reset() {
 	*x = ListNotificationChannelsResponse{}
-	mi := &file_dataguardian_v1_notification_proto_msgTypes[12]
+	mi := &file_dataguardian_v1_notification_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1066,7 +1465,7 @@ func (x *ListNotificationChannelsResponse) String() string {
 func (*ListNotificationChannelsResponse) ProtoMessage() {}
 
 func (x *ListNotificationChannelsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dataguardian_v1_notification_proto_msgTypes[12]
+	mi := &file_dataguardian_v1_notification_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1079,7 +1478,7 @@ func (x *ListNotificationChannelsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListNotificationChannelsResponse.ProtoReflect.Descriptor instead.
 func (*ListNotificationChannelsResponse) Descriptor() ([]byte, []int) {
-	return file_dataguardian_v1_notification_proto_rawDescGZIP(), []int{12}
+	return file_dataguardian_v1_notification_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ListNotificationChannelsResponse) GetData() []*NotificationChannel {
@@ -1117,7 +1516,7 @@ type CreateNotificationChannelRequest struct {
 
 func (x *CreateNotificationChannelRequest) Reset() {
 	*x = CreateNotificationChannelRequest{}
-	mi := &file_dataguardian_v1_notification_proto_msgTypes[13]
+	mi := &file_dataguardian_v1_notification_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1129,7 +1528,7 @@ func (x *CreateNotificationChannelRequest) String() string {
 func (*CreateNotificationChannelRequest) ProtoMessage() {}
 
 func (x *CreateNotificationChannelRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dataguardian_v1_notification_proto_msgTypes[13]
+	mi := &file_dataguardian_v1_notification_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1142,7 +1541,7 @@ func (x *CreateNotificationChannelRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateNotificationChannelRequest.ProtoReflect.Descriptor instead.
 func (*CreateNotificationChannelRequest) Descriptor() ([]byte, []int) {
-	return file_dataguardian_v1_notification_proto_rawDescGZIP(), []int{13}
+	return file_dataguardian_v1_notification_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *CreateNotificationChannelRequest) GetName() string {
@@ -1198,7 +1597,7 @@ type GetNotificationChannelRequest struct {
 
 func (x *GetNotificationChannelRequest) Reset() {
 	*x = GetNotificationChannelRequest{}
-	mi := &file_dataguardian_v1_notification_proto_msgTypes[14]
+	mi := &file_dataguardian_v1_notification_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1210,7 +1609,7 @@ func (x *GetNotificationChannelRequest) String() string {
 func (*GetNotificationChannelRequest) ProtoMessage() {}
 
 func (x *GetNotificationChannelRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dataguardian_v1_notification_proto_msgTypes[14]
+	mi := &file_dataguardian_v1_notification_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1223,7 +1622,7 @@ func (x *GetNotificationChannelRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetNotificationChannelRequest.ProtoReflect.Descriptor instead.
 func (*GetNotificationChannelRequest) Descriptor() ([]byte, []int) {
-	return file_dataguardian_v1_notification_proto_rawDescGZIP(), []int{14}
+	return file_dataguardian_v1_notification_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *GetNotificationChannelRequest) GetId() string {
@@ -1254,7 +1653,7 @@ type UpdateNotificationChannelRequest struct {
 
 func (x *UpdateNotificationChannelRequest) Reset() {
 	*x = UpdateNotificationChannelRequest{}
-	mi := &file_dataguardian_v1_notification_proto_msgTypes[15]
+	mi := &file_dataguardian_v1_notification_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1266,7 +1665,7 @@ func (x *UpdateNotificationChannelRequest) String() string {
 func (*UpdateNotificationChannelRequest) ProtoMessage() {}
 
 func (x *UpdateNotificationChannelRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dataguardian_v1_notification_proto_msgTypes[15]
+	mi := &file_dataguardian_v1_notification_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1279,7 +1678,7 @@ func (x *UpdateNotificationChannelRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateNotificationChannelRequest.ProtoReflect.Descriptor instead.
 func (*UpdateNotificationChannelRequest) Descriptor() ([]byte, []int) {
-	return file_dataguardian_v1_notification_proto_rawDescGZIP(), []int{15}
+	return file_dataguardian_v1_notification_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *UpdateNotificationChannelRequest) GetId() string {
@@ -1335,7 +1734,7 @@ type DeleteNotificationChannelRequest struct {
 
 func (x *DeleteNotificationChannelRequest) Reset() {
 	*x = DeleteNotificationChannelRequest{}
-	mi := &file_dataguardian_v1_notification_proto_msgTypes[16]
+	mi := &file_dataguardian_v1_notification_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1347,7 +1746,7 @@ func (x *DeleteNotificationChannelRequest) String() string {
 func (*DeleteNotificationChannelRequest) ProtoMessage() {}
 
 func (x *DeleteNotificationChannelRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dataguardian_v1_notification_proto_msgTypes[16]
+	mi := &file_dataguardian_v1_notification_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1360,7 +1759,7 @@ func (x *DeleteNotificationChannelRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteNotificationChannelRequest.ProtoReflect.Descriptor instead.
 func (*DeleteNotificationChannelRequest) Descriptor() ([]byte, []int) {
-	return file_dataguardian_v1_notification_proto_rawDescGZIP(), []int{16}
+	return file_dataguardian_v1_notification_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *DeleteNotificationChannelRequest) GetId() string {
@@ -1368,6 +1767,217 @@ func (x *DeleteNotificationChannelRequest) GetId() string {
 		return x.Id
 	}
 	return ""
+}
+
+// ListNotificationDeliveriesRequest names a channel and pages the list.
+type ListNotificationDeliveriesRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// UUID of the channel.
+	Id string `protobuf:"bytes,1,opt,name=id" json:"id,omitempty"`
+	// The page, from 1. Default 1.
+	Page *int32 `protobuf:"varint,2,opt,name=page" json:"page,omitempty"`
+	// Rows per page, 1 to 100. Default 20.
+	Limit *int32 `protobuf:"varint,3,opt,name=limit" json:"limit,omitempty"`
+	// Only this status.
+	Status        NotificationDelivery_Status `protobuf:"varint,4,opt,name=status,enum=dataguardian.v1.NotificationDelivery_Status" json:"status,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListNotificationDeliveriesRequest) Reset() {
+	*x = ListNotificationDeliveriesRequest{}
+	mi := &file_dataguardian_v1_notification_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListNotificationDeliveriesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListNotificationDeliveriesRequest) ProtoMessage() {}
+
+func (x *ListNotificationDeliveriesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_dataguardian_v1_notification_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListNotificationDeliveriesRequest.ProtoReflect.Descriptor instead.
+func (*ListNotificationDeliveriesRequest) Descriptor() ([]byte, []int) {
+	return file_dataguardian_v1_notification_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *ListNotificationDeliveriesRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *ListNotificationDeliveriesRequest) GetPage() int32 {
+	if x != nil && x.Page != nil {
+		return *x.Page
+	}
+	return 0
+}
+
+func (x *ListNotificationDeliveriesRequest) GetLimit() int32 {
+	if x != nil && x.Limit != nil {
+		return *x.Limit
+	}
+	return 0
+}
+
+func (x *ListNotificationDeliveriesRequest) GetStatus() NotificationDelivery_Status {
+	if x != nil {
+		return x.Status
+	}
+	return NotificationDelivery_status_unspecified
+}
+
+// ListNotificationDeliveriesResponse is one page of deliveries.
+type ListNotificationDeliveriesResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The page's rows.
+	Data []*NotificationDelivery `protobuf:"bytes,1,rep,name=data" json:"data,omitempty"`
+	// Where the page stands in the whole.
+	Pagination    *Pagination `protobuf:"bytes,2,opt,name=pagination" json:"pagination,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListNotificationDeliveriesResponse) Reset() {
+	*x = ListNotificationDeliveriesResponse{}
+	mi := &file_dataguardian_v1_notification_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListNotificationDeliveriesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListNotificationDeliveriesResponse) ProtoMessage() {}
+
+func (x *ListNotificationDeliveriesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_dataguardian_v1_notification_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListNotificationDeliveriesResponse.ProtoReflect.Descriptor instead.
+func (*ListNotificationDeliveriesResponse) Descriptor() ([]byte, []int) {
+	return file_dataguardian_v1_notification_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *ListNotificationDeliveriesResponse) GetData() []*NotificationDelivery {
+	if x != nil {
+		return x.Data
+	}
+	return nil
+}
+
+func (x *ListNotificationDeliveriesResponse) GetPagination() *Pagination {
+	if x != nil {
+		return x.Pagination
+	}
+	return nil
+}
+
+// ListNotificationChannelTypesRequest asks for all.
+type ListNotificationChannelTypesRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListNotificationChannelTypesRequest) Reset() {
+	*x = ListNotificationChannelTypesRequest{}
+	mi := &file_dataguardian_v1_notification_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListNotificationChannelTypesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListNotificationChannelTypesRequest) ProtoMessage() {}
+
+func (x *ListNotificationChannelTypesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_dataguardian_v1_notification_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListNotificationChannelTypesRequest.ProtoReflect.Descriptor instead.
+func (*ListNotificationChannelTypesRequest) Descriptor() ([]byte, []int) {
+	return file_dataguardian_v1_notification_proto_rawDescGZIP(), []int{21}
+}
+
+// ListNotificationChannelTypesResponse lists them by name.
+type ListNotificationChannelTypesResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// All types.
+	Data          []*NotificationChannelType `protobuf:"bytes,1,rep,name=data" json:"data,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListNotificationChannelTypesResponse) Reset() {
+	*x = ListNotificationChannelTypesResponse{}
+	mi := &file_dataguardian_v1_notification_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListNotificationChannelTypesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListNotificationChannelTypesResponse) ProtoMessage() {}
+
+func (x *ListNotificationChannelTypesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_dataguardian_v1_notification_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListNotificationChannelTypesResponse.ProtoReflect.Descriptor instead.
+func (*ListNotificationChannelTypesResponse) Descriptor() ([]byte, []int) {
+	return file_dataguardian_v1_notification_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *ListNotificationChannelTypesResponse) GetData() []*NotificationChannelType {
+	if x != nil {
+		return x.Data
+	}
+	return nil
 }
 
 // TestNotificationChannelRequest names a channel.
@@ -1381,7 +1991,7 @@ type TestNotificationChannelRequest struct {
 
 func (x *TestNotificationChannelRequest) Reset() {
 	*x = TestNotificationChannelRequest{}
-	mi := &file_dataguardian_v1_notification_proto_msgTypes[17]
+	mi := &file_dataguardian_v1_notification_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1393,7 +2003,7 @@ func (x *TestNotificationChannelRequest) String() string {
 func (*TestNotificationChannelRequest) ProtoMessage() {}
 
 func (x *TestNotificationChannelRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dataguardian_v1_notification_proto_msgTypes[17]
+	mi := &file_dataguardian_v1_notification_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1406,7 +2016,7 @@ func (x *TestNotificationChannelRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TestNotificationChannelRequest.ProtoReflect.Descriptor instead.
 func (*TestNotificationChannelRequest) Descriptor() ([]byte, []int) {
-	return file_dataguardian_v1_notification_proto_rawDescGZIP(), []int{17}
+	return file_dataguardian_v1_notification_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *TestNotificationChannelRequest) GetId() string {
@@ -1422,14 +2032,16 @@ type TestNotificationChannelResponse struct {
 	// Outcome.
 	Status TestResult_Status `protobuf:"varint,1,opt,name=status,enum=dataguardian.v1.TestResult_Status" json:"status,omitempty"`
 	// Why it failed, in a sentence.
-	Error         *string `protobuf:"bytes,2,opt,name=error" json:"error,omitempty"`
+	Error *string `protobuf:"bytes,2,opt,name=error" json:"error,omitempty"`
+	// Why it failed, for programs.
+	ErrorCode     *string `protobuf:"bytes,3,opt,name=error_code,json=errorCode" json:"error_code,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *TestNotificationChannelResponse) Reset() {
 	*x = TestNotificationChannelResponse{}
-	mi := &file_dataguardian_v1_notification_proto_msgTypes[18]
+	mi := &file_dataguardian_v1_notification_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1441,7 +2053,7 @@ func (x *TestNotificationChannelResponse) String() string {
 func (*TestNotificationChannelResponse) ProtoMessage() {}
 
 func (x *TestNotificationChannelResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dataguardian_v1_notification_proto_msgTypes[18]
+	mi := &file_dataguardian_v1_notification_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1454,7 +2066,7 @@ func (x *TestNotificationChannelResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TestNotificationChannelResponse.ProtoReflect.Descriptor instead.
 func (*TestNotificationChannelResponse) Descriptor() ([]byte, []int) {
-	return file_dataguardian_v1_notification_proto_rawDescGZIP(), []int{18}
+	return file_dataguardian_v1_notification_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *TestNotificationChannelResponse) GetStatus() TestResult_Status {
@@ -1471,6 +2083,122 @@ func (x *TestNotificationChannelResponse) GetError() string {
 	return ""
 }
 
+func (x *TestNotificationChannelResponse) GetErrorCode() string {
+	if x != nil && x.ErrorCode != nil {
+		return *x.ErrorCode
+	}
+	return ""
+}
+
+// Setting of a type of channel.
+type NotificationChannelType_Field struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its key in the config.
+	Name string `protobuf:"bytes,1,opt,name=name" json:"name,omitempty"`
+	// What it holds.
+	Kind NotificationChannelType_Field_Kind `protobuf:"varint,2,opt,name=kind,enum=dataguardian.v1.NotificationChannelType_Field_Kind" json:"kind,omitempty"`
+	// Whether it must be there.
+	Required bool `protobuf:"varint,3,opt,name=required" json:"required,omitempty"`
+	// Whether it is encrypted and never shown.
+	Secret bool `protobuf:"varint,4,opt,name=secret" json:"secret,omitempty"`
+	// Whether it says where messages go: when it changes, secrets must be sent again.
+	Place bool `protobuf:"varint,5,opt,name=place" json:"place,omitempty"`
+	// What applies when it is absent; empty: nothing.
+	Default string `protobuf:"bytes,6,opt,name=default" json:"default,omitempty"`
+	// The words that a choice can be.
+	Choices []string `protobuf:"bytes,7,rep,name=choices" json:"choices,omitempty"`
+	// What it means, in a few words.
+	Help          string `protobuf:"bytes,8,opt,name=help" json:"help,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NotificationChannelType_Field) Reset() {
+	*x = NotificationChannelType_Field{}
+	mi := &file_dataguardian_v1_notification_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NotificationChannelType_Field) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NotificationChannelType_Field) ProtoMessage() {}
+
+func (x *NotificationChannelType_Field) ProtoReflect() protoreflect.Message {
+	mi := &file_dataguardian_v1_notification_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NotificationChannelType_Field.ProtoReflect.Descriptor instead.
+func (*NotificationChannelType_Field) Descriptor() ([]byte, []int) {
+	return file_dataguardian_v1_notification_proto_rawDescGZIP(), []int{3, 0}
+}
+
+func (x *NotificationChannelType_Field) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *NotificationChannelType_Field) GetKind() NotificationChannelType_Field_Kind {
+	if x != nil {
+		return x.Kind
+	}
+	return NotificationChannelType_Field_kind_unspecified
+}
+
+func (x *NotificationChannelType_Field) GetRequired() bool {
+	if x != nil {
+		return x.Required
+	}
+	return false
+}
+
+func (x *NotificationChannelType_Field) GetSecret() bool {
+	if x != nil {
+		return x.Secret
+	}
+	return false
+}
+
+func (x *NotificationChannelType_Field) GetPlace() bool {
+	if x != nil {
+		return x.Place
+	}
+	return false
+}
+
+func (x *NotificationChannelType_Field) GetDefault() string {
+	if x != nil {
+		return x.Default
+	}
+	return ""
+}
+
+func (x *NotificationChannelType_Field) GetChoices() []string {
+	if x != nil {
+		return x.Choices
+	}
+	return nil
+}
+
+func (x *NotificationChannelType_Field) GetHelp() string {
+	if x != nil {
+		return x.Help
+	}
+	return ""
+}
+
 // Heartbeat comes when nothing else did for a while.
 type WatchNotificationsResponse_Heartbeat struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1482,7 +2210,7 @@ type WatchNotificationsResponse_Heartbeat struct {
 
 func (x *WatchNotificationsResponse_Heartbeat) Reset() {
 	*x = WatchNotificationsResponse_Heartbeat{}
-	mi := &file_dataguardian_v1_notification_proto_msgTypes[19]
+	mi := &file_dataguardian_v1_notification_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1494,7 +2222,7 @@ func (x *WatchNotificationsResponse_Heartbeat) String() string {
 func (*WatchNotificationsResponse_Heartbeat) ProtoMessage() {}
 
 func (x *WatchNotificationsResponse_Heartbeat) ProtoReflect() protoreflect.Message {
-	mi := &file_dataguardian_v1_notification_proto_msgTypes[19]
+	mi := &file_dataguardian_v1_notification_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1507,7 +2235,7 @@ func (x *WatchNotificationsResponse_Heartbeat) ProtoReflect() protoreflect.Messa
 
 // Deprecated: Use WatchNotificationsResponse_Heartbeat.ProtoReflect.Descriptor instead.
 func (*WatchNotificationsResponse_Heartbeat) Descriptor() ([]byte, []int) {
-	return file_dataguardian_v1_notification_proto_rawDescGZIP(), []int{10, 0}
+	return file_dataguardian_v1_notification_proto_rawDescGZIP(), []int{12, 0}
 }
 
 func (x *WatchNotificationsResponse_Heartbeat) GetTs() *timestamppb.Timestamp {
@@ -1566,7 +2294,7 @@ const file_dataguardian_v1_notification_proto_rawDesc = "" +
 	"backup_job\x10\x02\x12\x14\n" +
 	"\x10storage_location\x10\x03\x12\n" +
 	"\n" +
-	"\x06system\x10\x04\"\x93\x03\n" +
+	"\x06system\x10\x04\"\x84\x04\n" +
 	"\x13NotificationChannel\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x12\n" +
@@ -1578,7 +2306,58 @@ const file_dataguardian_v1_notification_proto_rawDesc = "" +
 	"\n" +
 	"created_at\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\tcreatedAt\x129\n" +
 	"\n" +
-	"updated_at\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\tupdatedAt\"\x91\x02\n" +
+	"updated_at\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\tupdatedAt\x12#\n" +
+	"\rpending_count\x18\n" +
+	" \x01(\x05R\fpendingCount\x12J\n" +
+	"\rlast_delivery\x18\v \x01(\v2%.dataguardian.v1.NotificationDeliveryR\flastDelivery\"\xf1\x04\n" +
+	"\x14NotificationDelivery\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12'\n" +
+	"\x0fnotification_id\x18\x02 \x01(\tR\x0enotificationId\x126\n" +
+	"\x04type\x18\x03 \x01(\x0e2\".dataguardian.v1.Notification.TypeR\x04type\x12B\n" +
+	"\bseverity\x18\x04 \x01(\x0e2&.dataguardian.v1.Notification.SeverityR\bseverity\x12\x14\n" +
+	"\x05title\x18\x05 \x01(\tR\x05title\x12D\n" +
+	"\x06status\x18\x06 \x01(\x0e2,.dataguardian.v1.NotificationDelivery.StatusR\x06status\x12\x1a\n" +
+	"\battempts\x18\a \x01(\x05R\battempts\x12B\n" +
+	"\x0fnext_attempt_at\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\rnextAttemptAt\x12=\n" +
+	"\fdelivered_at\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\vdeliveredAt\x12$\n" +
+	"\n" +
+	"last_error\x18\n" +
+	" \x01(\tB\x05\xaa\x01\x02\b\x01R\tlastError\x129\n" +
+	"\n" +
+	"created_at\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\tcreatedAt\"H\n" +
+	"\x06Status\x12\x16\n" +
+	"\x12status_unspecified\x10\x00\x12\v\n" +
+	"\apending\x10\x01\x12\r\n" +
+	"\tdelivered\x10\x02\x12\n" +
+	"\n" +
+	"\x06failed\x10\x03\"\x8f\x04\n" +
+	"\x17NotificationChannelType\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
+	"\x05title\x18\x02 \x01(\tR\x05title\x12\x16\n" +
+	"\x06family\x18\x03 \x01(\tR\x06family\x12F\n" +
+	"\x06fields\x18\x04 \x03(\v2..dataguardian.v1.NotificationChannelType.FieldR\x06fields\x1a\xe9\x02\n" +
+	"\x05Field\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12G\n" +
+	"\x04kind\x18\x02 \x01(\x0e23.dataguardian.v1.NotificationChannelType.Field.KindR\x04kind\x12\x1a\n" +
+	"\brequired\x18\x03 \x01(\bR\brequired\x12\x16\n" +
+	"\x06secret\x18\x04 \x01(\bR\x06secret\x12\x14\n" +
+	"\x05place\x18\x05 \x01(\bR\x05place\x12\x18\n" +
+	"\adefault\x18\x06 \x01(\tR\adefault\x12\x18\n" +
+	"\achoices\x18\a \x03(\tR\achoices\x12\x12\n" +
+	"\x04help\x18\b \x01(\tR\x04help\"q\n" +
+	"\x04Kind\x12\x14\n" +
+	"\x10kind_unspecified\x10\x00\x12\b\n" +
+	"\x04text\x10\x01\x12\a\n" +
+	"\x03url\x10\x02\x12\b\n" +
+	"\x04host\x10\x03\x12\n" +
+	"\n" +
+	"\x06number\x10\x04\x12\n" +
+	"\n" +
+	"\x06choice\x10\x05\x12\t\n" +
+	"\x05email\x10\x06\x12\n" +
+	"\n" +
+	"\x06emails\x10\a\x12\a\n" +
+	"\x03pem\x10\b\"\x91\x02\n" +
 	"\x18ListNotificationsRequest\x12$\n" +
 	"\x04page\x18\x01 \x01(\x05B\x10\xbaH\b\x1a\x06\x18\xc0\x84=(\x01\xaa\x01\x02\b\x01R\x04page\x12$\n" +
 	"\x05limit\x18\x02 \x01(\x05B\x0e\xbaH\x06\x1a\x04\x18d(\x01\xaa\x01\x02\b\x01R\x05limit\x12\x19\n" +
@@ -1600,11 +2379,15 @@ const file_dataguardian_v1_notification_proto_rawDesc = "" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x123\n" +
 	"\aread_at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x06readAt\"5\n" +
 	"\x19DeleteNotificationRequest\x12\x18\n" +
-	"\x02id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x02id\"\x1b\n" +
-	"\x19WatchNotificationsRequest\"\xfa\x01\n" +
+	"\x02id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x02id\"\xd6\x01\n" +
+	"\x19WatchNotificationsRequest\x12\"\n" +
+	"\x05after\x18\x01 \x01(\x03B\f\xbaH\x04\"\x02(\x00\xaa\x01\x02\b\x01R\x05after\x12S\n" +
+	"\fmin_severity\x18\x02 \x01(\x0e2&.dataguardian.v1.Notification.SeverityB\b\xbaH\x05\x82\x01\x02\x10\x01R\vminSeverity\x12@\n" +
+	"\x04type\x18\x03 \x01(\x0e2\".dataguardian.v1.Notification.TypeB\b\xbaH\x05\x82\x01\x02\x10\x01R\x04type\"\x8a\x02\n" +
 	"\x1aWatchNotificationsResponse\x12C\n" +
 	"\fnotification\x18\x01 \x01(\v2\x1d.dataguardian.v1.NotificationH\x00R\fnotification\x12U\n" +
-	"\theartbeat\x18\x02 \x01(\v25.dataguardian.v1.WatchNotificationsResponse.HeartbeatH\x00R\theartbeat\x1a7\n" +
+	"\theartbeat\x18\x02 \x01(\v25.dataguardian.v1.WatchNotificationsResponse.HeartbeatH\x00R\theartbeat\x12\x0e\n" +
+	"\x02id\x18\x03 \x01(\tR\x02id\x1a7\n" +
 	"\tHeartbeat\x12*\n" +
 	"\x02ts\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x02tsB\a\n" +
 	"\x05event\"m\n" +
@@ -1634,12 +2417,27 @@ const file_dataguardian_v1_notification_proto_rawDesc = "" +
 	"\fmin_severity\x18\x05 \x01(\x0e2&.dataguardian.v1.Notification.SeverityB\b\xbaH\x05\x82\x01\x02\x10\x01R\vminSeverity\x12\x1f\n" +
 	"\aenabled\x18\x06 \x01(\bB\x05\xaa\x01\x02\b\x01R\aenabled\"<\n" +
 	" DeleteNotificationChannelRequest\x12\x18\n" +
-	"\x02id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x02id\":\n" +
+	"\x02id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x02id\"\xd9\x01\n" +
+	"!ListNotificationDeliveriesRequest\x12\x18\n" +
+	"\x02id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x02id\x12$\n" +
+	"\x04page\x18\x02 \x01(\x05B\x10\xbaH\b\x1a\x06\x18\xc0\x84=(\x01\xaa\x01\x02\b\x01R\x04page\x12$\n" +
+	"\x05limit\x18\x03 \x01(\x05B\x0e\xbaH\x06\x1a\x04\x18d(\x01\xaa\x01\x02\b\x01R\x05limit\x12N\n" +
+	"\x06status\x18\x04 \x01(\x0e2,.dataguardian.v1.NotificationDelivery.StatusB\b\xbaH\x05\x82\x01\x02\x10\x01R\x06status\"\x9c\x01\n" +
+	"\"ListNotificationDeliveriesResponse\x129\n" +
+	"\x04data\x18\x01 \x03(\v2%.dataguardian.v1.NotificationDeliveryR\x04data\x12;\n" +
+	"\n" +
+	"pagination\x18\x02 \x01(\v2\x1b.dataguardian.v1.PaginationR\n" +
+	"pagination\"%\n" +
+	"#ListNotificationChannelTypesRequest\"d\n" +
+	"$ListNotificationChannelTypesResponse\x12<\n" +
+	"\x04data\x18\x01 \x03(\v2(.dataguardian.v1.NotificationChannelTypeR\x04data\":\n" +
 	"\x1eTestNotificationChannelRequest\x12\x18\n" +
-	"\x02id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x02id\"z\n" +
+	"\x02id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x02id\"\xa0\x01\n" +
 	"\x1fTestNotificationChannelResponse\x12:\n" +
 	"\x06status\x18\x01 \x01(\x0e2\".dataguardian.v1.TestResult.StatusR\x06status\x12\x1b\n" +
-	"\x05error\x18\x02 \x01(\tB\x05\xaa\x01\x02\b\x01R\x05error2\xe6\r\n" +
+	"\x05error\x18\x02 \x01(\tB\x05\xaa\x01\x02\b\x01R\x05error\x12$\n" +
+	"\n" +
+	"error_code\x18\x03 \x01(\tB\x05\xaa\x01\x02\b\x01R\terrorCode2\xe1\x10\n" +
 	"\x13NotificationService\x12\x8a\x01\n" +
 	"\x11ListNotifications\x12).dataguardian.v1.ListNotificationsRequest\x1a*.dataguardian.v1.ListNotificationsResponse\"\x1e\xa8\xbb\x18\x02\x82\xd3\xe4\x93\x02\x14\x12\x12/api/notifications\x12\xab\x01\n" +
 	"\x18MarkAllNotificationsRead\x120.dataguardian.v1.MarkAllNotificationsReadRequest\x1a1.dataguardian.v1.MarkAllNotificationsReadResponse\"*\xa8\xbb\x18\x03\x82\xd3\xe4\x93\x02 :\x01*\x1a\x1b/api/notifications/read-all\x12\xa0\x01\n" +
@@ -1650,7 +2448,9 @@ const file_dataguardian_v1_notification_proto_rawDesc = "" +
 	"\x19CreateNotificationChannel\x121.dataguardian.v1.CreateNotificationChannelRequest\x1a$.dataguardian.v1.NotificationChannel\")\xa8\xbb\x18\x04\x82\xd3\xe4\x93\x02\x1f:\x01*\"\x1a/api/notification-channels\x12\x9b\x01\n" +
 	"\x16GetNotificationChannel\x12..dataguardian.v1.GetNotificationChannelRequest\x1a$.dataguardian.v1.NotificationChannel\"+\xa8\xbb\x18\x02\x82\xd3\xe4\x93\x02!\x12\x1f/api/notification-channels/{id}\x12\xa4\x01\n" +
 	"\x19UpdateNotificationChannel\x121.dataguardian.v1.UpdateNotificationChannelRequest\x1a$.dataguardian.v1.NotificationChannel\".\xa8\xbb\x18\x04\x82\xd3\xe4\x93\x02$:\x01*\x1a\x1f/api/notification-channels/{id}\x12\x93\x01\n" +
-	"\x19DeleteNotificationChannel\x121.dataguardian.v1.DeleteNotificationChannelRequest\x1a\x16.google.protobuf.Empty\"+\xa8\xbb\x18\x04\x82\xd3\xe4\x93\x02!*\x1f/api/notification-channels/{id}\x12\xb1\x01\n" +
+	"\x19DeleteNotificationChannel\x121.dataguardian.v1.DeleteNotificationChannelRequest\x1a\x16.google.protobuf.Empty\"+\xa8\xbb\x18\x04\x82\xd3\xe4\x93\x02!*\x1f/api/notification-channels/{id}\x12\xbd\x01\n" +
+	"\x1aListNotificationDeliveries\x122.dataguardian.v1.ListNotificationDeliveriesRequest\x1a3.dataguardian.v1.ListNotificationDeliveriesResponse\"6\xa8\xbb\x18\x02\x82\xd3\xe4\x93\x02,\x12*/api/notification-channels/{id}/deliveries\x12\xb8\x01\n" +
+	"\x1cListNotificationChannelTypes\x124.dataguardian.v1.ListNotificationChannelTypesRequest\x1a5.dataguardian.v1.ListNotificationChannelTypesResponse\"+\xa8\xbb\x18\x02\x82\xd3\xe4\x93\x02!\x12\x1f/api/notification-channel-types\x12\xb1\x01\n" +
 	"\x17TestNotificationChannel\x12/.dataguardian.v1.TestNotificationChannelRequest\x1a0.dataguardian.v1.TestNotificationChannelResponse\"3\xa8\xbb\x18\x04\x82\xd3\xe4\x93\x02):\x01*\"$/api/notification-channels/{id}/testBNZGgithub.com/dataguardian/dataguardian/gen/dataguardian/v1;dataguardianv1\x92\x03\x02\b\x02b\beditionsp\xe8\a"
 
 var (
@@ -1665,95 +2465,123 @@ func file_dataguardian_v1_notification_proto_rawDescGZIP() []byte {
 	return file_dataguardian_v1_notification_proto_rawDescData
 }
 
-var file_dataguardian_v1_notification_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_dataguardian_v1_notification_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
+var file_dataguardian_v1_notification_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
+var file_dataguardian_v1_notification_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
 var file_dataguardian_v1_notification_proto_goTypes = []any{
 	(Notification_Type)(0),                       // 0: dataguardian.v1.Notification.Type
 	(Notification_Severity)(0),                   // 1: dataguardian.v1.Notification.Severity
 	(Notification_EntityType)(0),                 // 2: dataguardian.v1.Notification.EntityType
-	(*Notification)(nil),                         // 3: dataguardian.v1.Notification
-	(*NotificationChannel)(nil),                  // 4: dataguardian.v1.NotificationChannel
-	(*ListNotificationsRequest)(nil),             // 5: dataguardian.v1.ListNotificationsRequest
-	(*ListNotificationsResponse)(nil),            // 6: dataguardian.v1.ListNotificationsResponse
-	(*MarkAllNotificationsReadRequest)(nil),      // 7: dataguardian.v1.MarkAllNotificationsReadRequest
-	(*MarkAllNotificationsReadResponse)(nil),     // 8: dataguardian.v1.MarkAllNotificationsReadResponse
-	(*MarkNotificationReadRequest)(nil),          // 9: dataguardian.v1.MarkNotificationReadRequest
-	(*MarkNotificationReadResponse)(nil),         // 10: dataguardian.v1.MarkNotificationReadResponse
-	(*DeleteNotificationRequest)(nil),            // 11: dataguardian.v1.DeleteNotificationRequest
-	(*WatchNotificationsRequest)(nil),            // 12: dataguardian.v1.WatchNotificationsRequest
-	(*WatchNotificationsResponse)(nil),           // 13: dataguardian.v1.WatchNotificationsResponse
-	(*ListNotificationChannelsRequest)(nil),      // 14: dataguardian.v1.ListNotificationChannelsRequest
-	(*ListNotificationChannelsResponse)(nil),     // 15: dataguardian.v1.ListNotificationChannelsResponse
-	(*CreateNotificationChannelRequest)(nil),     // 16: dataguardian.v1.CreateNotificationChannelRequest
-	(*GetNotificationChannelRequest)(nil),        // 17: dataguardian.v1.GetNotificationChannelRequest
-	(*UpdateNotificationChannelRequest)(nil),     // 18: dataguardian.v1.UpdateNotificationChannelRequest
-	(*DeleteNotificationChannelRequest)(nil),     // 19: dataguardian.v1.DeleteNotificationChannelRequest
-	(*TestNotificationChannelRequest)(nil),       // 20: dataguardian.v1.TestNotificationChannelRequest
-	(*TestNotificationChannelResponse)(nil),      // 21: dataguardian.v1.TestNotificationChannelResponse
-	(*WatchNotificationsResponse_Heartbeat)(nil), // 22: dataguardian.v1.WatchNotificationsResponse.Heartbeat
-	(*structpb.Struct)(nil),                      // 23: google.protobuf.Struct
-	(*timestamppb.Timestamp)(nil),                // 24: google.protobuf.Timestamp
-	(*Pagination)(nil),                           // 25: dataguardian.v1.Pagination
-	(*structpb.ListValue)(nil),                   // 26: google.protobuf.ListValue
-	(TestResult_Status)(0),                       // 27: dataguardian.v1.TestResult.Status
-	(*emptypb.Empty)(nil),                        // 28: google.protobuf.Empty
+	(NotificationDelivery_Status)(0),             // 3: dataguardian.v1.NotificationDelivery.Status
+	(NotificationChannelType_Field_Kind)(0),      // 4: dataguardian.v1.NotificationChannelType.Field.Kind
+	(*Notification)(nil),                         // 5: dataguardian.v1.Notification
+	(*NotificationChannel)(nil),                  // 6: dataguardian.v1.NotificationChannel
+	(*NotificationDelivery)(nil),                 // 7: dataguardian.v1.NotificationDelivery
+	(*NotificationChannelType)(nil),              // 8: dataguardian.v1.NotificationChannelType
+	(*ListNotificationsRequest)(nil),             // 9: dataguardian.v1.ListNotificationsRequest
+	(*ListNotificationsResponse)(nil),            // 10: dataguardian.v1.ListNotificationsResponse
+	(*MarkAllNotificationsReadRequest)(nil),      // 11: dataguardian.v1.MarkAllNotificationsReadRequest
+	(*MarkAllNotificationsReadResponse)(nil),     // 12: dataguardian.v1.MarkAllNotificationsReadResponse
+	(*MarkNotificationReadRequest)(nil),          // 13: dataguardian.v1.MarkNotificationReadRequest
+	(*MarkNotificationReadResponse)(nil),         // 14: dataguardian.v1.MarkNotificationReadResponse
+	(*DeleteNotificationRequest)(nil),            // 15: dataguardian.v1.DeleteNotificationRequest
+	(*WatchNotificationsRequest)(nil),            // 16: dataguardian.v1.WatchNotificationsRequest
+	(*WatchNotificationsResponse)(nil),           // 17: dataguardian.v1.WatchNotificationsResponse
+	(*ListNotificationChannelsRequest)(nil),      // 18: dataguardian.v1.ListNotificationChannelsRequest
+	(*ListNotificationChannelsResponse)(nil),     // 19: dataguardian.v1.ListNotificationChannelsResponse
+	(*CreateNotificationChannelRequest)(nil),     // 20: dataguardian.v1.CreateNotificationChannelRequest
+	(*GetNotificationChannelRequest)(nil),        // 21: dataguardian.v1.GetNotificationChannelRequest
+	(*UpdateNotificationChannelRequest)(nil),     // 22: dataguardian.v1.UpdateNotificationChannelRequest
+	(*DeleteNotificationChannelRequest)(nil),     // 23: dataguardian.v1.DeleteNotificationChannelRequest
+	(*ListNotificationDeliveriesRequest)(nil),    // 24: dataguardian.v1.ListNotificationDeliveriesRequest
+	(*ListNotificationDeliveriesResponse)(nil),   // 25: dataguardian.v1.ListNotificationDeliveriesResponse
+	(*ListNotificationChannelTypesRequest)(nil),  // 26: dataguardian.v1.ListNotificationChannelTypesRequest
+	(*ListNotificationChannelTypesResponse)(nil), // 27: dataguardian.v1.ListNotificationChannelTypesResponse
+	(*TestNotificationChannelRequest)(nil),       // 28: dataguardian.v1.TestNotificationChannelRequest
+	(*TestNotificationChannelResponse)(nil),      // 29: dataguardian.v1.TestNotificationChannelResponse
+	(*NotificationChannelType_Field)(nil),        // 30: dataguardian.v1.NotificationChannelType.Field
+	(*WatchNotificationsResponse_Heartbeat)(nil), // 31: dataguardian.v1.WatchNotificationsResponse.Heartbeat
+	(*structpb.Struct)(nil),                      // 32: google.protobuf.Struct
+	(*timestamppb.Timestamp)(nil),                // 33: google.protobuf.Timestamp
+	(*Pagination)(nil),                           // 34: dataguardian.v1.Pagination
+	(*structpb.ListValue)(nil),                   // 35: google.protobuf.ListValue
+	(TestResult_Status)(0),                       // 36: dataguardian.v1.TestResult.Status
+	(*emptypb.Empty)(nil),                        // 37: google.protobuf.Empty
 }
 var file_dataguardian_v1_notification_proto_depIdxs = []int32{
 	0,  // 0: dataguardian.v1.Notification.type:type_name -> dataguardian.v1.Notification.Type
 	1,  // 1: dataguardian.v1.Notification.severity:type_name -> dataguardian.v1.Notification.Severity
 	2,  // 2: dataguardian.v1.Notification.entity_type:type_name -> dataguardian.v1.Notification.EntityType
-	23, // 3: dataguardian.v1.Notification.metadata:type_name -> google.protobuf.Struct
-	24, // 4: dataguardian.v1.Notification.read_at:type_name -> google.protobuf.Timestamp
-	24, // 5: dataguardian.v1.Notification.created_at:type_name -> google.protobuf.Timestamp
-	23, // 6: dataguardian.v1.NotificationChannel.config:type_name -> google.protobuf.Struct
+	32, // 3: dataguardian.v1.Notification.metadata:type_name -> google.protobuf.Struct
+	33, // 4: dataguardian.v1.Notification.read_at:type_name -> google.protobuf.Timestamp
+	33, // 5: dataguardian.v1.Notification.created_at:type_name -> google.protobuf.Timestamp
+	32, // 6: dataguardian.v1.NotificationChannel.config:type_name -> google.protobuf.Struct
 	0,  // 7: dataguardian.v1.NotificationChannel.types:type_name -> dataguardian.v1.Notification.Type
 	1,  // 8: dataguardian.v1.NotificationChannel.min_severity:type_name -> dataguardian.v1.Notification.Severity
-	24, // 9: dataguardian.v1.NotificationChannel.created_at:type_name -> google.protobuf.Timestamp
-	24, // 10: dataguardian.v1.NotificationChannel.updated_at:type_name -> google.protobuf.Timestamp
-	1,  // 11: dataguardian.v1.ListNotificationsRequest.severity:type_name -> dataguardian.v1.Notification.Severity
-	0,  // 12: dataguardian.v1.ListNotificationsRequest.type:type_name -> dataguardian.v1.Notification.Type
-	3,  // 13: dataguardian.v1.ListNotificationsResponse.data:type_name -> dataguardian.v1.Notification
-	25, // 14: dataguardian.v1.ListNotificationsResponse.pagination:type_name -> dataguardian.v1.Pagination
-	24, // 15: dataguardian.v1.MarkNotificationReadResponse.read_at:type_name -> google.protobuf.Timestamp
-	3,  // 16: dataguardian.v1.WatchNotificationsResponse.notification:type_name -> dataguardian.v1.Notification
-	22, // 17: dataguardian.v1.WatchNotificationsResponse.heartbeat:type_name -> dataguardian.v1.WatchNotificationsResponse.Heartbeat
-	4,  // 18: dataguardian.v1.ListNotificationChannelsResponse.data:type_name -> dataguardian.v1.NotificationChannel
-	25, // 19: dataguardian.v1.ListNotificationChannelsResponse.pagination:type_name -> dataguardian.v1.Pagination
-	23, // 20: dataguardian.v1.CreateNotificationChannelRequest.config:type_name -> google.protobuf.Struct
-	0,  // 21: dataguardian.v1.CreateNotificationChannelRequest.types:type_name -> dataguardian.v1.Notification.Type
-	1,  // 22: dataguardian.v1.CreateNotificationChannelRequest.min_severity:type_name -> dataguardian.v1.Notification.Severity
-	23, // 23: dataguardian.v1.UpdateNotificationChannelRequest.config:type_name -> google.protobuf.Struct
-	26, // 24: dataguardian.v1.UpdateNotificationChannelRequest.types:type_name -> google.protobuf.ListValue
-	1,  // 25: dataguardian.v1.UpdateNotificationChannelRequest.min_severity:type_name -> dataguardian.v1.Notification.Severity
-	27, // 26: dataguardian.v1.TestNotificationChannelResponse.status:type_name -> dataguardian.v1.TestResult.Status
-	24, // 27: dataguardian.v1.WatchNotificationsResponse.Heartbeat.ts:type_name -> google.protobuf.Timestamp
-	5,  // 28: dataguardian.v1.NotificationService.ListNotifications:input_type -> dataguardian.v1.ListNotificationsRequest
-	7,  // 29: dataguardian.v1.NotificationService.MarkAllNotificationsRead:input_type -> dataguardian.v1.MarkAllNotificationsReadRequest
-	9,  // 30: dataguardian.v1.NotificationService.MarkNotificationRead:input_type -> dataguardian.v1.MarkNotificationReadRequest
-	11, // 31: dataguardian.v1.NotificationService.DeleteNotification:input_type -> dataguardian.v1.DeleteNotificationRequest
-	12, // 32: dataguardian.v1.NotificationService.WatchNotifications:input_type -> dataguardian.v1.WatchNotificationsRequest
-	14, // 33: dataguardian.v1.NotificationService.ListNotificationChannels:input_type -> dataguardian.v1.ListNotificationChannelsRequest
-	16, // 34: dataguardian.v1.NotificationService.CreateNotificationChannel:input_type -> dataguardian.v1.CreateNotificationChannelRequest
-	17, // 35: dataguardian.v1.NotificationService.GetNotificationChannel:input_type -> dataguardian.v1.GetNotificationChannelRequest
-	18, // 36: dataguardian.v1.NotificationService.UpdateNotificationChannel:input_type -> dataguardian.v1.UpdateNotificationChannelRequest
-	19, // 37: dataguardian.v1.NotificationService.DeleteNotificationChannel:input_type -> dataguardian.v1.DeleteNotificationChannelRequest
-	20, // 38: dataguardian.v1.NotificationService.TestNotificationChannel:input_type -> dataguardian.v1.TestNotificationChannelRequest
-	6,  // 39: dataguardian.v1.NotificationService.ListNotifications:output_type -> dataguardian.v1.ListNotificationsResponse
-	8,  // 40: dataguardian.v1.NotificationService.MarkAllNotificationsRead:output_type -> dataguardian.v1.MarkAllNotificationsReadResponse
-	10, // 41: dataguardian.v1.NotificationService.MarkNotificationRead:output_type -> dataguardian.v1.MarkNotificationReadResponse
-	28, // 42: dataguardian.v1.NotificationService.DeleteNotification:output_type -> google.protobuf.Empty
-	13, // 43: dataguardian.v1.NotificationService.WatchNotifications:output_type -> dataguardian.v1.WatchNotificationsResponse
-	15, // 44: dataguardian.v1.NotificationService.ListNotificationChannels:output_type -> dataguardian.v1.ListNotificationChannelsResponse
-	4,  // 45: dataguardian.v1.NotificationService.CreateNotificationChannel:output_type -> dataguardian.v1.NotificationChannel
-	4,  // 46: dataguardian.v1.NotificationService.GetNotificationChannel:output_type -> dataguardian.v1.NotificationChannel
-	4,  // 47: dataguardian.v1.NotificationService.UpdateNotificationChannel:output_type -> dataguardian.v1.NotificationChannel
-	28, // 48: dataguardian.v1.NotificationService.DeleteNotificationChannel:output_type -> google.protobuf.Empty
-	21, // 49: dataguardian.v1.NotificationService.TestNotificationChannel:output_type -> dataguardian.v1.TestNotificationChannelResponse
-	39, // [39:50] is the sub-list for method output_type
-	28, // [28:39] is the sub-list for method input_type
-	28, // [28:28] is the sub-list for extension type_name
-	28, // [28:28] is the sub-list for extension extendee
-	0,  // [0:28] is the sub-list for field type_name
+	33, // 9: dataguardian.v1.NotificationChannel.created_at:type_name -> google.protobuf.Timestamp
+	33, // 10: dataguardian.v1.NotificationChannel.updated_at:type_name -> google.protobuf.Timestamp
+	7,  // 11: dataguardian.v1.NotificationChannel.last_delivery:type_name -> dataguardian.v1.NotificationDelivery
+	0,  // 12: dataguardian.v1.NotificationDelivery.type:type_name -> dataguardian.v1.Notification.Type
+	1,  // 13: dataguardian.v1.NotificationDelivery.severity:type_name -> dataguardian.v1.Notification.Severity
+	3,  // 14: dataguardian.v1.NotificationDelivery.status:type_name -> dataguardian.v1.NotificationDelivery.Status
+	33, // 15: dataguardian.v1.NotificationDelivery.next_attempt_at:type_name -> google.protobuf.Timestamp
+	33, // 16: dataguardian.v1.NotificationDelivery.delivered_at:type_name -> google.protobuf.Timestamp
+	33, // 17: dataguardian.v1.NotificationDelivery.created_at:type_name -> google.protobuf.Timestamp
+	30, // 18: dataguardian.v1.NotificationChannelType.fields:type_name -> dataguardian.v1.NotificationChannelType.Field
+	1,  // 19: dataguardian.v1.ListNotificationsRequest.severity:type_name -> dataguardian.v1.Notification.Severity
+	0,  // 20: dataguardian.v1.ListNotificationsRequest.type:type_name -> dataguardian.v1.Notification.Type
+	5,  // 21: dataguardian.v1.ListNotificationsResponse.data:type_name -> dataguardian.v1.Notification
+	34, // 22: dataguardian.v1.ListNotificationsResponse.pagination:type_name -> dataguardian.v1.Pagination
+	33, // 23: dataguardian.v1.MarkNotificationReadResponse.read_at:type_name -> google.protobuf.Timestamp
+	1,  // 24: dataguardian.v1.WatchNotificationsRequest.min_severity:type_name -> dataguardian.v1.Notification.Severity
+	0,  // 25: dataguardian.v1.WatchNotificationsRequest.type:type_name -> dataguardian.v1.Notification.Type
+	5,  // 26: dataguardian.v1.WatchNotificationsResponse.notification:type_name -> dataguardian.v1.Notification
+	31, // 27: dataguardian.v1.WatchNotificationsResponse.heartbeat:type_name -> dataguardian.v1.WatchNotificationsResponse.Heartbeat
+	6,  // 28: dataguardian.v1.ListNotificationChannelsResponse.data:type_name -> dataguardian.v1.NotificationChannel
+	34, // 29: dataguardian.v1.ListNotificationChannelsResponse.pagination:type_name -> dataguardian.v1.Pagination
+	32, // 30: dataguardian.v1.CreateNotificationChannelRequest.config:type_name -> google.protobuf.Struct
+	0,  // 31: dataguardian.v1.CreateNotificationChannelRequest.types:type_name -> dataguardian.v1.Notification.Type
+	1,  // 32: dataguardian.v1.CreateNotificationChannelRequest.min_severity:type_name -> dataguardian.v1.Notification.Severity
+	32, // 33: dataguardian.v1.UpdateNotificationChannelRequest.config:type_name -> google.protobuf.Struct
+	35, // 34: dataguardian.v1.UpdateNotificationChannelRequest.types:type_name -> google.protobuf.ListValue
+	1,  // 35: dataguardian.v1.UpdateNotificationChannelRequest.min_severity:type_name -> dataguardian.v1.Notification.Severity
+	3,  // 36: dataguardian.v1.ListNotificationDeliveriesRequest.status:type_name -> dataguardian.v1.NotificationDelivery.Status
+	7,  // 37: dataguardian.v1.ListNotificationDeliveriesResponse.data:type_name -> dataguardian.v1.NotificationDelivery
+	34, // 38: dataguardian.v1.ListNotificationDeliveriesResponse.pagination:type_name -> dataguardian.v1.Pagination
+	8,  // 39: dataguardian.v1.ListNotificationChannelTypesResponse.data:type_name -> dataguardian.v1.NotificationChannelType
+	36, // 40: dataguardian.v1.TestNotificationChannelResponse.status:type_name -> dataguardian.v1.TestResult.Status
+	4,  // 41: dataguardian.v1.NotificationChannelType.Field.kind:type_name -> dataguardian.v1.NotificationChannelType.Field.Kind
+	33, // 42: dataguardian.v1.WatchNotificationsResponse.Heartbeat.ts:type_name -> google.protobuf.Timestamp
+	9,  // 43: dataguardian.v1.NotificationService.ListNotifications:input_type -> dataguardian.v1.ListNotificationsRequest
+	11, // 44: dataguardian.v1.NotificationService.MarkAllNotificationsRead:input_type -> dataguardian.v1.MarkAllNotificationsReadRequest
+	13, // 45: dataguardian.v1.NotificationService.MarkNotificationRead:input_type -> dataguardian.v1.MarkNotificationReadRequest
+	15, // 46: dataguardian.v1.NotificationService.DeleteNotification:input_type -> dataguardian.v1.DeleteNotificationRequest
+	16, // 47: dataguardian.v1.NotificationService.WatchNotifications:input_type -> dataguardian.v1.WatchNotificationsRequest
+	18, // 48: dataguardian.v1.NotificationService.ListNotificationChannels:input_type -> dataguardian.v1.ListNotificationChannelsRequest
+	20, // 49: dataguardian.v1.NotificationService.CreateNotificationChannel:input_type -> dataguardian.v1.CreateNotificationChannelRequest
+	21, // 50: dataguardian.v1.NotificationService.GetNotificationChannel:input_type -> dataguardian.v1.GetNotificationChannelRequest
+	22, // 51: dataguardian.v1.NotificationService.UpdateNotificationChannel:input_type -> dataguardian.v1.UpdateNotificationChannelRequest
+	23, // 52: dataguardian.v1.NotificationService.DeleteNotificationChannel:input_type -> dataguardian.v1.DeleteNotificationChannelRequest
+	24, // 53: dataguardian.v1.NotificationService.ListNotificationDeliveries:input_type -> dataguardian.v1.ListNotificationDeliveriesRequest
+	26, // 54: dataguardian.v1.NotificationService.ListNotificationChannelTypes:input_type -> dataguardian.v1.ListNotificationChannelTypesRequest
+	28, // 55: dataguardian.v1.NotificationService.TestNotificationChannel:input_type -> dataguardian.v1.TestNotificationChannelRequest
+	10, // 56: dataguardian.v1.NotificationService.ListNotifications:output_type -> dataguardian.v1.ListNotificationsResponse
+	12, // 57: dataguardian.v1.NotificationService.MarkAllNotificationsRead:output_type -> dataguardian.v1.MarkAllNotificationsReadResponse
+	14, // 58: dataguardian.v1.NotificationService.MarkNotificationRead:output_type -> dataguardian.v1.MarkNotificationReadResponse
+	37, // 59: dataguardian.v1.NotificationService.DeleteNotification:output_type -> google.protobuf.Empty
+	17, // 60: dataguardian.v1.NotificationService.WatchNotifications:output_type -> dataguardian.v1.WatchNotificationsResponse
+	19, // 61: dataguardian.v1.NotificationService.ListNotificationChannels:output_type -> dataguardian.v1.ListNotificationChannelsResponse
+	6,  // 62: dataguardian.v1.NotificationService.CreateNotificationChannel:output_type -> dataguardian.v1.NotificationChannel
+	6,  // 63: dataguardian.v1.NotificationService.GetNotificationChannel:output_type -> dataguardian.v1.NotificationChannel
+	6,  // 64: dataguardian.v1.NotificationService.UpdateNotificationChannel:output_type -> dataguardian.v1.NotificationChannel
+	37, // 65: dataguardian.v1.NotificationService.DeleteNotificationChannel:output_type -> google.protobuf.Empty
+	25, // 66: dataguardian.v1.NotificationService.ListNotificationDeliveries:output_type -> dataguardian.v1.ListNotificationDeliveriesResponse
+	27, // 67: dataguardian.v1.NotificationService.ListNotificationChannelTypes:output_type -> dataguardian.v1.ListNotificationChannelTypesResponse
+	29, // 68: dataguardian.v1.NotificationService.TestNotificationChannel:output_type -> dataguardian.v1.TestNotificationChannelResponse
+	56, // [56:69] is the sub-list for method output_type
+	43, // [43:56] is the sub-list for method input_type
+	43, // [43:43] is the sub-list for extension type_name
+	43, // [43:43] is the sub-list for extension extendee
+	0,  // [0:43] is the sub-list for field type_name
 }
 
 func init() { file_dataguardian_v1_notification_proto_init() }
@@ -1763,7 +2591,7 @@ func file_dataguardian_v1_notification_proto_init() {
 	}
 	file_dataguardian_v1_access_proto_init()
 	file_dataguardian_v1_common_proto_init()
-	file_dataguardian_v1_notification_proto_msgTypes[10].OneofWrappers = []any{
+	file_dataguardian_v1_notification_proto_msgTypes[12].OneofWrappers = []any{
 		(*WatchNotificationsResponse_Notification)(nil),
 		(*WatchNotificationsResponse_Heartbeat_)(nil),
 	}
@@ -1772,8 +2600,8 @@ func file_dataguardian_v1_notification_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_dataguardian_v1_notification_proto_rawDesc), len(file_dataguardian_v1_notification_proto_rawDesc)),
-			NumEnums:      3,
-			NumMessages:   20,
+			NumEnums:      5,
+			NumMessages:   27,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

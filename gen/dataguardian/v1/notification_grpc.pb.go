@@ -20,17 +20,19 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	NotificationService_ListNotifications_FullMethodName         = "/dataguardian.v1.NotificationService/ListNotifications"
-	NotificationService_MarkAllNotificationsRead_FullMethodName  = "/dataguardian.v1.NotificationService/MarkAllNotificationsRead"
-	NotificationService_MarkNotificationRead_FullMethodName      = "/dataguardian.v1.NotificationService/MarkNotificationRead"
-	NotificationService_DeleteNotification_FullMethodName        = "/dataguardian.v1.NotificationService/DeleteNotification"
-	NotificationService_WatchNotifications_FullMethodName        = "/dataguardian.v1.NotificationService/WatchNotifications"
-	NotificationService_ListNotificationChannels_FullMethodName  = "/dataguardian.v1.NotificationService/ListNotificationChannels"
-	NotificationService_CreateNotificationChannel_FullMethodName = "/dataguardian.v1.NotificationService/CreateNotificationChannel"
-	NotificationService_GetNotificationChannel_FullMethodName    = "/dataguardian.v1.NotificationService/GetNotificationChannel"
-	NotificationService_UpdateNotificationChannel_FullMethodName = "/dataguardian.v1.NotificationService/UpdateNotificationChannel"
-	NotificationService_DeleteNotificationChannel_FullMethodName = "/dataguardian.v1.NotificationService/DeleteNotificationChannel"
-	NotificationService_TestNotificationChannel_FullMethodName   = "/dataguardian.v1.NotificationService/TestNotificationChannel"
+	NotificationService_ListNotifications_FullMethodName            = "/dataguardian.v1.NotificationService/ListNotifications"
+	NotificationService_MarkAllNotificationsRead_FullMethodName     = "/dataguardian.v1.NotificationService/MarkAllNotificationsRead"
+	NotificationService_MarkNotificationRead_FullMethodName         = "/dataguardian.v1.NotificationService/MarkNotificationRead"
+	NotificationService_DeleteNotification_FullMethodName           = "/dataguardian.v1.NotificationService/DeleteNotification"
+	NotificationService_WatchNotifications_FullMethodName           = "/dataguardian.v1.NotificationService/WatchNotifications"
+	NotificationService_ListNotificationChannels_FullMethodName     = "/dataguardian.v1.NotificationService/ListNotificationChannels"
+	NotificationService_CreateNotificationChannel_FullMethodName    = "/dataguardian.v1.NotificationService/CreateNotificationChannel"
+	NotificationService_GetNotificationChannel_FullMethodName       = "/dataguardian.v1.NotificationService/GetNotificationChannel"
+	NotificationService_UpdateNotificationChannel_FullMethodName    = "/dataguardian.v1.NotificationService/UpdateNotificationChannel"
+	NotificationService_DeleteNotificationChannel_FullMethodName    = "/dataguardian.v1.NotificationService/DeleteNotificationChannel"
+	NotificationService_ListNotificationDeliveries_FullMethodName   = "/dataguardian.v1.NotificationService/ListNotificationDeliveries"
+	NotificationService_ListNotificationChannelTypes_FullMethodName = "/dataguardian.v1.NotificationService/ListNotificationChannelTypes"
+	NotificationService_TestNotificationChannel_FullMethodName      = "/dataguardian.v1.NotificationService/TestNotificationChannel"
 )
 
 // NotificationServiceClient is the client API for NotificationService service.
@@ -47,7 +49,9 @@ type NotificationServiceClient interface {
 	MarkNotificationRead(ctx context.Context, in *MarkNotificationReadRequest, opts ...grpc.CallOption) (*MarkNotificationReadResponse, error)
 	// DeleteNotification removes one notification.
 	DeleteNotification(ctx context.Context, in *DeleteNotificationRequest, opts ...grpc.CallOption) (*emptypb.Empty, error)
-	// WatchNotifications streams notifications as they are made.
+	// WatchNotifications streams notifications as they are made. Every one has an id
+	// in the stream; a stream that begins after an id (field after, or the header
+	// Last-Event-ID) goes on where it was and misses none.
 	WatchNotifications(ctx context.Context, in *WatchNotificationsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchNotificationsResponse], error)
 	// ListNotificationChannels lists channels by name.
 	ListNotificationChannels(ctx context.Context, in *ListNotificationChannelsRequest, opts ...grpc.CallOption) (*ListNotificationChannelsResponse, error)
@@ -59,6 +63,11 @@ type NotificationServiceClient interface {
 	UpdateNotificationChannel(ctx context.Context, in *UpdateNotificationChannelRequest, opts ...grpc.CallOption) (*NotificationChannel, error)
 	// DeleteNotificationChannel removes a channel.
 	DeleteNotificationChannel(ctx context.Context, in *DeleteNotificationChannelRequest, opts ...grpc.CallOption) (*emptypb.Empty, error)
+	// ListNotificationDeliveries shows what became of the notifications that a channel
+	// takes, newest first.
+	ListNotificationDeliveries(ctx context.Context, in *ListNotificationDeliveriesRequest, opts ...grpc.CallOption) (*ListNotificationDeliveriesResponse, error)
+	// ListNotificationChannelTypes lists what a channel can be, with its settings.
+	ListNotificationChannelTypes(ctx context.Context, in *ListNotificationChannelTypesRequest, opts ...grpc.CallOption) (*ListNotificationChannelTypesResponse, error)
 	// TestNotificationChannel sends one message now and says what came of it.
 	TestNotificationChannel(ctx context.Context, in *TestNotificationChannelRequest, opts ...grpc.CallOption) (*TestNotificationChannelResponse, error)
 }
@@ -180,6 +189,26 @@ func (c *notificationServiceClient) DeleteNotificationChannel(ctx context.Contex
 	return out, nil
 }
 
+func (c *notificationServiceClient) ListNotificationDeliveries(ctx context.Context, in *ListNotificationDeliveriesRequest, opts ...grpc.CallOption) (*ListNotificationDeliveriesResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListNotificationDeliveriesResponse)
+	err := c.cc.Invoke(ctx, NotificationService_ListNotificationDeliveries_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *notificationServiceClient) ListNotificationChannelTypes(ctx context.Context, in *ListNotificationChannelTypesRequest, opts ...grpc.CallOption) (*ListNotificationChannelTypesResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListNotificationChannelTypesResponse)
+	err := c.cc.Invoke(ctx, NotificationService_ListNotificationChannelTypes_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *notificationServiceClient) TestNotificationChannel(ctx context.Context, in *TestNotificationChannelRequest, opts ...grpc.CallOption) (*TestNotificationChannelResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(TestNotificationChannelResponse)
@@ -204,7 +233,9 @@ type NotificationServiceServer interface {
 	MarkNotificationRead(context.Context, *MarkNotificationReadRequest) (*MarkNotificationReadResponse, error)
 	// DeleteNotification removes one notification.
 	DeleteNotification(context.Context, *DeleteNotificationRequest) (*emptypb.Empty, error)
-	// WatchNotifications streams notifications as they are made.
+	// WatchNotifications streams notifications as they are made. Every one has an id
+	// in the stream; a stream that begins after an id (field after, or the header
+	// Last-Event-ID) goes on where it was and misses none.
 	WatchNotifications(*WatchNotificationsRequest, grpc.ServerStreamingServer[WatchNotificationsResponse]) error
 	// ListNotificationChannels lists channels by name.
 	ListNotificationChannels(context.Context, *ListNotificationChannelsRequest) (*ListNotificationChannelsResponse, error)
@@ -216,6 +247,11 @@ type NotificationServiceServer interface {
 	UpdateNotificationChannel(context.Context, *UpdateNotificationChannelRequest) (*NotificationChannel, error)
 	// DeleteNotificationChannel removes a channel.
 	DeleteNotificationChannel(context.Context, *DeleteNotificationChannelRequest) (*emptypb.Empty, error)
+	// ListNotificationDeliveries shows what became of the notifications that a channel
+	// takes, newest first.
+	ListNotificationDeliveries(context.Context, *ListNotificationDeliveriesRequest) (*ListNotificationDeliveriesResponse, error)
+	// ListNotificationChannelTypes lists what a channel can be, with its settings.
+	ListNotificationChannelTypes(context.Context, *ListNotificationChannelTypesRequest) (*ListNotificationChannelTypesResponse, error)
 	// TestNotificationChannel sends one message now and says what came of it.
 	TestNotificationChannel(context.Context, *TestNotificationChannelRequest) (*TestNotificationChannelResponse, error)
 	mustEmbedUnimplementedNotificationServiceServer()
@@ -257,6 +293,12 @@ func (UnimplementedNotificationServiceServer) UpdateNotificationChannel(context.
 }
 func (UnimplementedNotificationServiceServer) DeleteNotificationChannel(context.Context, *DeleteNotificationChannelRequest) (*emptypb.Empty, error) {
 	return nil, status.Error(codes.Unimplemented, "method DeleteNotificationChannel not implemented")
+}
+func (UnimplementedNotificationServiceServer) ListNotificationDeliveries(context.Context, *ListNotificationDeliveriesRequest) (*ListNotificationDeliveriesResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListNotificationDeliveries not implemented")
+}
+func (UnimplementedNotificationServiceServer) ListNotificationChannelTypes(context.Context, *ListNotificationChannelTypesRequest) (*ListNotificationChannelTypesResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListNotificationChannelTypes not implemented")
 }
 func (UnimplementedNotificationServiceServer) TestNotificationChannel(context.Context, *TestNotificationChannelRequest) (*TestNotificationChannelResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method TestNotificationChannel not implemented")
@@ -455,6 +497,42 @@ func _NotificationService_DeleteNotificationChannel_Handler(srv interface{}, ctx
 	return interceptor(ctx, in, info, handler)
 }
 
+func _NotificationService_ListNotificationDeliveries_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListNotificationDeliveriesRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(NotificationServiceServer).ListNotificationDeliveries(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: NotificationService_ListNotificationDeliveries_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(NotificationServiceServer).ListNotificationDeliveries(ctx, req.(*ListNotificationDeliveriesRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _NotificationService_ListNotificationChannelTypes_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListNotificationChannelTypesRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(NotificationServiceServer).ListNotificationChannelTypes(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: NotificationService_ListNotificationChannelTypes_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(NotificationServiceServer).ListNotificationChannelTypes(ctx, req.(*ListNotificationChannelTypesRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _NotificationService_TestNotificationChannel_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(TestNotificationChannelRequest)
 	if err := dec(in); err != nil {
@@ -515,6 +593,14 @@ var NotificationService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "DeleteNotificationChannel",
 			Handler:    _NotificationService_DeleteNotificationChannel_Handler,
+		},
+		{
+			MethodName: "ListNotificationDeliveries",
+			Handler:    _NotificationService_ListNotificationDeliveries_Handler,
+		},
+		{
+			MethodName: "ListNotificationChannelTypes",
+			Handler:    _NotificationService_ListNotificationChannelTypes_Handler,
 		},
 		{
 			MethodName: "TestNotificationChannel",

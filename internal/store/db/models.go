@@ -202,6 +202,38 @@ type Notification struct {
 	CreatedAt  time.Time
 }
 
+type NotificationChannel struct {
+	ID          string
+	Name        string
+	Type        string
+	Config      []byte
+	Secrets     []byte
+	Types       []string
+	MinSeverity string
+	Enabled     bool
+	Fence       int64
+	LeasedUntil *time.Time
+	PausedUntil *time.Time
+	Failures    int64
+	AttemptedAt *time.Time
+	CreatedAt   time.Time
+	UpdatedAt   time.Time
+}
+
+type NotificationDelivery struct {
+	ID             string
+	ChannelID      string
+	NotificationID string
+	Seq            int64
+	Status         string
+	Attempts       int64
+	NextAttemptAt  time.Time
+	AttemptedAt    *time.Time
+	DeliveredAt    *time.Time
+	LastError      string
+	CreatedAt      time.Time
+}
+
 type RestoreLeftover struct {
 	ExecutionID  string
 	DatasourceID string

@@ -7,7 +7,6 @@ package db
 
 import (
 	"context"
-	"time"
 )
 
 const CountNotifications = `-- name: CountNotifications :one
@@ -42,9 +41,21 @@ func (q *Queries) CountUnreadNotifications(ctx context.Context) (int64, error) {
 }
 
 const CreateNotifications = `-- name: CreateNotifications :exec
-insert into notifications (type, severity, entity_type, entity_id, title, message, metadata)
-select unnest($1::text[]), unnest($2::text[]), unnest($3::text[]), unnest($4::text[]),
-    unnest($5::text[]), unnest($6::text[]), nullif(unnest($7::text[]), '')::jsonb
+with made as (
+    insert into notifications (type, severity, entity_type, entity_id, title, message, metadata)
+    select unnest($1::text[]), unnest($2::text[]), unnest($3::text[]), unnest($4::text[]),
+        unnest($5::text[]), unnest($6::text[]), nullif(unnest($7::text[]), '')::jsonb
+    returning id, seq, type, severity
+), ranks as (
+    select array['info', 'warning', 'critical'] as severities
+)
+insert into notification_deliveries (channel_id, notification_id, seq)
+select c.id, made.id, made.seq
+from made
+cross join ranks r
+join notification_channels c on c.enabled
+    and (c.types = '{}' or made.type = any(c.types))
+    and array_position(r.severities, made.severity) >= array_position(r.severities, c.min_severity)
 `
 
 type CreateNotificationsParams struct {
@@ -57,6 +68,7 @@ type CreateNotificationsParams struct {
 	Metadata    []string
 }
 
+// With a delivery for every channel that wants it.
 func (q *Queries) CreateNotifications(ctx context.Context, arg CreateNotificationsParams) error {
 	_, err := q.db.Exec(ctx, CreateNotifications,
 		arg.Types,
@@ -80,6 +92,17 @@ func (q *Queries) DeleteNotification(ctx context.Context, id string) (int64, err
 		return 0, err
 	}
 	return result.RowsAffected(), nil
+}
+
+const LastNotificationSeq = `-- name: LastNotificationSeq :one
+select coalesce(max(seq), 0)::bigint as seq from notifications
+`
+
+func (q *Queries) LastNotificationSeq(ctx context.Context) (int64, error) {
+	row := q.db.QueryRow(ctx, LastNotificationSeq)
+	var seq int64
+	err := row.Scan(&seq)
+	return seq, err
 }
 
 const ListNotifications = `-- name: ListNotifications :many
@@ -174,17 +197,6 @@ func (q *Queries) MarkNotificationRead(ctx context.Context, id string) (Notifica
 	return i, err
 }
 
-const NotificationSeq = `-- name: NotificationSeq :one
-select seq from notifications where id = $1
-`
-
-func (q *Queries) NotificationSeq(ctx context.Context, id string) (int64, error) {
-	row := q.db.QueryRow(ctx, NotificationSeq, id)
-	var seq int64
-	err := row.Scan(&seq)
-	return seq, err
-}
-
 const NotificationsAfter = `-- name: NotificationsAfter :many
 select id, seq, type, severity, entity_type, entity_id, title, message, metadata, read_at, created_at
 from notifications where seq > $1 order by seq limit $2::bigint
@@ -197,48 +209,6 @@ type NotificationsAfterParams struct {
 
 func (q *Queries) NotificationsAfter(ctx context.Context, arg NotificationsAfterParams) ([]Notification, error) {
 	rows, err := q.db.Query(ctx, NotificationsAfter, arg.Seq, arg.PageLimit)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	items := []Notification{}
-	for rows.Next() {
-		var i Notification
-		if err := rows.Scan(
-			&i.ID,
-			&i.Seq,
-			&i.Type,
-			&i.Severity,
-			&i.EntityType,
-			&i.EntityID,
-			&i.Title,
-			&i.Message,
-			&i.Metadata,
-			&i.ReadAt,
-			&i.CreatedAt,
-		); err != nil {
-			return nil, err
-		}
-		items = append(items, i)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
-}
-
-const NotificationsSince = `-- name: NotificationsSince :many
-select id, seq, type, severity, entity_type, entity_id, title, message, metadata, read_at, created_at
-from notifications where created_at > $1 order by seq limit $2::bigint
-`
-
-type NotificationsSinceParams struct {
-	Since     time.Time
-	PageLimit int64
-}
-
-func (q *Queries) NotificationsSince(ctx context.Context, arg NotificationsSinceParams) ([]Notification, error) {
-	rows, err := q.db.Query(ctx, NotificationsSince, arg.Since, arg.PageLimit)
 	if err != nil {
 		return nil, err
 	}

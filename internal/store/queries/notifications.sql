@@ -4,9 +4,22 @@
 select pg_advisory_xact_lock(@key::bigint);
 
 -- name: CreateNotifications :exec
-insert into notifications (type, severity, entity_type, entity_id, title, message, metadata)
-select unnest(@types::text[]), unnest(@severities::text[]), unnest(@entity_types::text[]), unnest(@entity_ids::text[]),
-    unnest(@titles::text[]), unnest(@messages::text[]), nullif(unnest(@metadata::text[]), '')::jsonb;
+-- With a delivery for every channel that wants it.
+with made as (
+    insert into notifications (type, severity, entity_type, entity_id, title, message, metadata)
+    select unnest(@types::text[]), unnest(@severities::text[]), unnest(@entity_types::text[]), unnest(@entity_ids::text[]),
+        unnest(@titles::text[]), unnest(@messages::text[]), nullif(unnest(@metadata::text[]), '')::jsonb
+    returning id, seq, type, severity
+), ranks as (
+    select array['info', 'warning', 'critical'] as severities
+)
+insert into notification_deliveries (channel_id, notification_id, seq)
+select c.id, made.id, made.seq
+from made
+cross join ranks r
+join notification_channels c on c.enabled
+    and (c.types = '{}' or made.type = any(c.types))
+    and array_position(r.severities, made.severity) >= array_position(r.severities, c.min_severity);
 
 -- name: ListNotifications :many
 select *
@@ -36,13 +49,9 @@ update notifications set read_at = now() where read_at is null;
 -- name: DeleteNotification :execrows
 delete from notifications where id = @id;
 
--- name: NotificationSeq :one
-select seq from notifications where id = @id;
+-- name: LastNotificationSeq :one
+select coalesce(max(seq), 0)::bigint as seq from notifications;
 
 -- name: NotificationsAfter :many
 select *
 from notifications where seq > @seq order by seq limit @page_limit::bigint;
-
--- name: NotificationsSince :many
-select *
-from notifications where created_at > @since order by seq limit @page_limit::bigint;

@@ -358,7 +358,7 @@ func release(t *testing.T, w *world) {
 // notes returns every notification, oldest first.
 func notes(t testing.TB, w *world) []notification.Notification {
 	t.Helper()
-	all, err := w.Notifications().After(t.Context(), time.Time{}, "", 10_000)
+	all, err := w.Notifications().After(t.Context(), 0, 10_000)
 	require.NoError(t, err)
 	return all
 }

@@ -81,7 +81,7 @@ func notifications(t *testing.T, w *world) {
 		requireNotFound(t, s.Delete(t.Context(), rows[0].ID))
 	})
 	t.Run("a follower gets every one once, in order, whoever writes", func(t *testing.T) {
-		start, err := w.Catalogue().Now(t.Context())
+		last, err := s.Last(t.Context())
 		require.NoError(t, err)
 		const writers, each = 6, 15
 		var group sync.WaitGroup
@@ -96,13 +96,14 @@ func notifications(t *testing.T, w *world) {
 				}
 			})
 		}
-		seen, last := map[string]bool{}, ""
+		seen := map[string]bool{}
 		require.Eventually(t, func() bool {
-			fresh, err := s.After(t.Context(), start, last, 4)
+			fresh, err := s.After(t.Context(), last, 4)
 			require.NoError(t, err)
 			for _, n := range fresh {
 				require.False(t, seen[n.ID])
-				seen[n.ID], last = true, n.ID
+				require.Greater(t, n.Seq, last)
+				seen[n.ID], last = true, n.Seq
 			}
 			return len(seen) == writers*each
 		}, minute, time.Millisecond)
@@ -111,11 +112,18 @@ func notifications(t *testing.T, w *world) {
 			require.NoError(t, err)
 		}
 	})
-	t.Run("a follower whose last one was deleted goes by time", func(t *testing.T) {
-		start, err := w.Catalogue().Now(t.Context())
+	t.Run("a follower whose last one was deleted goes on after it", func(t *testing.T) {
+		cleanup(2)
+		last, err := s.Last(t.Context())
 		require.NoError(t, err)
+		newest, _, _ := list(notification.Filter{}, paging.Page{Number: 1, Limit: 1})
+		require.Equal(t, last, newest[0].Seq)
+		require.NoError(t, s.Delete(t.Context(), newest[0].ID))
+		fresh, err := s.After(t.Context(), last, 10)
+		require.NoError(t, err)
+		require.Empty(t, fresh)
 		cleanup(1)
-		fresh, err := s.After(t.Context(), start, id(), 10)
+		fresh, err = s.After(t.Context(), last, 10)
 		require.NoError(t, err)
 		require.Len(t, fresh, 1)
 	})

@@ -13,6 +13,7 @@ import (
 	"github.com/dataguardian/dataguardian/internal/datasource"
 	"github.com/dataguardian/dataguardian/internal/errs"
 	"github.com/dataguardian/dataguardian/internal/location"
+	"github.com/dataguardian/dataguardian/internal/notification"
 )
 
 func secrets(t *testing.T, newDatabase func(t testing.TB) string) {
@@ -27,6 +28,9 @@ func secrets(t *testing.T, newDatabase func(t testing.TB) string) {
 			require.NoError(t, err)
 		}
 		_, err := w.Datasources().Update(t.Context(), d.ID, func(d *datasource.Datasource) error { d.Conn.Host = "h"; return nil })
+		require.NoError(t, err)
+		ch := w.newChannel(t, func(c *notification.Channel) { c.Secrets = map[string]any{"secret": canary} })
+		_, err = w.Channels().Update(t.Context(), ch.ID, func(c *notification.Channel) error { c.Enabled = false; return nil })
 		require.NoError(t, err)
 		dump := w.dump(t)
 		require.Contains(t, dump, d.Name, "the dump is one")
@@ -49,6 +53,10 @@ func secrets(t *testing.T, newDatabase func(t testing.TB) string) {
 		l := w.newLocation(t)
 		w.exec(t, "update storage_locations set secrets = (select secrets from datasources where id = $2) where id = $1", l.ID, theirs.ID)
 		_, err = w.Locations().Get(t.Context(), l.ID)
+		requireCode(t, err, errs.Internal, errs.CodeDecryptionFailed)
+		ch := w.newChannel(t)
+		w.exec(t, "update notification_channels set secrets = (select secrets from datasources where id = $2) where id = $1", ch.ID, theirs.ID)
+		_, err = w.Channels().Get(t.Context(), ch.ID)
 		requireCode(t, err, errs.Internal, errs.CodeDecryptionFailed)
 	})
 	t.Run("another key opens nothing", func(t *testing.T) {

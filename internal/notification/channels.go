@@ -1,0 +1,166 @@
+package notification
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/dataguardian/dataguardian/internal/errs"
+	"github.com/dataguardian/dataguardian/internal/paging"
+	"github.com/dataguardian/dataguardian/internal/settings"
+)
+
+// Channels is what callers may do with channels.
+type Channels struct {
+	store   ChannelStore
+	courier Courier
+}
+
+// NewChannels returns a service on store that sends through courier.
+func NewChannels(store ChannelStore, courier Courier) *Channels {
+	return &Channels{store: store, courier: courier}
+}
+
+// NewChannel describes a channel to create.
+type NewChannel struct {
+	Name        string
+	Type        string
+	Config      map[string]any // with its secrets
+	Types       []Type
+	MinSeverity Severity // empty: info
+	Enabled     *bool    // nil: true
+}
+
+// ChannelPatch holds the fields to change; nil ones stay.
+type ChannelPatch struct {
+	Name        *string
+	Config      map[string]any
+	Types       *[]Type
+	MinSeverity Severity // empty: stays
+	Enabled     *bool
+}
+
+// Types returns every type of channel, by name.
+func (s *Channels) Types() []ChannelType { return s.courier.Types() }
+
+// Create checks and stores a channel. It sends nothing: see Test.
+func (s *Channels) Create(ctx context.Context, n NewChannel) (Channel, error) {
+	t, err := s.typeOf(n.Type)
+	if err != nil {
+		return Channel{}, err
+	}
+	name, fields := settings.Name(n.Name)
+	open, secrets, err := checkConfig(t, n.Config)
+	if err != nil {
+		fields = append(fields, errs.As(err).Fields...)
+	}
+	if len(fields) > 0 {
+		return Channel{}, errs.InvalidFields(codeFor(err), fields...)
+	}
+	c := Channel{
+		ID: uuid.NewString(), Name: name, Type: t.Name, Config: open, Secrets: secrets, Types: n.Types,
+		MinSeverity: n.MinSeverity, Enabled: n.Enabled == nil || *n.Enabled,
+	}
+	if c.MinSeverity == "" {
+		c.MinSeverity = Info
+	}
+	return s.store.Create(ctx, c)
+}
+
+// Get returns one channel with its settings.
+func (s *Channels) Get(ctx context.Context, id string) (Channel, error) { return s.store.Get(ctx, id) }
+
+// List returns a page by name and the rows in all.
+func (s *Channels) List(ctx context.Context, p paging.Page) ([]Channel, int, error) {
+	return s.store.List(ctx, p)
+}
+
+// Update changes the fields that are set.
+func (s *Channels) Update(ctx context.Context, id string, p ChannelPatch) (Channel, error) {
+	return s.store.Update(ctx, id, func(c *Channel) error { return s.apply(p, c) })
+}
+
+func (s *Channels) apply(p ChannelPatch, c *Channel) error {
+	t, err := s.typeOf(c.Type)
+	if err != nil {
+		return err
+	}
+	var fields []errs.Field
+	if p.Name != nil {
+		name, bad := settings.Name(*p.Name)
+		c.Name, fields = name, bad
+	}
+	var configErr error
+	if p.Config != nil {
+		open, secrets, err := mergeConfig(t, *c, p.Config)
+		if err != nil {
+			configErr, fields = err, append(fields, errs.As(err).Fields...)
+		}
+		c.Config, c.Secrets = open, secrets
+	}
+	if p.Types != nil {
+		c.Types = *p.Types
+	}
+	if p.MinSeverity != "" {
+		c.MinSeverity = p.MinSeverity
+	}
+	if p.Enabled != nil {
+		c.Enabled = *p.Enabled
+	}
+	if len(fields) > 0 {
+		return errs.InvalidFields(codeFor(configErr), fields...)
+	}
+	return nil
+}
+
+// Delete removes a channel with its deliveries.
+func (s *Channels) Delete(ctx context.Context, id string) error { return s.store.Delete(ctx, id) }
+
+// Deliveries returns a page, newest first, and the rows in all.
+func (s *Channels) Deliveries(ctx context.Context, id string, status DeliveryStatus, p paging.Page) ([]Delivery, int, error) {
+	return s.store.Deliveries(ctx, id, status, p)
+}
+
+// Test sends one message through a channel now, enabled or not. The first error
+// says what came of it, the second that it could not be tried.
+func (s *Channels) Test(ctx context.Context, id string) (sent, err error) {
+	c, err := s.store.Get(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	n := Notification{
+		ID: uuid.NewString(), Type: HealthDegraded, Severity: Info, EntityType: System,
+		Title:     "Test of the channel " + c.Name,
+		Message:   "This is a test: nothing happened. Notifications that match the channel's filters will arrive here.",
+		Metadata:  map[string]any{"test": true},
+		CreatedAt: time.Now().UTC(),
+	}
+	sent = s.courier.Send(ctx, c, n, uuid.NewString())
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	return sent, nil
+}
+
+func (s *Channels) typeOf(name string) (ChannelType, error) {
+	types := s.courier.Types()
+	i := slices.IndexFunc(types, func(t ChannelType) bool { return t.Name == name })
+	if i >= 0 {
+		return types[i], nil
+	}
+	names := make([]string, 0, len(types))
+	for _, t := range types {
+		names = append(names, t.Name)
+	}
+	return ChannelType{}, errs.InvalidFields(errs.CodeValidation, errs.Field{Field: "type", Message: "must be one of " + strings.Join(names, ", ")})
+}
+
+func codeFor(configErr error) errs.Code {
+	if configErr != nil {
+		return CodeInvalidChannel
+	}
+	return errs.CodeValidation
+}
