@@ -302,18 +302,18 @@ func (fakeNotifications) MarkRead(_ context.Context, id string) (notification.No
 func (fakeNotifications) MarkAllRead(context.Context) (int, error)  { return 7, nil }
 func (fakeNotifications) Delete(_ context.Context, id string) error { return known(id) }
 
-// fakeFeed tells of one notification after a place, then of nothing until it is told
-// to stop.
-type fakeFeed struct{}
+// fakeFeed tells of one notification after a place; an endless one then of nothing
+// until it is told to stop.
+type fakeFeed struct{ endless bool }
 
-func (fakeFeed) Watch(ctx context.Context, r notification.WatchRequest) iter.Seq2[notification.WatchEvent, error] {
+func (f *fakeFeed) Watch(ctx context.Context, r notification.WatchRequest) iter.Seq2[notification.WatchEvent, error] {
 	return func(yield func(notification.WatchEvent, error) bool) {
 		seq := int64(6)
 		if r.After != nil {
 			seq = *r.After
 		}
 		n := notification.Notification{ID: someID, Seq: seq + 1, Type: notification.BackupFailed, Severity: notification.Critical, Title: "t", Message: "m", CreatedAt: noon}
-		if yield(notification.WatchEvent{Seq: seq}, nil) && yield(notification.WatchEvent{Seq: seq + 1, Notification: &n}, nil) {
+		if yield(notification.WatchEvent{Seq: seq}, nil) && yield(notification.WatchEvent{Seq: seq + 1, Notification: &n}, nil) && f.endless {
 			<-ctx.Done()
 			yield(notification.WatchEvent{}, context.Cause(ctx))
 		}
@@ -407,19 +407,20 @@ type api struct {
 	backups     *fakeBackups
 	executions  *fakeExecutions
 	health      *fakeHealth
+	feed        *fakeFeed
 	stop        func() error // stops the server and returns what Run returned
 }
 
 // start runs a server on free ports until the test ends.
 func start(t *testing.T, options ...func(*Config)) *api {
 	t.Helper()
-	a := &api{t: t, log: &safeBuffer{}, datasources: &fakeDatasources{}, files: &fakeFiles{}, backups: &fakeBackups{}, executions: &fakeExecutions{}, health: &fakeHealth{}}
+	a := &api{t: t, log: &safeBuffer{}, datasources: &fakeDatasources{}, files: &fakeFiles{}, backups: &fakeBackups{}, executions: &fakeExecutions{}, health: &fakeHealth{}, feed: &fakeFeed{}}
 	c := Config{
 		HTTPAddr: "127.0.0.1:0", GRPCAddr: "127.0.0.1:0", Authenticator: tokens{}, OpenAPI: docs.OpenAPI(), Version: "test",
 		Logger: slog.New(slog.NewTextHandler(a.log, &slog.HandlerOptions{Level: slog.LevelDebug})), Reflection: true,
 		Services: rpc.Services{
 			Datasources: a.datasources, Locations: fakeLocations{}, Files: a.files, Backups: a.backups, Executions: a.executions, Restores: fakeRestores{}, Downloads: fakeDownloads{},
-			Notifications: fakeNotifications{}, Feed: fakeFeed{}, Channels: fakeChannels{}, Tokens: fakeTokens{}, Health: a.health, Dashboard: fakeDashboard{},
+			Notifications: fakeNotifications{}, Feed: a.feed, Channels: fakeChannels{}, Tokens: fakeTokens{}, Health: a.health, Dashboard: fakeDashboard{},
 		},
 	}
 	for _, option := range options {

@@ -35,6 +35,7 @@ func (a *api) open(path string, headers ...string) (next func() string) {
 
 func TestNotificationsAreWatchedInEveryWayAndResumed(t *testing.T) {
 	a := start(t)
+	a.feed.endless = true
 	line := a.open("/api/notifications/stream")
 	require.Regexp(t, `"heartbeat":.*"id":"6"`, strings.ReplaceAll(line(), " ", ""))
 	require.JSONEq(t, `{"id":"7","notification":`+toldNotification+`}`, line())

@@ -1,6 +1,7 @@
 package test
 
 import (
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"strings"
@@ -62,6 +63,7 @@ func commandLine(t *testing.T, s *harness.Server) {
 	c.says("", "notification", "read", note)
 	c.says("", "notification", "delete", note)
 	c.says("", "notification", "read-all")
+	channels(c)
 	c.says("Database", "health")
 	require.Equal(t, "ok", c.json("health").Text("services.database"))
 
@@ -101,6 +103,29 @@ func commandLine(t *testing.T, s *harness.Server) {
 	c.says("", "storage", "delete", "cli disk")
 	c.says("", "datasource", "delete", "cli source")
 	c.fails("NOT_FOUND", "execution", "get", id)
+}
+
+func channels(c cli) {
+	c.says("telegram", "notification", "channel", "types")
+	c.says("bot_token", "notification", "channel", "types", "telegram")
+	hook := newHook(c.t, func(int) int { return 200 })
+	secret, err := json.Marshal(config{"secret": c.s.Plane.Secret})
+	require.NoError(c.t, err)
+	made := c.json("notification", "channel", "create", "--name", "cli hook", "--type", "webhook", "--set", "url="+hook.URL,
+		"--config-file", writeFile(c.t, string(secret)), "--only", "backup_failed,storage_full", "--min-severity", "warning")
+	require.True(c.t, made.True("config.secret.set"))
+	require.Len(c.t, made.List("types"), 2)
+	c.says("cli hook", "notification", "channel", "list", "--limit", "100")
+	c.says("(set)", "notification", "channel", "get", "cli hook")
+	c.says("ok", "notification", "channel", "test", "cli hook")
+	hook.await(c.t, 1)
+	require.False(c.t, c.json("notification", "channel", "update", "cli hook", "--enabled=false", "--only", "").True("enabled"))
+	c.says("TRIES", "notification", "channel", "deliveries", "cli hook", "--status", "failed")
+	c.fails("config.secret", "notification", "channel", "update", "cli hook", "--set", "url=https://evil.example")
+	c.fails("--only", "notification", "channel", "update", "cli hook", "--only", "smoke_signal")
+	c.fails("--min-severity", "notification", "watch", "--min-severity", "loud")
+	c.says("", "notification", "channel", "delete", "cli hook")
+	c.fails("cli hook", "notification", "channel", "get", "cli hook")
 }
 
 // cli runs commands against one server.

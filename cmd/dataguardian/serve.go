@@ -109,6 +109,7 @@ func addServerFlags(flags *pflag.FlagSet) {
 	flags.Duration("cleanup-interval", 5*time.Minute, "how often leftovers are removed")
 	flags.Duration("health-interval", time.Minute, "how often datasources and storages are checked")
 	flags.Duration("health-keep", 30*24*time.Hour, "how long the results of these checks are kept")
+	flags.Duration("notification-keep", 90*24*time.Hour, "how long notifications are kept, read or not")
 	flags.Float64("low-space-gb", 1, "available space of a storage below which it is called nearly full")
 	flags.Duration("stall-timeout", 10*time.Minute, "how long a dump may produce nothing before it is ended")
 	flags.Duration("orphan-grace", 24*time.Hour, "how old objects that nothing owns must be to be removed")
@@ -129,7 +130,7 @@ func serverConfig(cmd *cobra.Command, version string) (app.Config, error) {
 		Reflection: r.text("grpc-reflection") == "true", PostgresBin: r.list("postgres-bin-dir"), MySQLBin: r.list("mysql-bin-dir"), Concurrency: r.number("concurrency"), IdentityDir: r.text("identity-dir"),
 		Demo:          r.text("demo") == "true",
 		SweepInterval: r.interval("sweep-interval"), CleanupInterval: r.interval("cleanup-interval"), HealthInterval: r.interval("health-interval"),
-		HealthKeep: r.interval("health-keep"), LowSpace: int64(r.quantity("low-space-gb") * (1 << 30)),
+		HealthKeep: r.interval("health-keep"), NotificationKeep: r.interval("notification-keep"), LowSpace: int64(r.quantity("low-space-gb") * (1 << 30)),
 		UploadAttempts: r.number("upload-attempts"), MaxPerHost: r.number("max-per-host"), MaxPerStorage: r.number("max-per-storage"),
 		UploadBackoff: r.interval("upload-backoff"), RetryWait: r.interval("retry-upload-wait"),
 		MetricsAddr:  r.text("metrics-addr"),

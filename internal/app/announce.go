@@ -53,7 +53,7 @@ func (f *foundation) ring(ctx context.Context, bell *queue.Bell) error {
 
 // carrier sends notifications from the outbox to their channels.
 func carrier(f *foundation, d *domain) worker.Service {
-	return &outbox.Carrier{Store: f.store.Outbox(), Courier: d.courier, Queue: f.queue, Logger: f.logger, Poll: f.config.Timing.Poll}
+	return &outbox.Carrier{Store: f.store.Outbox(), Courier: d.courier, Queue: f.queue, Logger: f.logger, Poll: f.config.Timing.Poll, Lease: f.config.Timing.Lease}
 }
 
 // feed is what those who watch notifications read.

@@ -64,11 +64,13 @@ type Config struct {
 	CleanupInterval time.Duration
 	HealthInterval  time.Duration
 	HealthKeep      time.Duration
-	LowSpace        int64 // bytes available below which the space of a storage is low; 0: 1 GiB
-	StallTimeout    time.Duration
-	SpoolKeep       time.Duration
-	RetryWait       time.Duration // for the machine that has the dump of a retried upload; 0: 30 min
-	OrphanGrace     time.Duration
+	// NotificationKeep is how long notifications are kept; 0: 90 days.
+	NotificationKeep time.Duration
+	LowSpace         int64 // bytes available below which the space of a storage is low; 0: 1 GiB
+	StallTimeout     time.Duration
+	SpoolKeep        time.Duration
+	RetryWait        time.Duration // for the machine that has the dump of a retried upload; 0: 30 min
+	OrphanGrace      time.Duration
 
 	Version string
 	Stdout  io.Writer // lines of executions

@@ -45,7 +45,7 @@ func workers(f *foundation, d *domain, m *metrics.Metrics) []worker.Service {
 			Restores: f.store.Restores(), Datasources: f.store.Datasources(), Engines: d.engines,
 			Spool: spool{dir: f.spoolDir(), executions: f.store.Executions()}, Health: f.store.Health(),
 			Entry: registry.Register(health.RoleCleanup), Logger: f.logger, Interval: f.config.CleanupInterval, Grace: f.config.OrphanGrace,
-			KeepChecks: f.config.HealthKeep,
+			KeepChecks: f.config.HealthKeep, Notes: f.store.Notifications(), KeepNotes: f.config.NotificationKeep,
 		})
 	}
 	if f.config.has(RoleScheduler) {

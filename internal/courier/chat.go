@@ -2,11 +2,14 @@ package courier
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
+
+	"github.com/dataguardian/dataguardian/internal/errs"
+	"github.com/dataguardian/dataguardian/internal/notification"
 )
 
 func chats() []receiver {
@@ -129,7 +132,11 @@ func sendTelegram(ctx context.Context, s *session) error {
 		"disable_notification": rank(s.note, true, false, false),
 	}
 	if thread := s.text("thread_id"); thread != "" {
-		body["message_thread_id"] = json.Number(thread)
+		id, err := strconv.ParseInt(thread, 10, 64)
+		if err != nil {
+			return errs.Wrap(err, errs.Invalid, notification.CodeInvalidChannel, "thread_id is not a number; set it again")
+		}
+		body["message_thread_id"] = id
 	}
 	return s.post(ctx, s.base("url")+"/bot"+url.PathEscape(s.text("bot_token"))+"/sendMessage", body, unless("ok", "true", "description"))
 }

@@ -20,11 +20,10 @@ import (
 )
 
 const (
-	maxAnswer    = 64 << 10 // bytes of an answer that are read
-	maxQuote     = 200      // characters of an answer that are quoted
-	maxRedirects = 3
-	maxPause     = time.Hour // the longest a receiver may ask to be left alone
-	userAgent    = "dataguardian"
+	maxAnswer = 64 << 10  // bytes of an answer that are read
+	maxQuote  = 200       // characters of an answer that are quoted
+	maxPause  = time.Hour // the longest a receiver may ask to be left alone
+	userAgent = "dataguardian"
 )
 
 // request is one HTTP request of a session.
@@ -93,7 +92,7 @@ func (s *session) do(ctx context.Context, r request) error {
 	for name, value := range r.header {
 		req.Header.Set(name, value)
 	}
-	client, done := s.client(req.URL.Hostname())
+	client, done := s.client()
 	defer done()
 	res, err := client.Do(req)
 	if err != nil {
@@ -115,9 +114,9 @@ func (s *session) do(ctx context.Context, r request) error {
 	return nil
 }
 
-// client returns a client for one host. What follows a redirect gets neither the
-// message nor anything secret: a receiver cannot pass them on to another.
-func (s *session) client(host string) (client *http.Client, done func()) {
+// client returns a client that follows no redirect: it would turn the message into a
+// mere look at another page, or carry it to where nobody has sent it.
+func (s *session) client() (client *http.Client, done func()) {
 	transport, done := s.courier.transport, func() {}
 	if s.text(caName) != "" {
 		own := s.courier.policy.Transport()
@@ -125,27 +124,8 @@ func (s *session) client(host string) (client *http.Client, done func()) {
 		own.TLSClientConfig.NextProtos = []string{"h2", "http/1.1"}
 		transport, done = own, own.CloseIdleConnections
 	}
-	return &http.Client{Transport: transport, CheckRedirect: func(next *http.Request, before []*http.Request) error {
-		return checkRedirect(next, before, host)
-	}}, done
+	return &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}, done
 }
-
-func checkRedirect(next *http.Request, before []*http.Request, host string) error {
-	switch {
-	case len(before) > maxRedirects:
-		return errRedirect
-	case next.URL.Scheme != "https" && before[0].URL.Scheme == "https":
-		return errRedirect
-	case next.URL.Hostname() == host:
-		return nil
-	case next.Method != http.MethodGet: // 307 and 308 would send the message again
-		return errRedirect
-	}
-	next.Header = http.Header{"User-Agent": {userAgent}}
-	return nil
-}
-
-var errRedirect = errors.New("a redirect that must not be followed")
 
 // unreachable says why there was no answer. The error of a client quotes the
 // address, which may be secret: it is taken apart.
@@ -158,9 +138,6 @@ func unreachable(err error) error {
 	case errors.Is(err, netguard.ErrBlocked):
 		return errs.Wrap(err, errs.Denied, notification.CodeChannelBlocked,
 			"the receiver's address is link-local or belongs to a metadata service, which this server never connects to; set another address")
-	case errors.Is(err, errRedirect):
-		return errs.Wrap(err, errs.Unavailable, notification.CodeChannelUnreachable,
-			"the receiver sends messages on to another address; set that address, if it is to be trusted")
 	case errors.Is(err, context.Canceled):
 		return errs.Wrap(err, errs.Cancelled, errs.CodeCancelled, "the message was not sent to its end")
 	case errors.Is(err, context.DeadlineExceeded):
@@ -178,6 +155,10 @@ func refused(res *http.Response, answer []byte) error {
 	said := ""
 	if text := quote(answer); text != "" {
 		said = ": " + text
+	}
+	if to, err := res.Location(); err == nil && res.StatusCode < http.StatusBadRequest {
+		return errs.New(errs.Denied, notification.CodeChannelAuth,
+			"the receiver answered %s and points to %s://%s; set that address, if it is to be trusted", status, to.Scheme, to.Host)
 	}
 	switch res.StatusCode {
 	case http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusGone:
@@ -230,10 +211,11 @@ func field(answer []byte, name string) string {
 	}
 }
 
-// unless refuses an answer in which a field has another value than the good one.
+// unless refuses an answer in which a field has another value than the good one. One
+// without the field stands by its status.
 func unless(name, good, why string) func(*request) {
 	return refusedWhen(func(answer []byte) string {
-		if got := field(answer, name); got == good || got == "" && !json.Valid(answer) {
+		if got := field(answer, name); got == good || got == "" {
 			return ""
 		}
 		if text := field(answer, why); text != "" {

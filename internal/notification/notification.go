@@ -85,6 +85,9 @@ type Store interface {
 	// After returns up to limit notifications whose Seq is above seq, oldest first.
 	// None with a lower Seq appears later.
 	After(ctx context.Context, seq int64, limit int) ([]Notification, error)
+	// Prune removes notifications that are older than age, with what became of their
+	// deliveries, and counts them.
+	Prune(ctx context.Context, age time.Duration) (removed int, err error)
 	// Last returns the highest Seq there is, 0 without any.
 	Last(ctx context.Context) (int64, error)
 }

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"time"
 
 	"github.com/dataguardian/dataguardian/internal/notification"
 	"github.com/dataguardian/dataguardian/internal/paging"
@@ -67,6 +68,19 @@ func (s notifications) After(ctx context.Context, seq int64, limit int) ([]notif
 func (s notifications) Last(ctx context.Context) (int64, error) {
 	seq, err := s.q.LastNotificationSeq(ctx)
 	return seq, failure(err)
+}
+
+// pruneBatch bounds what one statement removes.
+const pruneBatch = 5000
+
+func (s notifications) Prune(ctx context.Context, age time.Duration) (removed int, err error) {
+	for {
+		n, err := s.q.PruneNotifications(ctx, db.PruneNotificationsParams{Age: age, PageLimit: pruneBatch})
+		removed += int(n)
+		if err != nil || n < pruneBatch {
+			return removed, failure(err)
+		}
+	}
 }
 
 func notificationOf(row db.Notification) (notification.Notification, error) {

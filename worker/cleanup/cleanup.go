@@ -36,6 +36,11 @@ type Spool interface {
 	Sweep(ctx context.Context) (removed int, err error)
 }
 
+// Notes removes notifications that are older than age.
+type Notes interface {
+	Prune(ctx context.Context, age time.Duration) (removed int, err error)
+}
+
 // Cleaner is a worker.Service.
 type Cleaner struct {
 	Jobs        backup.JobStore
@@ -47,11 +52,13 @@ type Cleaner struct {
 	Engines     map[engine.Type]engine.Engine
 	Spool       Spool
 	Health      health.Store
+	Notes       Notes
 	Entry       *worker.Entry
 	Logger      *slog.Logger
 	Interval    time.Duration // 5 min
 	Grace       time.Duration // how old what nothing owns must be to be removed; 24 hours
 	KeepChecks  time.Duration // how long health checks are kept; 30 days
+	KeepNotes   time.Duration // how long notifications are kept; 90 days
 	lastSweep   time.Time
 	sweepPeriod time.Duration
 }
@@ -69,6 +76,9 @@ func (c *Cleaner) Run(ctx context.Context) error {
 	}
 	if c.KeepChecks == 0 {
 		c.KeepChecks = 30 * 24 * time.Hour
+	}
+	if c.KeepNotes == 0 {
+		c.KeepNotes = 90 * 24 * time.Hour
 	}
 	c.sweepPeriod = max(min(time.Hour, c.Grace), c.Interval)
 	c.Entry.SetState(health.WorkerRunning)
@@ -90,6 +100,7 @@ func (c *Cleaner) cycle(ctx context.Context) {
 		{"stale spools", c.spools},
 		{"leftovers of restores", c.restores},
 		{"old health checks", c.checks},
+		{"old notifications", c.notes},
 		{"counts of executions", c.Health.FoldCounts},
 		{"what nothing owns", c.leftovers},
 	} {
@@ -141,6 +152,11 @@ func sweepSpools(ctx context.Context, s Spool, logger *slog.Logger) error {
 	if removed > 0 {
 		logger.InfoContext(ctx, "stale spools were removed", "spools", removed)
 	}
+	return err
+}
+
+func (c *Cleaner) notes(ctx context.Context) error {
+	_, err := c.Notes.Prune(ctx, c.KeepNotes)
 	return err
 }
 

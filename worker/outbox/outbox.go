@@ -49,7 +49,7 @@ type Carrier struct {
 
 // refusals is how often a receiver may refuse one message before it is given up:
 // it is not likely to change its mind.
-const refusals = 5
+const refusals = 10
 
 // longestPause is the longest a channel rests after failures, unless its receiver
 // asks for more.
@@ -127,7 +127,7 @@ func (c *Carrier) drain(running *sync.WaitGroup, stopWork context.CancelCauseFun
 // deliver tries once and books what came of it. A process that dies in between has
 // sent what another one will send again.
 func (c *Carrier) deliver(ctx context.Context, p notification.Parcel) {
-	err := c.Courier.Send(ctx, p.Channel, p.Notification, p.Delivery.ID)
+	err := c.send(ctx, p)
 	if err != nil && ctx.Err() != nil {
 		c.book(ctx, p, func(ctx context.Context) error { return c.Store.Release(ctx, p) })
 		return
@@ -140,6 +140,13 @@ func (c *Carrier) deliver(ctx context.Context, p notification.Parcel) {
 	c.Logger.WarnContext(ctx, "a notification was not delivered", "channel", p.Channel.Name, "type", p.Channel.Type,
 		"attempt", p.Delivery.Attempts, "given_up", m.GiveUp, "code", errs.CodeOf(err), "reason", m.Reason)
 	c.book(ctx, p, func(ctx context.Context) error { return c.Store.Missed(ctx, p, m) })
+}
+
+// send ends before the claim does, whatever the courier thinks is long.
+func (c *Carrier) send(ctx context.Context, p notification.Parcel) error {
+	ctx, cancel := context.WithTimeout(ctx, c.Lease*3/4)
+	defer cancel()
+	return c.Courier.Send(ctx, p.Channel, p.Notification, p.Delivery.ID)
 }
 
 // book writes down what came of a try, also at shutdown, as long as the claim

@@ -247,7 +247,7 @@ func TestARefusedMessageIsGivenUpSoonAndStopsNothingElse(t *testing.T) {
 		})
 		<-time.After(time.Second)
 		require.Equal(t, []string{"good"}, p.seen())
-		<-time.After(time.Hour)
+		<-time.After(2 * time.Hour)
 		stop()
 		require.Len(t, p.misses, refusals)
 		require.True(t, p.misses[refusals-1].GiveUp)

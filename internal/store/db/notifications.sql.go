@@ -7,6 +7,8 @@ package db
 
 import (
 	"context"
+
+	"time"
 )
 
 const CountNotifications = `-- name: CountNotifications :one
@@ -237,6 +239,27 @@ func (q *Queries) NotificationsAfter(ctx context.Context, arg NotificationsAfter
 		return nil, err
 	}
 	return items, nil
+}
+
+const PruneNotifications = `-- name: PruneNotifications :execrows
+delete from notifications where id in (
+    select n.id from notifications n where n.created_at < clock_timestamp() - $1::interval order by n.created_at limit $2::bigint
+)
+`
+
+type PruneNotificationsParams struct {
+	Age       time.Duration
+	PageLimit int64
+}
+
+// A part of those that are older, so that no statement takes long. Their deliveries
+// go with them.
+func (q *Queries) PruneNotifications(ctx context.Context, arg PruneNotificationsParams) (int64, error) {
+	result, err := q.db.Exec(ctx, PruneNotifications, arg.Age, arg.PageLimit)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
 }
 
 const TakeNotificationTurn = `-- name: TakeNotificationTurn :exec

@@ -55,3 +55,10 @@ select coalesce(max(seq), 0)::bigint as seq from notifications;
 -- name: NotificationsAfter :many
 select *
 from notifications where seq > @seq order by seq limit @page_limit::bigint;
+
+-- name: PruneNotifications :execrows
+-- A part of those that are older, so that no statement takes long. Their deliveries
+-- go with them.
+delete from notifications where id in (
+    select n.id from notifications n where n.created_at < clock_timestamp() - @age::interval order by n.created_at limit @page_limit::bigint
+);

@@ -265,6 +265,18 @@ func outbox(t *testing.T, w *world) {
 		require.NoError(t, w.conn.QueryRow(ctx, "select count(*) from notification_deliveries").Scan(&left))
 		require.Zero(t, left)
 	})
+	t.Run("old notifications go with their deliveries", func(t *testing.T) {
+		c := only(t)
+		told(t, 3)
+		w.exec(t, "update notifications set created_at = now() - interval '10 days' where seq in (select seq from notifications order by seq desc limit 2)")
+		removed, err := w.Notifications().Prune(ctx, 9*24*time.Hour)
+		require.NoError(t, err)
+		require.Equal(t, 2, removed)
+		require.Equal(t, 1, state(t, c).Pending)
+		removed, err = w.Notifications().Prune(ctx, 9*24*time.Hour)
+		require.NoError(t, err)
+		require.Zero(t, removed)
+	})
 	t.Run("many workers deliver each once, and one at a time for each channel", func(t *testing.T) {
 		only(t)
 		w.newChannel(t)
