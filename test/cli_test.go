@@ -52,6 +52,19 @@ func commandLine(t *testing.T, s *harness.Server) {
 	c.says("Completed in", "execution", "logs", "-f", id)
 	require.Equal(t, id, c.json("backup", "list", "cli source").Text("backups.0.execution_id"))
 	c.says("cli source", "backup", "datasources")
+	require.Contains(t, c.ok("backup", "verify", id, "--follow"), "is good")
+	downloaded := t.TempDir()
+	c.says("each proven", "backup", "download", id, "--to", downloaded)
+	found, err := filepath.Glob(filepath.Join(downloaded, "*", "manifest.json"))
+	require.NoError(t, err)
+	require.Len(t, found, 1)
+	refused := s.CLI(t, "backup", "restore", id, "--follow", "--parallel", "2") // the owner of a database may not make another one
+	require.Equal(t, 2, refused.Code, refused.Stderr)
+	require.Contains(t, refused.Stderr, "CREATEDB")
+	_, err = source.Connect(t).Exec(t.Context(), "DROP VIEW recent; ")
+	require.NoError(t, err)
+	require.Contains(t, c.ok("backup", "restore", id, "--follow", "--keep-existing", "--table", "recent"), "Completed in")
+	require.Equal(t, 2, strings.Count(c.ok("backup", "list", "cli source"), "\n"))
 	c.says("cli job", "notification", "list", "--limit", "100")
 	var note string
 	for _, n := range c.json("notification", "list", "--limit", "100").List("data") {

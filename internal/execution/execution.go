@@ -157,7 +157,7 @@ type RestoreRequest struct {
 	Identity                 string   `json:"identity,omitempty"` // a reference, never a key
 	WithOwners               bool     `json:"with_owners,omitempty"`
 	WithPrivileges           bool     `json:"with_privileges,omitempty"`
-	ParallelJobs             int      `json:"parallel_jobs,omitempty"` // 0: as many as the dump took
+	ParallelJobs             int      `json:"parallel_jobs,omitempty"` // connections, where the engine can
 	// Assertions of the job that must hold in a verification's database.
 	Assertions []backup.Assertion `json:"assertions,omitempty"`
 }

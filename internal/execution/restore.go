@@ -44,7 +44,7 @@ func (s *Service) Restore(ctx context.Context, backupID string, o RestoreOrder) 
 	if err := checkTarget(b, target, o); err != nil {
 		return Execution{}, none, err
 	}
-	if o.Assertions, err = s.assertions(ctx, b, o); err != nil {
+	if err := s.take(ctx, b, &o.RestoreRequest); err != nil {
 		return Execution{}, none, err
 	}
 	id, request := uuid.NewString(), o.RestoreRequest
@@ -105,17 +105,27 @@ func checkIdentity(reference string) error {
 	return nil
 }
 
-// assertions are what the backup's job wants to hold in a restored copy, as it
-// says now. A job that is gone wants nothing.
-func (s *Service) assertions(ctx context.Context, b backup.Backup, o RestoreOrder) ([]backup.Assertion, error) {
-	if !o.VerificationMode || b.JobID == "" || len(o.IncludeTables) > 0 {
-		return nil, nil
+// take fills a request with what the backup's job says now: how many connections
+// restore, and what has to hold in a verification's database. A job that is gone
+// says nothing.
+func (s *Service) take(ctx context.Context, b backup.Backup, r *RestoreRequest) error {
+	if b.JobID == "" {
+		return nil
 	}
 	j, err := s.Jobs.Get(ctx, b.JobID)
 	if errs.KindOf(err) == errs.NotFound {
-		return nil, nil
+		return nil
 	}
-	return j.Options.Assertions, err
+	if err != nil {
+		return err
+	}
+	if r.ParallelJobs == 0 {
+		r.ParallelJobs = j.Options.ParallelJobs
+	}
+	if r.VerificationMode && len(r.IncludeTables) == 0 {
+		r.Assertions = j.Options.Assertions
+	}
+	return nil
 }
 
 func checkTarget(b backup.Backup, target datasource.Datasource, o RestoreOrder) error {
