@@ -136,6 +136,10 @@ func TestAFailedBackupIsToldToASignedWebhookOnceAndABrokenChannelChangesNothing(
 	require.EqualValues(t, 2, last.Int("attempts"))
 	require.Len(t, h.await(t, 2), 2)
 
+	require.Eventually(t, func() bool { // not while it is being tried first
+		c := s.Get(t, broken)
+		return !c.Null("last_delivery") && !c.Null("last_delivery.last_error")
+	}, 2*time.Minute, 50*time.Millisecond)
 	waiting := awaitDelivery(t, s, broken, "pending")
 	require.EqualValues(t, 1, waiting.Int("pending_count"))
 	require.Contains(t, waiting.Text("last_delivery.last_error"), "cannot be reached")
@@ -187,6 +191,6 @@ func TestANotificationWhoseSenderIsKilledIsSentAgainByAnother(t *testing.T) {
 	got := h.await(t, 2)
 	require.Equal(t, first[0].delivery, got[1].delivery)
 	c := awaitDelivery(t, s, channel, "delivered")
-	require.EqualValues(t, 2, c.Int("last_delivery.attempts"))
+	require.GreaterOrEqual(t, c.Int("last_delivery.attempts"), int64(2))
 	require.Zero(t, c.Int("pending_count"))
 }

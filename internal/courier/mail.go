@@ -53,14 +53,15 @@ func sendMail(ctx context.Context, s *session) (err error) {
 			port = 465
 		}
 	}
-	conn, err := s.dialer().DialContext(ctx, "tcp", net.JoinHostPort(host, strconv.Itoa(port)))
+	line, err := s.dialer().DialContext(ctx, "tcp", net.JoinHostPort(host, strconv.Itoa(port)))
 	if err != nil {
 		return unreachable(err)
 	}
-	defer conn.Close()                                                          //nolint:errcheck // after Quit it is closed already
-	defer context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Now()) })() // it only ends what is cancelled
+	defer func() { _ = line.Close() }()                                         // after Quit it is closed already
+	defer context.AfterFunc(ctx, func() { _ = line.SetDeadline(time.Now()) })() // it only ends what is cancelled
+	conn := line
 	if mode == tlsImplicit {
-		conn = tls.Client(conn, s.trust(host))
+		conn = tls.Client(line, s.trust(host))
 	}
 	client, err := smtp.NewClient(conn, host)
 	if err == nil {
