@@ -51,34 +51,40 @@ func lines(e harness.JSON, beginning string) int {
 	return n
 }
 
-func TestFailedUploadGoesOnAfterARestartWithoutTheDatabase(t *testing.T) {
-	server := storagetest.StartS3(t)
-	bucket, front, g := server.NewBucket(t), storagetest.StartFront(t, server.Endpoint), &gate{hold: make(chan struct{})}
-	front.Intercept(g.answer)
+func TestFailedUploadToSeveralStoragesGoesOnAfterARestartWithoutTheDatabase(t *testing.T) {
+	t.Parallel()
+	g, all := &gate{hold: make(chan struct{})}, clouds(t, 1)
 	pg := testkit.NewPostgres(t)
 	database := pg.NewDatabase(t)
 	pg.Exec(t, database, `CREATE TABLE notes AS SELECT n AS id, (SELECT string_agg(md5((n * 32 + k)::text), '') FROM generate_series(1, 32) k) AS body
 		FROM generate_series(1, 6000) n`)
 	plane := harness.NewPlane(t)
-	s := plane.Serve(t, "one", "--upload-attempts", "2")
+	flags := []string{"--upload-attempts", "2", "--upload-backoff", "50ms"}
+	s := plane.Serve(t, "one", flags...)
 	datasource := s.AddDatasource(t, config{"host": pg.Host, "port": pg.Port, "database": database, "username": pg.User, "password": pg.Password})
-	storage := addStorage(t, s, "bucket", "s3", s3Config(server, front.Endpoint, bucket))
-	job := s.AddJob(t, datasource, storage, config{"backup_options": config{"max_file_size_mb": 1}})
-
-	cloud := place{"s3", storage, func(t *testing.T) []string { return s3Keys(t, server, bucket) }}
+	var places []place
+	var targets []config
+	for i, c := range all {
+		p, front := c.fronted(t, s)
+		front.Intercept(g.answer)
+		places, targets = append(places, p), append(targets, config{"storage_location_id": p.id, "order": i + 1})
+	}
+	job := s.AddJob(t, datasource, places[0].id, config{"backup_options": config{"max_file_size_mb": 1, "storage_strategy": "replicate", "storage_targets": targets}})
 
 	g.closed.Store(true)
 	failed := s.Fails(t, job, "UPLOAD_FAILED")
 	id := failed.Text("id")
 	require.True(t, failed.True("metadata.upload_retry.possible"), "%s", failed)
 	require.False(t, failed.Null("metadata.upload_retry.spool_expires_at"))
-	require.Equal(t, "failed", failed.Text("metadata.storage_results.0.status"))
+	for _, r := range failed.List("metadata.storage_results") {
+		require.Equal(t, "failed", r.Text("status"))
+	}
 	require.Empty(t, s.Get(t, "/api/backups/datasources/"+datasource).List("backups"), "a part of a backup is none")
 
 	pg.Stop(t)
 	s.Stop(t)
 	g.closed.Store(false) // from here uploads wait
-	s = plane.Serve(t, "one", "--upload-attempts", "2")
+	s = plane.Serve(t, "one", flags...)
 	for range 2 {
 		accepted := s.Post(t, retryPath(id), config{}, http.StatusAccepted)
 		require.Equal(t, id, accepted.Text("execution_id"))
@@ -94,18 +100,23 @@ func TestFailedUploadGoesOnAfterARestartWithoutTheDatabase(t *testing.T) {
 	require.Equal(t, 1, lines(done, "Dumped "), "there was one dump")
 	require.Equal(t, 1, lines(done, "The dump is complete and waits on this worker"), "three clicks are one retry")
 	require.Greater(t, done.Number("files_count"), 2.0)
-	require.EqualValues(t, done.Int("files_count")+1, cloud.on(t, done.Text("backup_path")), "parts and the manifest")
-	requireCopies(t, s, done, 1)
+	for _, p := range places {
+		require.EqualValues(t, done.Int("files_count")+1, p.on(t, done.Text("backup_path")), "parts and the manifest on %s", p.name)
+	}
+	requireCopies(t, s, done, len(places))
 	require.Contains(t, s.Do(t, http.MethodPost, retryPath(id), config{}).Refused(t, http.StatusConflict, "EXECUTION_NOT_RETRIABLE"), "nothing left")
 
 	pg.Start(t)
-	requireGood(t, s, id, config{})
+	for _, p := range places {
+		requireGood(t, s, id, config{"storage_location_id": p.id})
+	}
 }
 
 func TestMissingCopyIsSentLater(t *testing.T) {
+	t.Parallel()
 	server := storagetest.StartS3(t)
 	bucket, network := server.NewBucket(t), storagetest.StartNetwork(t, server.Endpoint)
-	s := harness.NewPlane(t).Serve(t, "one", "--upload-attempts", "2")
+	s := harness.NewPlane(t).Serve(t, "one", "--upload-attempts", "2", "--upload-backoff", "50ms")
 	source := s.Plane.NewSource(t, 500)
 	datasource := s.AddDatasource(t, source.Config())
 	disk, cloud := addStorage(t, s, "near", "s3", s3Config(server, server.Endpoint, server.NewBucket(t))), addStorage(t, s, "bucket", "s3", s3Config(server, network.Endpoint, bucket))
@@ -139,6 +150,7 @@ func TestMissingCopyIsSentLater(t *testing.T) {
 }
 
 func TestUploadThatCannotBeRetriedIsRefusedWithTheReason(t *testing.T) {
+	t.Parallel()
 	s := harness.NewPlane(t).Serve(t, "one")
 	source := s.Plane.NewSource(t, 10)
 	refused := func(execution, reason string) {

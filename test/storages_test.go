@@ -137,6 +137,7 @@ func requireShop(t *testing.T, s *harness.Server, m *testkit.Maria, database, ex
 }
 
 func TestEveryEngineBacksUpToEveryStorage(t *testing.T) {
+	t.Parallel()
 	objects, google, m, pg := storagetest.StartS3(t), storagetest.StartGCS(t), testkit.MariaDB(t), testkit.Postgres(t)
 	identities := testkit.Dir(t)
 	recipient, putKey := keyPair(t)
