@@ -82,6 +82,7 @@ fuzz: ## Run every fuzz target for FUZZTIME (1m)
 .PHONY: bench
 bench: ## Measure backups and requests beside other tools; ARGS="-help" tells more
 	scripts/install-packages.sh bench
+	scripts/build-test-servers.sh
 	go run ./bench $(ARGS)
 
 ##@ Generate

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -29,10 +30,13 @@ func TestAQuickRunMeasuresEveryRow(t *testing.T) {
 	require.NoError(t, err, log.String())
 
 	want := map[string][]string{
-		"backup": {"dump only", "pg_dump -Fc", "pg_dump, zstd -1 -T2", "dataguardian"},
-		"memory": nil,
+		"backup":  {"dump only", "pg_dump -Fc", "pg_dump, zstd -1 -T2", "dataguardian"},
+		"mariadb": {"dump only", "mariadb-dump, zstd -1 -T2", "dataguardian"},
+		"uploads": {"dump only", "to disk", "to S3", "to GCS"},
+		"spool":   {"full spool, at its peak", "bounded spool, at its peak", "sent again after half was sent"},
+		"memory":  nil,
 		"requests": {
-			"GetExecution", "GetExecution", "ListExecutions, page 1", "ListExecutions, page 1", "ListExecutions, page 50", "ListExecutions, page 50",
+			"GetExecution", "GetExecution", "ListExecutions, page 1", "ListExecutions, page 1", "ListExecutions, page 25", "ListExecutions, page 25",
 			"ListExecutions, of a job", "ListExecutions, of a job", "ListExecutions, failed ones", "ListExecutions, failed ones",
 		},
 	}
@@ -42,7 +46,9 @@ func TestAQuickRunMeasuresEveryRow(t *testing.T) {
 		for _, row := range tables[i].rows {
 			require.Len(t, row, len(tables[i].head))
 			require.NotContains(t, row, "")
-			rows = append(rows, row[0])
+			if !strings.HasPrefix(row[0], "mydumper") { // which takes part where it is installed
+				rows = append(rows, row[0])
+			}
 		}
 		if names := want[name]; names != nil {
 			require.Equal(t, names, rows)
@@ -61,7 +67,7 @@ func TestAProfiledRunLeavesAProfile(t *testing.T) {
 	require.NoError(t, os.Chmod(filepath.Dir(dir), 0o755))
 	require.NoError(t, os.Chmod(dir, 0o755))
 	profile := filepath.Join(t.TempDir(), "cpu.pprof")
-	o, err := parseOptions([]string{"-quick", "-only", "backup", "-dir", dir, "-profile", profile}, os.Stderr)
+	o, err := parseOptions([]string{"-quick", "-only", "backup", "-no-tools", "-dir", dir, "-profile", profile}, os.Stderr)
 	require.NoError(t, err)
 	var out, log bytes.Buffer
 	_, err = run(t.Context(), o, &out, &log)

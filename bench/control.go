@@ -34,7 +34,7 @@ const (
 type control struct {
 	dir   string
 	cmd   *exec.Cmd
-	ended chan struct{} // closed once the process is gone
+	gone  chan struct{} // closed once the process is gone
 	http  string        // base URL of REST
 	token string
 	conn  *grpc.ClientConn
@@ -43,7 +43,7 @@ type control struct {
 // startControl makes a control plane of its own called name, and waits until it
 // is ready.
 func (b *bench) startControl(ctx context.Context, program, name, roles string) (_ *control, err error) {
-	c := &control{dir: b.path(name), ended: make(chan struct{})}
+	c := &control{dir: b.path(name), gone: make(chan struct{})}
 	if err := os.Mkdir(c.dir, 0o700); err != nil {
 		return nil, err
 	}
@@ -94,7 +94,7 @@ func (c *control) launch(program string, env []string, roles string) error {
 	}
 	go func() {
 		_ = c.cmd.Wait() // the log says why
-		close(c.ended)
+		close(c.gone)
 	}()
 	return nil
 }
@@ -141,7 +141,7 @@ func (c *control) pause(ctx context.Context) error {
 	select {
 	case <-timer.C:
 		return nil
-	case <-c.ended:
+	case <-c.gone:
 		return errEnded
 	case <-ctx.Done():
 		return context.Cause(ctx)
@@ -163,42 +163,55 @@ func (c *control) stop() error {
 		return errors.Join(failure, err)
 	}
 	select {
-	case <-c.ended:
+	case <-c.gone:
 		return failure
 	case <-time.After(stopLimit):
 		return errors.Join(failure, fmt.Errorf("the server does not stop; it was killed\n%s", c.lastWords()), c.cmd.Process.Kill())
 	}
 }
 
-// job makes what a backup needs and returns the job's id. suffix keeps names
-// apart.
+// job makes a backup of a database of PostgreSQL to the local disk, and returns
+// the job's id. suffix keeps names apart.
 func (c *control) job(ctx context.Context, source *cluster, database, suffix string) (string, error) {
-	ctx = c.authorized(ctx)
-	connection, err := structpb.NewStruct(map[string]any{
-		"host": source.SocketDir(), "port": source.Port(), "database": database, "username": source.User(), "password": source.Password(),
-	})
+	datasource, err := c.datasource(ctx, pb.Datasource_postgres, "company "+suffix, source.connection(database))
 	if err != nil {
 		return "", err
 	}
-	d, err := pb.NewDatasourceServiceClient(c.conn).CreateDatasource(ctx, &pb.CreateDatasourceRequest{
-		Name: "company " + suffix, Type: pb.Datasource_postgres, ConnectionConfig: connection,
-	})
+	disk, err := c.location(ctx, pb.StorageLocation_local, "disk "+suffix, map[string]any{"path": c.backups()})
 	if err != nil {
 		return "", err
 	}
-	config, err := structpb.NewStruct(map[string]any{"path": c.backups()})
+	return c.jobTo(ctx, "nightly "+suffix, datasource, disk, nil)
+}
+
+// connection is how a server of ours reaches a database of the cluster.
+func (c *cluster) connection(database string) map[string]any {
+	return map[string]any{"host": c.SocketDir(), "port": c.Port(), "database": database, "username": c.User(), "password": c.Password()}
+}
+
+func (c *control) datasource(ctx context.Context, kind pb.Datasource_Type, name string, connection map[string]any) (string, error) {
+	settings, err := structpb.NewStruct(connection)
 	if err != nil {
 		return "", err
 	}
-	l, err := pb.NewStorageLocationServiceClient(c.conn).CreateStorageLocation(ctx, &pb.CreateStorageLocationRequest{
-		Name: "disk " + suffix, Type: pb.StorageLocation_local, Config: config,
-	})
+	d, err := pb.NewDatasourceServiceClient(c.conn).CreateDatasource(c.authorized(ctx), &pb.CreateDatasourceRequest{Name: name, Type: kind, ConnectionConfig: settings})
+	return d.GetId(), err
+}
+
+func (c *control) location(ctx context.Context, kind pb.StorageLocation_Type, name string, config map[string]any) (string, error) {
+	settings, err := structpb.NewStruct(config)
 	if err != nil {
 		return "", err
 	}
+	l, err := pb.NewStorageLocationServiceClient(c.conn).CreateStorageLocation(c.authorized(ctx), &pb.CreateStorageLocationRequest{Name: name, Type: kind, Config: settings})
+	return l.GetId(), err
+}
+
+// jobTo makes a job that keeps what it makes; options may be nil.
+func (c *control) jobTo(ctx context.Context, name, datasource, location string, options *pb.BackupOptions) (string, error) {
 	kept := int32(1000)
-	j, err := pb.NewBackupServiceClient(c.conn).CreateBackupJob(ctx, &pb.CreateBackupJobRequest{
-		Name: "nightly " + suffix, DatasourceId: d.GetId(), StorageLocationId: l.GetId(), RetentionPolicy: &pb.RetentionPolicy{MaxBackups: &kept},
+	j, err := pb.NewBackupServiceClient(c.conn).CreateBackupJob(c.authorized(ctx), &pb.CreateBackupJobRequest{
+		Name: name, DatasourceId: datasource, StorageLocationId: location, RetentionPolicy: &pb.RetentionPolicy{MaxBackups: &kept}, BackupOptions: options,
 	})
 	return j.GetId(), err
 }
@@ -208,20 +221,41 @@ func (c *control) backups() string { return filepath.Join(c.dir, "backups") }
 
 // backUp runs a job and returns when its execution has completed.
 func (c *control) backUp(ctx context.Context, job string) (*pb.Execution, error) {
-	ctx = c.authorized(ctx)
-	run, err := pb.NewBackupServiceClient(c.conn).RunBackupJob(ctx, &pb.RunBackupJobRequest{Id: job})
+	e, err := c.runJob(ctx, job)
+	return e, completed(e, err)
+}
+
+// runJob runs a job and returns its execution when that has ended.
+func (c *control) runJob(ctx context.Context, job string) (*pb.Execution, error) {
+	run, err := pb.NewBackupServiceClient(c.conn).RunBackupJob(c.authorized(ctx), &pb.RunBackupJobRequest{Id: job})
 	if err != nil {
 		return nil, err
 	}
+	return c.ended(ctx, run.GetExecutionId())
+}
+
+// retryUpload goes on with an upload that failed, and returns when it has completed.
+func (c *control) retryUpload(ctx context.Context, id string) error {
+	if _, err := pb.NewExecutionServiceClient(c.conn).RetryUpload(c.authorized(ctx), &pb.RetryUploadRequest{Id: id}); err != nil {
+		return err
+	}
+	e, err := c.ended(ctx, id)
+	return completed(e, err)
+}
+
+func (c *control) ended(ctx context.Context, id string) (*pb.Execution, error) {
 	executions := pb.NewExecutionServiceClient(c.conn)
-	if err := waitForEnd(ctx, executions, run.GetExecutionId()); err != nil {
+	if err := waitForEnd(c.authorized(ctx), executions, id); err != nil {
 		return nil, err
 	}
-	e, err := executions.GetExecution(ctx, &pb.GetExecutionRequest{Id: run.GetExecutionId()})
+	return executions.GetExecution(c.authorized(ctx), &pb.GetExecutionRequest{Id: id})
+}
+
+func completed(e *pb.Execution, err error) error {
 	if err == nil && e.GetStatus() != pb.Execution_completed {
-		err = fmt.Errorf("the backup is %s: %s", e.GetStatus(), e.GetErrorMessage())
+		return fmt.Errorf("the backup is %s: %s", e.GetStatus(), e.GetErrorMessage())
 	}
-	return e, err
+	return err
 }
 
 // waitForEnd follows the log, which costs the server less than being asked.

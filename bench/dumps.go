@@ -11,15 +11,14 @@ import (
 	"time"
 )
 
-const source = "company"
+const (
+	source   = "company"
+	dumpOnly = "dump only"
+)
 
 // backups compares our backup with what people would type.
 func backups(ctx context.Context, b *bench) (t table, err error) {
-	b.say("making a database of about %d MB", b.sizeMB)
-	if err := b.cluster.makeCompany(ctx, source, int64(b.sizeMB)*1e6); err != nil {
-		return t, err
-	}
-	size, err := b.cluster.databaseSize(ctx, source)
+	size, err := b.company(ctx)
 	if err != nil {
 		return t, err
 	}
@@ -47,20 +46,20 @@ func backups(ctx context.Context, b *bench) (t table, err error) {
 	if err != nil {
 		return t, err
 	}
-	return backupTable(standings, len(tools), size, b.rounds), nil
+	// Beside each of the tools but the first; without tools, beside the first of our servers.
+	beside := standings[:1]
+	if len(tools) > 0 {
+		beside = standings[1:len(tools)]
+	}
+	return backupTable(fmt.Sprintf("Backup of a database of %s to the local disk", megabytes(size)), standings, beside, size, b.rounds), nil
 }
 
-// backupTable puts every contender beside each of the tools but the first; without
-// tools, beside the first of our servers.
-func backupTable(standings []standing, tools int, size int64, rounds int) table {
-	beside := standings[:1]
-	if tools > 0 {
-		beside = standings[1:tools]
-	}
+// backupTable puts every contender beside some of them.
+func backupTable(title string, standings, beside []standing, size int64, rounds int) table {
 	t := table{
-		title: fmt.Sprintf("Backup of a database of %s to the local disk", megabytes(size)),
+		title: title,
 		notes: []string{
-			fmt.Sprintf("Medians of %d. CPU and memory are those of the tools or of our server with its child processes, never of PostgreSQL, which does the same for all. Memory is the sum of the peaks of the processes that ran at the same time. Every contender ends with its bytes on the disk (fsync).", rounds),
+			fmt.Sprintf("Medians of %d. CPU and memory are those of the tools or of our server with its child processes, never of the database, which does the same for all. Memory is the sum of the peaks of the processes that ran at the same time. Every contender ends with its bytes on the disk (fsync).", rounds),
 			"wall / NAME and CPU / NAME: the row's time divided by NAME's; below 1 is less.",
 		},
 		head: []string{"contender", "wall", "CPU", "peak memory", "written", "MB/s"},
@@ -90,20 +89,20 @@ func (b *bench) tools(database string) ([]contender, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w; scripts/install-packages.sh bench installs it", err)
 	}
-	file := b.path("dump")
+	file, env := b.path("dump"), b.cluster.client(database)
 	return []contender{
-		b.pipeline("dump only", database, "", []string{dump, "-Fc", "-Z0"}),
-		b.pipeline("pg_dump -Fc", database, file, []string{dump, "-Fc"}),
-		b.pipeline("pg_dump, zstd -1 -T2", database, file, []string{dump, "-Fc", "-Z0"}, []string{zstd, "-q", "-1", "-T2", "-c"}),
+		pipeline(dumpOnly, env, "", []string{dump, "-Fc", "-Z0"}),
+		pipeline("pg_dump -Fc", env, file, []string{dump, "-Fc"}),
+		pipeline("pg_dump, zstd -1 -T2", env, file, []string{dump, "-Fc", "-Z0"}, []string{zstd, "-q", "-1", "-T2", "-c"}),
 	}, nil
 }
 
 // pipeline is a contender made of one or two programs; the last one writes to
 // the file, or nowhere.
-func (b *bench) pipeline(name, database, file string, commands ...[]string) contender {
+func pipeline(name string, env []string, file string, commands ...[]string) contender {
 	c := contender{name: name}
 	c.run = func(ctx context.Context) (measurement, error) {
-		return runPipeline(ctx, b.cluster.client(database), file, commands)
+		return runPipeline(ctx, env, file, commands)
 	}
 	if file != "" {
 		c.clean = func(context.Context) error { return os.Remove(file) }
@@ -193,18 +192,23 @@ func (b *bench) ours(ctx context.Context, program serverProgram, name, database 
 	if err != nil {
 		return contender{}, nil, errors.Join(err, control.stop())
 	}
+	return control.contender(program.name, job), control.stop, nil
+}
+
+// contender runs a job of the server.
+func (c *control) contender(name, job string) contender {
 	var execution string
 	return contender{
-		name: program.name,
+		name: name,
 		run: func(ctx context.Context) (m measurement, err error) {
-			w := watchProcesses(ctx, control.pid())
+			w := watchProcesses(ctx, c.pid())
 			began := time.Now()
-			e, err := control.backUp(ctx, job)
+			e, err := c.backUp(ctx, job)
 			m.wall = time.Since(began)
 			m.cpu, m.memory = w.end()
 			execution, m.bytes = e.GetId(), e.GetCompressedSizeBytes()
 			return m, err
 		},
-		clean: func(ctx context.Context) error { return control.remove(ctx, execution) },
-	}, control.stop, nil
+		clean: func(ctx context.Context) error { return c.remove(ctx, execution) },
+	}
 }

@@ -70,13 +70,13 @@ func parseOptions(args []string, log io.Writer) (options, error) {
 	f.Var(&o.servers, "server", "NAME=PATH of a server program that backs up; give it again to compare programs (default: one built from this source)")
 	f.BoolVar(&o.noTools, "no-tools", false, "back up with our servers only, to compare them with each other")
 	f.StringVar(&o.profile, "profile", "", "write the CPU profile of our server to this file, and its heap at the end to FILE.heap; it then runs inside this program")
-	f.StringVar(&o.dir, "dir", os.TempDir(), "where the databases and backups go; about five times -size is needed")
+	f.StringVar(&o.dir, "dir", os.TempDir(), "where the databases and backups go; about ten times -size is needed, as the memory section goes up to four times -size")
 	f.BoolVar(&quick, "quick", false, "a small run that shows that everything works; its numbers mean nothing")
 	if err := f.Parse(args); err != nil {
 		return o, err
 	}
 	if quick {
-		o.sizeMB, o.executions, o.rounds, o.window = 20, 2000, 1, 50*time.Millisecond
+		o.sizeMB, o.executions, o.rounds, o.window = 2, 1000, 1, 20*time.Millisecond
 	}
 	if only != "" {
 		o.only = strings.Split(only, ",")

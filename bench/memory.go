@@ -9,7 +9,7 @@ import (
 
 // memoryLimit is what one backup at a time may take of a worker, whatever the
 // size of the database.
-const memoryLimit int64 = 150e6
+const memoryLimit int64 = 200e6
 
 // memory backs up databases of growing size, each with a fresh server.
 func memory(ctx context.Context, b *bench) (table, error) {
@@ -18,7 +18,7 @@ func memory(ctx context.Context, b *bench) (table, error) {
 		notes: []string{fmt.Sprintf("One backup each, with a fresh server (API and workers in one process). Peaks of resident memory. Aim: the server stays under %s, and does not grow with the database.", megabytes(memoryLimit))},
 		head:  []string{"database", "server before", "server at peak", "pg_dump at peak", "wall", "under the limit"},
 	}
-	for i, part := range []int{5, 100, 200} { // percent of -size
+	for i, part := range []int{5, 100, 400} { // percent of -size
 		row, err := b.memoryOf(ctx, int64(b.sizeMB)*1e4*int64(part), numbered("memory", i))
 		if err != nil {
 			return t, err

@@ -20,6 +20,9 @@ type section struct {
 func sections() []section {
 	return []section{
 		{"backup", backups},
+		{"mariadb", mariadbBackups},
+		{"uploads", uploads},
+		{"spool", spools},
 		{"memory", memory},
 		{"requests", requests},
 	}
@@ -39,6 +42,9 @@ type bench struct {
 	log     io.Writer
 	work    string // everything is below it
 	cluster *cluster
+
+	size   int64    // of the database "company"; 0 until it is made
+	server *control // that several sections share; nil until one needs it
 }
 
 // run measures what the options ask for and prints each table when it is there.
@@ -59,6 +65,7 @@ func run(ctx context.Context, o options, out, log io.Writer) (_ []table, err err
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, b.cluster.stop(ctx)) }()
+	defer func() { err = errors.Join(err, b.stopShared()) }()
 	if _, err := fmt.Fprintf(out, "%s\n", describeMachine(b.cluster)); err != nil {
 		return nil, err
 	}
@@ -77,6 +84,38 @@ func run(ctx context.Context, o options, out, log io.Writer) (_ []table, err err
 		}
 	}
 	return tables, nil
+}
+
+// company returns the size of the database that most sections back up, and makes it
+// for the first.
+func (b *bench) company(ctx context.Context) (int64, error) {
+	if b.size > 0 {
+		return b.size, nil
+	}
+	b.say("making a database of about %d MB", b.sizeMB)
+	if err := b.cluster.makeCompany(ctx, source, int64(b.sizeMB)*1e6); err != nil {
+		return 0, err
+	}
+	var err error
+	b.size, err = b.cluster.databaseSize(ctx, source)
+	return b.size, err
+}
+
+// shared returns a server of ours for sections that compare nothing but its work.
+func (b *bench) shared(ctx context.Context) (*control, error) {
+	if b.server != nil {
+		return b.server, nil
+	}
+	var err error
+	b.server, err = b.startControl(ctx, b.servers[0].path, "shared", "all")
+	return b.server, err
+}
+
+func (b *bench) stopShared() error {
+	if b.server == nil {
+		return nil
+	}
+	return b.server.stop()
 }
 
 func (b *bench) path(elements ...string) string {
@@ -100,7 +139,7 @@ func (b *bench) programs(ctx context.Context) error {
 	}
 	b.say("building the server")
 	program := b.path("dataguardian")
-	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", program, "github.com/dataguardian/dataguardian/cmd/dataguardian") //nolint:gosec // our own program
+	build := exec.CommandContext(ctx, "go", "build", "-o", program, "github.com/dataguardian/dataguardian/cmd/dataguardian") //nolint:gosec // our own program
 	build.Stdout, build.Stderr = b.log, b.log
 	if err := build.Run(); err != nil {
 		return fmt.Errorf("build the server: %w", err)

@@ -58,8 +58,15 @@ look() {
 	fi
 	case $mode in
 	test) look_for_tests ;;
-	bench) need zstd zstd ;;
+	bench) look_for_bench ;;
 	esac
+}
+
+look_for_bench() {
+	need zstd zstd
+	need mariadb-server-core mariadbd mariadb-install-db
+	need mariadb-client mariadb mariadb-dump
+	need mydumper mydumper
 }
 
 look_for_tests() {
