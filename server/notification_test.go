@@ -66,7 +66,7 @@ func TestChannelsAreShownWithoutTheirSecrets(t *testing.T) {
 	a := start(t)
 	const path = "/api/notification-channels"
 	require.JSONEq(t, `{"id":"`+someID+`","name":"ops","type":"webhook","config":{"url":"https://x","secret":{"set":true}},"types":[],"min_severity":"info","enabled":true,
-		"pending_count":0,"last_delivery":{"id":"`+someID+`","notification_id":"`+someID+`","type":"backup_failed","severity":"critical","title":"t","status":"pending",
+		"pending_count":0,"max_per_hour":0,"last_delivery":{"id":"`+someID+`","notification_id":"`+someID+`","type":"backup_failed","severity":"critical","title":"t","status":"pending",
 			"attempts":2,"next_attempt_at":"2026-11-24T12:00:00Z","delivered_at":null,"last_error":"no answer","created_at":"2026-11-24T12:00:00Z"},
 		"created_at":"2026-11-24T12:00:00Z","updated_at":"2026-11-24T12:00:00Z"}`, a.call(http.MethodGet, path+"/"+someID, "").text)
 	listed := a.call(http.MethodGet, path, "")

@@ -130,6 +130,9 @@ func channelTable(ch *pb.NotificationChannel) *table {
 	t.add("Enabled", yesNo(ch.GetEnabled()))
 	t.add("From severity", ch.GetMinSeverity().String())
 	t.add("Types", typesOf(ch))
+	if ch.GetMaxPerHour() > 0 {
+		t.add("Most per hour", fmt.Sprint(ch.GetMaxPerHour()))
+	}
 	addConfig(t, ch.GetConfig())
 	t.add("Waiting", fmt.Sprint(ch.GetPendingCount()))
 	if last := ch.GetLastDelivery(); last != nil {
@@ -161,6 +164,7 @@ func addChannelFlags(c *cobra.Command) {
 	c.Flags().StringSlice("only", nil, "only these types of notifications, such as backup_failed; all without it")
 	c.Flags().String("min-severity", "", "only from this severity on: info, warning or critical")
 	c.Flags().Bool("enabled", true, "whether it sends")
+	c.Flags().Int32("max-per-hour", 0, "messages in an hour, beyond which what waits is put together; 0: no limit")
 }
 
 // channelConfig collects --config-file and --set; nil when neither is there. All
@@ -239,9 +243,13 @@ func channelCreate() *cobra.Command {
 				return err
 			}
 			flags := cmd.Flags()
+			most, err := flags.GetInt32("max-per-hour")
+			if err != nil {
+				return err
+			}
 			ch, err := c.notifications.CreateNotificationChannel(cmd.Context(), &pb.CreateNotificationChannelRequest{
 				Name: flags.Lookup("name").Value.String(), Type: flags.Lookup("type").Value.String(), Config: config, Types: types,
-				MinSeverity: severity, Enabled: new(flags.Lookup("enabled").Value.String() == "true"),
+				MinSeverity: severity, Enabled: new(flags.Lookup("enabled").Value.String() == "true"), MaxPerHour: most,
 			})
 			return shown(cmd, ch, err, channelTable)
 		})}
@@ -279,6 +287,13 @@ func channelUpdate() *cobra.Command {
 			}
 			if f := flags.Lookup("enabled"); f.Changed {
 				request.Enabled = new(f.Value.String() == "true")
+			}
+			if flags.Changed("max-per-hour") {
+				most, err := flags.GetInt32("max-per-hour")
+				if err != nil {
+					return err
+				}
+				request.MaxPerHour = &most
 			}
 			ch, err := c.notifications.UpdateNotificationChannel(cmd.Context(), request)
 			return shown(cmd, ch, err, channelTable)

@@ -17,6 +17,7 @@ type Channel struct {
 	Types       []Type         // only these; empty: all
 	MinSeverity Severity       // only from this one on
 	Enabled     bool
+	MaxPerHour  int       // beyond so many messages in an hour what waits is put together; 0: no limit
 	Pending     int       // deliveries that wait
 	Last        *Delivery // the newest that was tried; nil without one
 	CreatedAt   time.Time
@@ -74,8 +75,22 @@ type Parcel struct {
 	Delivery     Delivery
 	Channel      Channel // with its secrets
 	Notification Notification
-	Fence        int64 // of the claim
-	Failures     int   // how often in a row the channel has failed before
+	Fence        int64   // of the claim
+	Failures     int     // how often in a row the channel has failed before
+	Digest       *Digest // set when Notification tells of everything that waited
+}
+
+// Digest is what the notification of a parcel tells of, beside its own delivery.
+type Digest struct {
+	Until int64 // the Seq of the newest
+	Kinds []Kind
+}
+
+// Kind counts what waits for a channel.
+type Kind struct {
+	Type     Type
+	Severity Severity
+	Count    int
 }
 
 // Miss says how a try failed and what follows.

@@ -32,6 +32,7 @@ type NewChannel struct {
 	Types       []Type
 	MinSeverity Severity // empty: info
 	Enabled     *bool    // nil: true
+	MaxPerHour  int      // 0: no limit
 }
 
 // ChannelPatch holds the fields to change; nil ones stay.
@@ -41,6 +42,7 @@ type ChannelPatch struct {
 	Types       *[]Type
 	MinSeverity Severity // empty: stays
 	Enabled     *bool
+	MaxPerHour  *int
 }
 
 // Types returns every type of channel, by name.
@@ -62,7 +64,7 @@ func (s *Channels) Create(ctx context.Context, n NewChannel) (Channel, error) {
 	}
 	c := Channel{
 		ID: uuid.NewString(), Name: name, Type: t.Name, Config: open, Secrets: secrets, Types: n.Types,
-		MinSeverity: n.MinSeverity, Enabled: n.Enabled == nil || *n.Enabled,
+		MinSeverity: n.MinSeverity, Enabled: n.Enabled == nil || *n.Enabled, MaxPerHour: n.MaxPerHour,
 	}
 	if c.MinSeverity == "" {
 		c.MinSeverity = Info
@@ -109,6 +111,9 @@ func (s *Channels) apply(p ChannelPatch, c *Channel) error {
 	}
 	if p.Enabled != nil {
 		c.Enabled = *p.Enabled
+	}
+	if p.MaxPerHour != nil {
+		c.MaxPerHour = *p.MaxPerHour
 	}
 	if len(fields) > 0 {
 		return errs.InvalidFields(codeFor(configErr), fields...)

@@ -117,10 +117,10 @@ func TestSecretsAreShownAsSetAndStayUnlessTheAddressChanges(t *testing.T) {
 	require.NoError(t, update(map[string]any{"url": "https://other", "secret": nil}), "without the secret it may move")
 	require.Empty(t, c.Secrets)
 
-	types, off, name := []Type{BackupFailed}, false, "m"
-	c, err = s.Update(t.Context(), c.ID, ChannelPatch{Name: &name, Types: &types, MinSeverity: Critical, Enabled: &off})
+	types, off, name, most := []Type{BackupFailed}, false, "m", 30
+	c, err = s.Update(t.Context(), c.ID, ChannelPatch{Name: &name, Types: &types, MinSeverity: Critical, Enabled: &off, MaxPerHour: &most})
 	require.NoError(t, err)
-	require.Equal(t, []any{"m", types, Critical, false}, []any{c.Name, c.Types, c.MinSeverity, c.Enabled})
+	require.Equal(t, []any{"m", types, Critical, false, 30}, []any{c.Name, c.Types, c.MinSeverity, c.Enabled, c.MaxPerHour})
 }
 
 func TestATestSaysWhatCameOfIt(t *testing.T) {

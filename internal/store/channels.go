@@ -32,7 +32,7 @@ func (s channels) Create(ctx context.Context, c notification.Channel) (notificat
 	}
 	err = s.q.CreateChannel(ctx, db.CreateChannelParams{
 		ID: c.ID, Name: c.Name, Type: c.Type, Config: config, Secrets: secrets, Types: words(c.Types),
-		MinSeverity: string(c.MinSeverity), Enabled: c.Enabled,
+		MinSeverity: string(c.MinSeverity), Enabled: c.Enabled, MaxPerHour: int64(c.MaxPerHour),
 	})
 	if err != nil {
 		return notification.Channel{}, failure(err)
@@ -114,6 +114,7 @@ func (s channels) Update(ctx context.Context, id string, change func(*notificati
 		}
 		err = q.UpdateChannel(ctx, db.UpdateChannelParams{
 			ID: row.ID, Name: c.Name, Config: config, Secrets: secrets, Types: words(c.Types), MinSeverity: string(c.MinSeverity), Enabled: c.Enabled,
+			MaxPerHour: int64(c.MaxPerHour),
 		})
 		if err != nil {
 			return err
@@ -178,7 +179,8 @@ func (s *Store) wholeChannel(row db.NotificationChannel) (notification.Channel, 
 func listedChannel(row db.NotificationChannel) notification.Channel {
 	return notification.Channel{
 		ID: row.ID, Name: row.Name, Type: row.Type, Types: each(row.Types, func(w string) notification.Type { return notification.Type(w) }),
-		MinSeverity: notification.Severity(row.MinSeverity), Enabled: row.Enabled, CreatedAt: row.CreatedAt, UpdatedAt: row.UpdatedAt,
+		MinSeverity: notification.Severity(row.MinSeverity), Enabled: row.Enabled,
+		MaxPerHour: int(row.MaxPerHour), CreatedAt: row.CreatedAt, UpdatedAt: row.UpdatedAt,
 	}
 }
 
@@ -210,42 +212,101 @@ const brokenPause = 5 * time.Minute
 // other one waiting.
 func (s outbox) Claim(ctx context.Context, lease time.Duration) (notification.Parcel, bool, error) {
 	for {
-		p, found, broken, err := s.claim(ctx, lease)
-		if err != nil || !found {
+		c, err := s.claim(ctx, lease)
+		switch {
+		case err != nil || c.nothing:
 			return notification.Parcel{}, false, err
+		case c.rests:
+			continue
+		case c.broken == nil:
+			return c.parcel, true, nil
 		}
-		if broken == nil {
-			return p, true, nil
-		}
-		rest := notification.Miss{Reason: errs.Message(broken), Retry: brokenPause, Pause: brokenPause, Unsound: true}
-		if err := s.Missed(ctx, p, rest); err != nil {
+		rest := notification.Miss{Reason: errs.Message(c.broken), Retry: brokenPause, Pause: brokenPause, Unsound: true}
+		if err := s.Missed(ctx, c.parcel, rest); err != nil {
 			return notification.Parcel{}, false, err
 		}
 	}
 }
 
-func (s outbox) claim(ctx context.Context, lease time.Duration) (p notification.Parcel, found bool, broken, err error) {
+// claimed is what one look for something to deliver has found.
+type claimed struct {
+	nothing bool  // no channel has anything due
+	rests   bool  // one has, and waits for its next digest
+	broken  error // its settings cannot be read
+	parcel  notification.Parcel
+}
+
+func (s outbox) claim(ctx context.Context, lease time.Duration) (c claimed, err error) {
 	err = s.tx(ctx, func(q *db.Queries) error {
 		row, err := q.ClaimChannel(ctx, lease)
 		if errors.Is(err, pgx.ErrNoRows) {
+			c.nothing = true
 			return nil
 		}
 		if err != nil {
 			return err
 		}
+		over, pause, err := overLimit(ctx, q, row)
+		if err != nil {
+			return err
+		}
+		if pause > 0 {
+			c.rests = true
+			_, err := q.ReleaseChannel(ctx, db.ReleaseChannelParams{ID: row.ID, Fence: row.Fence, Pause: pause})
+			return err
+		}
 		taken, err := q.TakeDelivery(ctx, row.ID)
 		if errors.Is(err, pgx.ErrNoRows) { // settled between two looks
+			c.nothing = true
 			_, err := q.ReleaseChannel(ctx, db.ReleaseChannelParams{ID: row.ID, Fence: row.Fence})
 			return err
 		}
 		if err != nil {
 			return err
 		}
-		found = true
-		p, broken = s.parcel(row, taken)
+		if c.parcel, c.broken = s.parcel(row, taken); over {
+			return digest(ctx, q, &c.parcel)
+		}
 		return nil
 	})
-	return p, found, broken, err
+	return c, err
+}
+
+// overLimit reports whether a channel has sent what it may within an hour, and for
+// how long it must wait then until its next digest.
+func overLimit(ctx context.Context, q *db.Queries, row db.NotificationChannel) (over bool, pause time.Duration, err error) {
+	if row.MaxPerHour == 0 {
+		return false, 0, nil
+	}
+	sent, err := q.CountMessages(ctx, row.ID)
+	if err != nil || sent.Messages < row.MaxPerHour {
+		return false, 0, err
+	}
+	return true, max(notification.DigestEvery-sent.SinceDigest, 0), nil
+}
+
+// digest makes of a parcel one that tells of everything that waits for its channel.
+func digest(ctx context.Context, q *db.Queries, p *notification.Parcel) error {
+	rows, err := q.WaitingKinds(ctx, p.Channel.ID)
+	if err != nil {
+		return err
+	}
+	d, total := notification.Digest{}, 0
+	for _, row := range rows {
+		total += int(row.Waiting)
+		d.Until = max(d.Until, row.Newest)
+		d.Kinds = append(d.Kinds, notification.Kind{Type: notification.Type(row.Type), Severity: notification.Severity(row.Severity), Count: int(row.Waiting)})
+	}
+	p.Digest = &d
+	if total < 2 { // it stands for itself
+		return nil
+	}
+	titles, err := q.WaitingTitles(ctx, db.WaitingTitlesParams{ChannelID: p.Channel.ID, PageLimit: notification.DigestTitles})
+	if err != nil {
+		return err
+	}
+	p.Notification = notification.Summarize(p.Notification, d.Kinds, titles)
+	return nil
 }
 
 // parcel is what was claimed, with its settings if they can be read.
@@ -262,9 +323,13 @@ func (s outbox) parcel(row db.NotificationChannel, taken db.TakeDeliveryRow) (no
 }
 
 func (s outbox) Done(ctx context.Context, p notification.Parcel) error {
-	return s.settle(ctx, db.ReleaseChannelParams{ID: p.Channel.ID, Fence: p.Fence, Sound: true},
+	return s.settle(ctx, db.ReleaseChannelParams{ID: p.Channel.ID, Fence: p.Fence, Sound: true, Digested: p.Digest != nil},
 		func(q *db.Queries) error {
-			return q.SettleDelivery(ctx, db.SettleDeliveryParams{ID: p.Delivery.ID, Status: string(notification.Delivered)})
+			err := q.SettleDelivery(ctx, db.SettleDeliveryParams{ID: p.Delivery.ID, Status: string(notification.Delivered)})
+			if err != nil || p.Digest == nil {
+				return err
+			}
+			return q.SettleDigest(ctx, db.SettleDigestParams{DigestID: p.Delivery.ID, ChannelID: p.Channel.ID, Seq: p.Digest.Until})
 		})
 }
 

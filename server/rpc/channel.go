@@ -59,7 +59,7 @@ func (s *notificationServer) ListNotificationChannels(ctx context.Context, req *
 func (s *notificationServer) CreateNotificationChannel(ctx context.Context, req *pb.CreateNotificationChannelRequest) (*pb.NotificationChannel, error) {
 	c, err := s.channels.Create(ctx, notification.NewChannel{
 		Name: req.GetName(), Type: req.GetType(), Config: configFrom(req.GetConfig()), Types: mapped(req.GetTypes(), fromEnum[notification.Type, pb.Notification_Type]),
-		MinSeverity: fromEnum[notification.Severity](req.GetMinSeverity()), Enabled: req.Enabled,
+		MinSeverity: fromEnum[notification.Severity](req.GetMinSeverity()), Enabled: req.Enabled, MaxPerHour: int(req.GetMaxPerHour()),
 	})
 	if err != nil {
 		return nil, err
@@ -82,7 +82,7 @@ func (s *notificationServer) UpdateNotificationChannel(ctx context.Context, req 
 	}
 	c, err := s.channels.Update(ctx, req.GetId(), notification.ChannelPatch{
 		Name: req.Name, Config: configFrom(req.GetConfig()), Types: types,
-		MinSeverity: fromEnum[notification.Severity](req.GetMinSeverity()), Enabled: req.Enabled,
+		MinSeverity: fromEnum[notification.Severity](req.GetMinSeverity()), Enabled: req.Enabled, MaxPerHour: intFrom(req.MaxPerHour),
 	})
 	if err != nil {
 		return nil, err

@@ -16,7 +16,7 @@ func channelDetail(c notification.Channel) (*pb.NotificationChannel, error) {
 	}
 	shown := &pb.NotificationChannel{
 		Id: c.ID, Name: c.Name, Type: c.Type, Config: config, Types: mapped(c.Types, toEnum[pb.Notification_Type, notification.Type]),
-		MinSeverity: toEnum[pb.Notification_Severity](c.MinSeverity), Enabled: c.Enabled, PendingCount: count(c.Pending),
+		MinSeverity: toEnum[pb.Notification_Severity](c.MinSeverity), Enabled: c.Enabled, PendingCount: count(c.Pending), MaxPerHour: count(c.MaxPerHour),
 		CreatedAt: moment(c.CreatedAt), UpdatedAt: moment(c.UpdatedAt),
 	}
 	if c.Last != nil {

@@ -1,6 +1,6 @@
 -- name: CreateChannel :exec
-insert into notification_channels (id, name, type, config, secrets, types, min_severity, enabled)
-values (@id, @name, @type, @config, @secrets, @types, @min_severity, @enabled);
+insert into notification_channels (id, name, type, config, secrets, types, min_severity, enabled, max_per_hour)
+values (@id, @name, @type, @config, @secrets, @types, @min_severity, @enabled, @max_per_hour);
 
 -- name: GetChannel :one
 select * from notification_channels where id = @id;
@@ -10,7 +10,7 @@ select * from notification_channels where id = @id for update;
 
 -- name: UpdateChannel :exec
 update notification_channels set name = @name, config = @config, secrets = @secrets, types = @types, min_severity = @min_severity,
-    enabled = @enabled, paused_until = null, failures = 0, updated_at = clock_timestamp()
+    enabled = @enabled, max_per_hour = @max_per_hour, paused_until = null, failures = 0, updated_at = clock_timestamp()
 where id = @id;
 
 -- name: HurryDeliveries :exec
@@ -98,7 +98,8 @@ from taken join notifications n on n.id = taken.notification_id;
 update notification_channels
 set leased_until = null,
     failures = case when @unsound::boolean then failures + 1 when @sound::boolean then 0 else failures end,
-    paused_until = case when @pause::interval > interval '0' then clock_timestamp() + @pause::interval end
+    paused_until = case when @pause::interval > interval '0' then clock_timestamp() + @pause::interval end,
+    digested_at = case when @digested::boolean then clock_timestamp() else digested_at end
 where id = @id and fence = @fence and leased_until is not null;
 
 -- name: SettleDelivery :exec
@@ -112,3 +113,34 @@ where id = @id;
 -- It was claimed and not tried.
 update notification_deliveries set attempts = attempts - 1, next_attempt_at = clock_timestamp()
 where id = @id and status = 'pending';
+
+-- name: CountMessages :one
+-- What the receiver of a channel has got within an hour, and how long ago it got a
+-- digest.
+select count(*) as messages,
+    coalesce((select clock_timestamp() - c.digested_at from notification_channels c where c.id = @channel_id), interval '100 years')::interval as since_digest
+from notification_deliveries d
+where d.channel_id = @channel_id and d.status = 'delivered' and d.digest_id is null and d.attempted_at > clock_timestamp() - interval '1 hour';
+
+-- name: WaitingKinds :many
+-- What waits for a channel, the gravest and most frequent first.
+select n.type, n.severity, count(*) as waiting, max(d.seq)::bigint as newest
+from notification_deliveries d
+join notifications n on n.id = d.notification_id
+where d.channel_id = @channel_id and d.status = 'pending'
+group by n.type, n.severity
+order by array_position(array['critical', 'warning', 'info'], n.severity), count(*) desc, n.type;
+
+-- name: WaitingTitles :many
+-- A few titles of what waits for a channel, the gravest and newest first.
+select n.title
+from notification_deliveries d
+join notifications n on n.id = d.notification_id
+where d.channel_id = @channel_id and d.status = 'pending'
+order by array_position(array['critical', 'warning', 'info'], n.severity), d.seq desc
+limit @page_limit::bigint;
+
+-- name: SettleDigest :exec
+-- What a digest has told of, other than its own delivery.
+update notification_deliveries set status = 'delivered', delivered_at = clock_timestamp(), digest_id = @digest_id::uuid
+where channel_id = @channel_id and status = 'pending' and seq <= @seq and id <> @digest_id::uuid;
