@@ -16,10 +16,10 @@ func alarms() []receiver {
 	return []receiver{
 		{of("pagerduty", "PagerDuty", familyAlarm,
 			required(secret("routing_key", "integration key of the service (Events API v2)")),
-			choice("region", "us", "where the account is", "us", "eu")), sendPagerDuty},
+			region()), sendPagerDuty},
 		{of("opsgenie", "Opsgenie", familyAlarm,
 			required(secret("api_key", "key of the API integration")),
-			choice("region", "us", "where the account is", "us", "eu")), sendOpsgenie},
+			region()), sendOpsgenie},
 		{of("splunkoncall", "Splunk On-Call", familyAlarm,
 			secretURL("address of the REST endpoint, with its key and routing key")), sendSplunkOnCall},
 	}
@@ -90,7 +90,7 @@ func sendAlertmanager(ctx context.Context, s *session) error {
 	if value := s.text("authorization"); value != "" {
 		more = append(more, header("Authorization", value))
 	}
-	return s.post(ctx, s.base("url")+"/api/v2/alerts", []object{{
+	return s.post(ctx, s.base()+"/api/v2/alerts", []object{{
 		"labels": object{
 			"alertname": "dataguardian_" + string(condition), "severity": string(severity), "entity_type": string(n.EntityType), "entity_id": n.EntityID,
 		},

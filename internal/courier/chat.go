@@ -3,7 +3,6 @@ package courier
 import (
 	"context"
 	"fmt"
-	"net/http"
 	"net/url"
 	"strconv"
 	"strings"
@@ -24,13 +23,13 @@ func chats() []receiver {
 			required(secret("bot_token", "token of the bot, from BotFather")),
 			required(text("chat_id", "id of the chat, or @name of the channel")),
 			text("thread_id", "id of a topic in the chat"),
-			server("url", "https://api.telegram.org", "address of the Bot API")), sendTelegram},
+			server("https://api.telegram.org", "address of the Bot API")), sendTelegram},
 		{of("matrix", "Matrix", familyChat,
-			server("url", "", "address of the homeserver"),
+			server("", "address of the homeserver"),
 			required(secret("access_token", "access token of the user that posts")),
 			required(text("room_id", "id of the room, such as !abc:example.org")), ca()), sendMatrix},
 		{of("zulip", "Zulip", familyChat,
-			server("url", "", "address of the organization"),
+			server("", "address of the organization"),
 			required(text("email", "e-mail address of the bot")),
 			required(secret("api_key", "API key of the bot")),
 			required(text("stream", "channel to post to")),
@@ -138,19 +137,19 @@ func sendTelegram(ctx context.Context, s *session) error {
 		}
 		body["message_thread_id"] = id
 	}
-	return s.post(ctx, s.base("url")+"/bot"+url.PathEscape(s.text("bot_token"))+"/sendMessage", body, unless("ok", "true", "description"))
+	return s.post(ctx, s.base()+"/bot"+url.PathEscape(s.text("bot_token"))+"/sendMessage", body, unless("ok", "true", "description"))
 }
 
 // sendMatrix names the message by the delivery: a homeserver takes it once.
 func sendMatrix(ctx context.Context, s *session) error {
-	address := s.base("url") + "/_matrix/client/v3/rooms/" + url.PathEscape(s.text("room_id")) + "/send/m.room.message/" + url.PathEscape(s.deliveryID)
+	address := s.base() + "/_matrix/client/v3/rooms/" + url.PathEscape(s.text("room_id")) + "/send/m.room.message/" + url.PathEscape(s.deliveryID)
 	return s.post(ctx, address, object{"msgtype": rank(s.note, "m.notice", "m.text", "m.text"), "body": s.note.whole(8000), "m.mentions": object{}},
-		method(http.MethodPut), header("Authorization", "Bearer "+s.text("access_token")))
+		put, header("Authorization", "Bearer "+s.text("access_token")))
 }
 
 func sendZulip(ctx context.Context, s *session) error {
 	n := s.note
-	return s.postForm(ctx, s.base("url")+"/api/v1/messages", url.Values{
+	return s.postForm(ctx, s.base()+"/api/v1/messages", url.Values{
 		"type": {"stream"}, "to": {s.text("stream")}, "topic": {clip(s.text("topic"), 60)},
 		"content": {"**" + quiet(n.label()+" "+strings.ReplaceAll(n.title(200), "*", "")) + "**\n" + quiet(escapeMarkdown.Replace(n.body(8000)))},
 	}, basic(s.text("email"), s.text("api_key")))

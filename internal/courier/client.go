@@ -68,8 +68,8 @@ func header(name, value string) func(*request) {
 	}
 }
 
-// method is another one than POST.
-func method(name string) func(*request) { return func(r *request) { r.method = name } }
+// put sends with PUT.
+func put(r *request) { r.method = http.MethodPut }
 
 // refusedWhen finds an error in an answer whose status is good.
 func refusedWhen(refuse func(answer []byte) string) func(*request) {

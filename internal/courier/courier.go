@@ -86,22 +86,22 @@ func (s *session) text(name string) string {
 	return f.Default
 }
 
-// number returns a setting that is a number, which JSON reads as a float; fallback
-// when it is absent.
-func (s *session) number(name string, fallback int) int {
-	switch v := s.channel.Config[name].(type) {
+// port returns the setting of that name, which JSON reads as a float; 0 when it is
+// absent.
+func (s *session) port() int {
+	switch v := s.channel.Config["port"].(type) {
 	case float64:
 		return int(v)
 	case int:
 		return v
 	}
-	return fallback
+	return 0
 }
 
-// list returns the parts of a setting that commas separate.
-func (s *session) list(name string) []string {
+// recipients returns the parts of the setting of that name, which commas separate.
+func (s *session) recipients() []string {
 	var parts []string
-	for part := range strings.SplitSeq(s.text(name), ",") {
+	for part := range strings.SplitSeq(s.text("recipients"), ",") {
 		if part = strings.TrimSpace(part); part != "" {
 			parts = append(parts, part)
 		}
@@ -109,8 +109,8 @@ func (s *session) list(name string) []string {
 	return parts
 }
 
-// base returns a setting that is the address of a server, without a final slash.
-func (s *session) base(name string) string { return strings.TrimRight(s.text(name), "/") }
+// base returns the address of the receiver's server, without a final slash.
+func (s *session) base() string { return strings.TrimRight(s.text("url"), "/") }
 
 // trust returns the TLS settings of a receiver on host.
 func (s *session) trust(host string) *tls.Config {

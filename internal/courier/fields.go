@@ -41,8 +41,8 @@ func secretURL(help string) notification.Field {
 }
 
 // server is the address of a receiver that people run themselves, or may.
-func server(name, fallback, help string) notification.Field {
-	return notification.Field{Name: name, Kind: notification.URLField, Required: fallback == "", Place: true, Default: fallback, Help: help}
+func server(fallback, help string) notification.Field {
+	return notification.Field{Name: "url", Kind: notification.URLField, Required: fallback == "", Place: true, Default: fallback, Help: help}
 }
 
 // ca lets a receiver have a certificate of a private authority.
@@ -50,8 +50,9 @@ func ca() notification.Field {
 	return notification.Field{Name: caName, Kind: notification.PEMField, Help: "authority of its certificate, in PEM form, if it is a private one"}
 }
 
-func choice(name, fallback, help string, choices ...string) notification.Field {
-	return notification.Field{Name: name, Kind: notification.ChoiceField, Default: fallback, Choices: choices, Help: help}
+// region is where an account of a service is kept.
+func region() notification.Field {
+	return notification.Field{Name: "region", Kind: notification.ChoiceField, Default: "us", Choices: []string{"us", "eu"}, Help: "where the account is"}
 }
 
 func of(name, title, family string, fields ...notification.Field) notification.ChannelType {

@@ -9,7 +9,7 @@ import (
 func homes() []receiver {
 	return []receiver{
 		{of("homeassistant", "Home Assistant", familyHome,
-			server("url", "", "address of Home Assistant"),
+			server("", "address of Home Assistant"),
 			required(secret("token", "long-lived access token")),
 			withDefault(text("service", "notify service, such as mobile_app_phone"), "notify"), ca()), sendHomeAssistant},
 	}
@@ -17,7 +17,7 @@ func homes() []receiver {
 
 func sendHomeAssistant(ctx context.Context, s *session) error {
 	n := s.note
-	return s.post(ctx, s.base("url")+"/api/services/notify/"+url.PathEscape(s.text("service")),
+	return s.post(ctx, s.base()+"/api/services/notify/"+url.PathEscape(s.text("service")),
 		object{"title": n.title(200), "message": n.body(4000)}, header("Authorization", "Bearer "+s.text("token")))
 }
 

@@ -46,7 +46,7 @@ func mails() []receiver {
 
 func sendMail(ctx context.Context, s *session) (err error) {
 	host, mode := s.text("host"), s.text("tls")
-	port := s.number("port", 0)
+	port := s.port()
 	if port == 0 {
 		port = 587
 		if mode == tlsImplicit {

@@ -57,7 +57,9 @@ func newPostOffice(t *testing.T, configure ...func(*postOffice)) *postOffice {
 	}
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	o.port = listener.Addr().(*net.TCPAddr).Port
+	address, ok := listener.Addr().(*net.TCPAddr)
+	require.True(t, ok)
+	o.port = address.Port
 	done := make(chan struct{})
 	go func() {
 		defer close(done)

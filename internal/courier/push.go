@@ -10,10 +10,10 @@ import (
 func pushes() []receiver {
 	return []receiver{
 		{of("gotify", "Gotify", familyPush,
-			server("url", "", "address of the server"),
+			server("", "address of the server"),
 			required(secret("token", "token of the application")), ca()), sendGotify},
 		{of("ntfy", "ntfy", familyPush,
-			server("url", "https://ntfy.sh", "address of the server"),
+			server("https://ntfy.sh", "address of the server"),
 			required(secret("topic", "topic; on a public server whoever knows it may read")),
 			secret("token", "access token, if the topic is protected"), ca()), sendNtfy},
 		{of("pushover", "Pushover", familyPush,
@@ -25,10 +25,10 @@ func pushes() []receiver {
 			text("device", "iden of the only device"),
 			text("channel", "tag of a channel to publish to")), sendPushbullet},
 		{of("bark", "Bark", familyPush,
-			server("url", "https://api.day.app", "address of the server"),
+			server("https://api.day.app", "address of the server"),
 			required(secret("device_key", "key of the device")), ca()), sendBark},
 		{of("signal", "Signal", familyPush,
-			server("url", "", "address of a signal-cli-rest-api"),
+			server("", "address of a signal-cli-rest-api"),
 			required(text("number", "registered number that sends, such as +4915112345678")),
 			required(text("recipients", "numbers or group ids, separated by commas")),
 			secret("authorization", "value of the Authorization header, if a proxy asks for one"), ca()), sendSignal},
@@ -42,7 +42,7 @@ func pushes() []receiver {
 
 func sendGotify(ctx context.Context, s *session) error {
 	n := s.note
-	return s.post(ctx, s.base("url")+"/message", object{"title": n.title(200), "message": n.body(4000), "priority": rank(n, 3, 5, 8)},
+	return s.post(ctx, s.base()+"/message", object{"title": n.title(200), "message": n.body(4000), "priority": rank(n, 3, 5, 8)},
 		header("X-Gotify-Key", s.text("token")))
 }
 
@@ -53,7 +53,7 @@ func sendNtfy(ctx context.Context, s *session) error {
 	if token := s.text("token"); token != "" {
 		more = append(more, header("Authorization", "Bearer "+token))
 	}
-	return s.post(ctx, s.base("url")+"/", object{
+	return s.post(ctx, s.base()+"/", object{
 		"topic": s.text("topic"), "title": n.title(200), "message": n.body(3500), "priority": rank(n, 3, 4, 5), "tags": []string{string(n.Type)},
 	}, more...)
 }
@@ -84,7 +84,7 @@ func sendPushbullet(ctx context.Context, s *session) error {
 
 func sendBark(ctx context.Context, s *session) error {
 	n := s.note
-	return s.post(ctx, s.base("url")+"/push", object{
+	return s.post(ctx, s.base()+"/push", object{
 		"device_key": s.text("device_key"), "title": n.title(200), "body": n.body(3000), "group": "DataGuardian",
 		"level": rank(n, "passive", "active", "timeSensitive"),
 	}, unless("code", "200", "message"))
@@ -95,8 +95,8 @@ func sendSignal(ctx context.Context, s *session) error {
 	if value := s.text("authorization"); value != "" {
 		more = append(more, header("Authorization", value))
 	}
-	return s.post(ctx, s.base("url")+"/v2/send", object{
-		"number": s.text("number"), "recipients": s.list("recipients"), "message": s.note.whole(2000),
+	return s.post(ctx, s.base()+"/v2/send", object{
+		"number": s.text("number"), "recipients": s.recipients(), "message": s.note.whole(2000),
 	}, more...)
 }
 

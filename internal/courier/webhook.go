@@ -21,7 +21,7 @@ const (
 func hooks() []receiver {
 	return []receiver{
 		{of("webhook", "Any program", familyHook,
-			server("url", "", "where to POST the notification as JSON"),
+			server("", "where to POST the notification as JSON"),
 			secret("secret", "signs every message (HMAC-SHA256)"),
 			secret("authorization", "value of the Authorization header, such as Bearer TOKEN"),
 			ca()), sendWebhook},
@@ -29,7 +29,7 @@ func hooks() []receiver {
 			required(secret("key", "key of the Webhooks service")),
 			required(text("event", "name of the event"))), sendIFTTT},
 		{of("alertmanager", "Prometheus Alertmanager", familyHook,
-			server("url", "", "address of the Alertmanager"),
+			server("", "address of the Alertmanager"),
 			secret("authorization", "value of the Authorization header"),
 			ca()), sendAlertmanager},
 	}

@@ -527,7 +527,10 @@ type NotificationChannel struct {
 	// Notifications that wait to be sent, or to be tried again.
 	PendingCount int32 `protobuf:"varint,10,opt,name=pending_count,json=pendingCount" json:"pending_count,omitempty"`
 	// The newest delivery that was tried; null without one.
-	LastDelivery  *NotificationDelivery `protobuf:"bytes,11,opt,name=last_delivery,json=lastDelivery" json:"last_delivery,omitempty"`
+	LastDelivery *NotificationDelivery `protobuf:"bytes,11,opt,name=last_delivery,json=lastDelivery" json:"last_delivery,omitempty"`
+	// Beyond so many messages in an hour, what waits is put together into one message
+	// every ten minutes. 0: no limit.
+	MaxPerHour    int32 `protobuf:"varint,12,opt,name=max_per_hour,json=maxPerHour" json:"max_per_hour,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -637,6 +640,13 @@ func (x *NotificationChannel) GetLastDelivery() *NotificationDelivery {
 		return x.LastDelivery
 	}
 	return nil
+}
+
+func (x *NotificationChannel) GetMaxPerHour() int32 {
+	if x != nil {
+		return x.MaxPerHour
+	}
+	return 0
 }
 
 // NotificationDelivery is the way of one notification through one channel.
@@ -1509,7 +1519,9 @@ type CreateNotificationChannelRequest struct {
 	// Only from this severity on. Default info.
 	MinSeverity Notification_Severity `protobuf:"varint,5,opt,name=min_severity,json=minSeverity,enum=dataguardian.v1.Notification_Severity" json:"min_severity,omitempty"`
 	// Default true.
-	Enabled       *bool `protobuf:"varint,6,opt,name=enabled" json:"enabled,omitempty"`
+	Enabled *bool `protobuf:"varint,6,opt,name=enabled" json:"enabled,omitempty"`
+	// Messages in an hour beyond which what waits is put together. 0: no limit.
+	MaxPerHour    int32 `protobuf:"varint,7,opt,name=max_per_hour,json=maxPerHour" json:"max_per_hour,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1586,6 +1598,13 @@ func (x *CreateNotificationChannelRequest) GetEnabled() bool {
 	return false
 }
 
+func (x *CreateNotificationChannelRequest) GetMaxPerHour() int32 {
+	if x != nil {
+		return x.MaxPerHour
+	}
+	return 0
+}
+
 // GetNotificationChannelRequest names a channel.
 type GetNotificationChannelRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1646,7 +1665,9 @@ type UpdateNotificationChannelRequest struct {
 	// Another severity.
 	MinSeverity Notification_Severity `protobuf:"varint,5,opt,name=min_severity,json=minSeverity,enum=dataguardian.v1.Notification_Severity" json:"min_severity,omitempty"`
 	// Enable or disable.
-	Enabled       *bool `protobuf:"varint,6,opt,name=enabled" json:"enabled,omitempty"`
+	Enabled *bool `protobuf:"varint,6,opt,name=enabled" json:"enabled,omitempty"`
+	// Another limit of messages in an hour. 0: no limit.
+	MaxPerHour    *int32 `protobuf:"varint,7,opt,name=max_per_hour,json=maxPerHour" json:"max_per_hour,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1721,6 +1742,13 @@ func (x *UpdateNotificationChannelRequest) GetEnabled() bool {
 		return *x.Enabled
 	}
 	return false
+}
+
+func (x *UpdateNotificationChannelRequest) GetMaxPerHour() int32 {
+	if x != nil && x.MaxPerHour != nil {
+		return *x.MaxPerHour
+	}
+	return 0
 }
 
 // DeleteNotificationChannelRequest names a channel.
@@ -2294,7 +2322,7 @@ const file_dataguardian_v1_notification_proto_rawDesc = "" +
 	"backup_job\x10\x02\x12\x14\n" +
 	"\x10storage_location\x10\x03\x12\n" +
 	"\n" +
-	"\x06system\x10\x04\"\x84\x04\n" +
+	"\x06system\x10\x04\"\xa6\x04\n" +
 	"\x13NotificationChannel\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x12\n" +
@@ -2309,7 +2337,9 @@ const file_dataguardian_v1_notification_proto_rawDesc = "" +
 	"updated_at\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\tupdatedAt\x12#\n" +
 	"\rpending_count\x18\n" +
 	" \x01(\x05R\fpendingCount\x12J\n" +
-	"\rlast_delivery\x18\v \x01(\v2%.dataguardian.v1.NotificationDeliveryR\flastDelivery\"\xf1\x04\n" +
+	"\rlast_delivery\x18\v \x01(\v2%.dataguardian.v1.NotificationDeliveryR\flastDelivery\x12 \n" +
+	"\fmax_per_hour\x18\f \x01(\x05R\n" +
+	"maxPerHour\"\xf1\x04\n" +
 	"\x14NotificationDelivery\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12'\n" +
 	"\x0fnotification_id\x18\x02 \x01(\tR\x0enotificationId\x126\n" +
@@ -2398,7 +2428,7 @@ const file_dataguardian_v1_notification_proto_rawDesc = "" +
 	"\x04data\x18\x01 \x03(\v2$.dataguardian.v1.NotificationChannelR\x04data\x12;\n" +
 	"\n" +
 	"pagination\x18\x02 \x01(\v2\x1b.dataguardian.v1.PaginationR\n" +
-	"pagination\"\xdd\x02\n" +
+	"pagination\"\x8c\x03\n" +
 	" CreateNotificationChannelRequest\x12\x1e\n" +
 	"\x04name\x18\x01 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\xc8\x01R\x04name\x12\x1d\n" +
@@ -2406,16 +2436,20 @@ const file_dataguardian_v1_notification_proto_rawDesc = "" +
 	"\x06config\x18\x03 \x01(\v2\x17.google.protobuf.StructB\x06\xbaH\x03\xc8\x01\x01R\x06config\x12K\n" +
 	"\x05types\x18\x04 \x03(\x0e2\".dataguardian.v1.Notification.TypeB\x11\xbaH\x0e\x92\x01\v\x18\x01\"\a\x82\x01\x04\x10\x01 \x00R\x05types\x12S\n" +
 	"\fmin_severity\x18\x05 \x01(\x0e2&.dataguardian.v1.Notification.SeverityB\b\xbaH\x05\x82\x01\x02\x10\x01R\vminSeverity\x12\x1f\n" +
-	"\aenabled\x18\x06 \x01(\bB\x05\xaa\x01\x02\b\x01R\aenabled\"9\n" +
+	"\aenabled\x18\x06 \x01(\bB\x05\xaa\x01\x02\b\x01R\aenabled\x12-\n" +
+	"\fmax_per_hour\x18\a \x01(\x05B\v\xbaH\b\x1a\x06\x18\xa0\x8d\x06(\x00R\n" +
+	"maxPerHour\"9\n" +
 	"\x1dGetNotificationChannelRequest\x12\x18\n" +
-	"\x02id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x02id\"\xba\x02\n" +
+	"\x02id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x02id\"\xee\x02\n" +
 	" UpdateNotificationChannelRequest\x12\x18\n" +
 	"\x02id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x02id\x12#\n" +
 	"\x04name\x18\x02 \x01(\tB\x0f\xbaH\ar\x05\x10\x01\x18\xc8\x01\xaa\x01\x02\b\x01R\x04name\x12/\n" +
 	"\x06config\x18\x03 \x01(\v2\x17.google.protobuf.StructR\x06config\x120\n" +
 	"\x05types\x18\x04 \x01(\v2\x1a.google.protobuf.ListValueR\x05types\x12S\n" +
 	"\fmin_severity\x18\x05 \x01(\x0e2&.dataguardian.v1.Notification.SeverityB\b\xbaH\x05\x82\x01\x02\x10\x01R\vminSeverity\x12\x1f\n" +
-	"\aenabled\x18\x06 \x01(\bB\x05\xaa\x01\x02\b\x01R\aenabled\"<\n" +
+	"\aenabled\x18\x06 \x01(\bB\x05\xaa\x01\x02\b\x01R\aenabled\x122\n" +
+	"\fmax_per_hour\x18\a \x01(\x05B\x10\xbaH\b\x1a\x06\x18\xa0\x8d\x06(\x00\xaa\x01\x02\b\x01R\n" +
+	"maxPerHour\"<\n" +
 	" DeleteNotificationChannelRequest\x12\x18\n" +
 	"\x02id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x02id\"\xd9\x01\n" +
 	"!ListNotificationDeliveriesRequest\x12\x18\n" +

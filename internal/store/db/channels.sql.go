@@ -26,7 +26,7 @@ where c.id = (
     limit 1
     for no key update skip locked
 )
-returning c.id, c.name, c.type, c.config, c.secrets, c.types, c.min_severity, c.enabled, c.fence, c.leased_until, c.paused_until, c.failures, c.attempted_at, c.created_at, c.updated_at
+returning c.id, c.name, c.type, c.config, c.secrets, c.types, c.min_severity, c.enabled, c.fence, c.leased_until, c.paused_until, c.failures, c.attempted_at, c.created_at, c.updated_at, c.max_per_hour, c.digested_at
 `
 
 // The channel that waited longest and has something due. The lease is in its own
@@ -50,6 +50,8 @@ func (q *Queries) ClaimChannel(ctx context.Context, lease time.Duration) (Notifi
 		&i.AttemptedAt,
 		&i.CreatedAt,
 		&i.UpdatedAt,
+		&i.MaxPerHour,
+		&i.DigestedAt,
 	)
 	return i, err
 }
@@ -80,6 +82,27 @@ func (q *Queries) CountDeliveries(ctx context.Context, arg CountDeliveriesParams
 	var count int64
 	err := row.Scan(&count)
 	return count, err
+}
+
+const CountMessages = `-- name: CountMessages :one
+select count(*) as messages,
+    coalesce((select clock_timestamp() - c.digested_at from notification_channels c where c.id = $1), interval '100 years')::interval as since_digest
+from notification_deliveries d
+where d.channel_id = $1 and d.status = 'delivered' and d.digest_id is null and d.attempted_at > clock_timestamp() - interval '1 hour'
+`
+
+type CountMessagesRow struct {
+	Messages    int64
+	SinceDigest time.Duration
+}
+
+// What the receiver of a channel has got within an hour, and how long ago it got a
+// digest.
+func (q *Queries) CountMessages(ctx context.Context, channelID string) (CountMessagesRow, error) {
+	row := q.db.QueryRow(ctx, CountMessages, channelID)
+	var i CountMessagesRow
+	err := row.Scan(&i.Messages, &i.SinceDigest)
+	return i, err
 }
 
 const CountWaiting = `-- name: CountWaiting :many
@@ -115,8 +138,8 @@ func (q *Queries) CountWaiting(ctx context.Context, channels []string) ([]CountW
 }
 
 const CreateChannel = `-- name: CreateChannel :exec
-insert into notification_channels (id, name, type, config, secrets, types, min_severity, enabled)
-values ($1, $2, $3, $4, $5, $6, $7, $8)
+insert into notification_channels (id, name, type, config, secrets, types, min_severity, enabled, max_per_hour)
+values ($1, $2, $3, $4, $5, $6, $7, $8, $9)
 `
 
 type CreateChannelParams struct {
@@ -128,6 +151,7 @@ type CreateChannelParams struct {
 	Types       []string
 	MinSeverity string
 	Enabled     bool
+	MaxPerHour  int64
 }
 
 func (q *Queries) CreateChannel(ctx context.Context, arg CreateChannelParams) error {
@@ -140,6 +164,7 @@ func (q *Queries) CreateChannel(ctx context.Context, arg CreateChannelParams) er
 		arg.Types,
 		arg.MinSeverity,
 		arg.Enabled,
+		arg.MaxPerHour,
 	)
 	return err
 }
@@ -157,7 +182,7 @@ func (q *Queries) DeleteChannel(ctx context.Context, id string) (int64, error) {
 }
 
 const GetChannel = `-- name: GetChannel :one
-select id, name, type, config, secrets, types, min_severity, enabled, fence, leased_until, paused_until, failures, attempted_at, created_at, updated_at from notification_channels where id = $1
+select id, name, type, config, secrets, types, min_severity, enabled, fence, leased_until, paused_until, failures, attempted_at, created_at, updated_at, max_per_hour, digested_at from notification_channels where id = $1
 `
 
 func (q *Queries) GetChannel(ctx context.Context, id string) (NotificationChannel, error) {
@@ -179,6 +204,8 @@ func (q *Queries) GetChannel(ctx context.Context, id string) (NotificationChanne
 		&i.AttemptedAt,
 		&i.CreatedAt,
 		&i.UpdatedAt,
+		&i.MaxPerHour,
+		&i.DigestedAt,
 	)
 	return i, err
 }
@@ -194,7 +221,7 @@ func (q *Queries) HurryDeliveries(ctx context.Context, channelID string) error {
 }
 
 const LastDeliveries = `-- name: LastDeliveries :many
-select d.id, d.channel_id, d.notification_id, d.seq, d.status, d.attempts, d.next_attempt_at, d.attempted_at, d.delivered_at, d.last_error, d.created_at, n.type, n.severity, n.title
+select d.id, d.channel_id, d.notification_id, d.seq, d.status, d.attempts, d.next_attempt_at, d.attempted_at, d.delivered_at, d.last_error, d.created_at, d.digest_id, n.type, n.severity, n.title
 from notification_deliveries d
 join notifications n on n.id = d.notification_id
 where d.id in (
@@ -235,6 +262,7 @@ func (q *Queries) LastDeliveries(ctx context.Context, channels []string) ([]Last
 			&i.NotificationDelivery.DeliveredAt,
 			&i.NotificationDelivery.LastError,
 			&i.NotificationDelivery.CreatedAt,
+			&i.NotificationDelivery.DigestID,
 			&i.Type,
 			&i.Severity,
 			&i.Title,
@@ -250,7 +278,7 @@ func (q *Queries) LastDeliveries(ctx context.Context, channels []string) ([]Last
 }
 
 const ListChannels = `-- name: ListChannels :many
-select id, name, type, config, secrets, types, min_severity, enabled, fence, leased_until, paused_until, failures, attempted_at, created_at, updated_at from notification_channels order by name
+select id, name, type, config, secrets, types, min_severity, enabled, fence, leased_until, paused_until, failures, attempted_at, created_at, updated_at, max_per_hour, digested_at from notification_channels order by name
 limit $2::bigint offset $1::bigint
 `
 
@@ -284,6 +312,8 @@ func (q *Queries) ListChannels(ctx context.Context, arg ListChannelsParams) ([]N
 			&i.AttemptedAt,
 			&i.CreatedAt,
 			&i.UpdatedAt,
+			&i.MaxPerHour,
+			&i.DigestedAt,
 		); err != nil {
 			return nil, err
 		}
@@ -296,7 +326,7 @@ func (q *Queries) ListChannels(ctx context.Context, arg ListChannelsParams) ([]N
 }
 
 const ListDeliveries = `-- name: ListDeliveries :many
-select d.id, d.channel_id, d.notification_id, d.seq, d.status, d.attempts, d.next_attempt_at, d.attempted_at, d.delivered_at, d.last_error, d.created_at, n.type, n.severity, n.title
+select d.id, d.channel_id, d.notification_id, d.seq, d.status, d.attempts, d.next_attempt_at, d.attempted_at, d.delivered_at, d.last_error, d.created_at, d.digest_id, n.type, n.severity, n.title
 from notification_deliveries d
 join notifications n on n.id = d.notification_id
 where d.channel_id = $1 and ($2::text is null or d.status = $2)
@@ -344,6 +374,7 @@ func (q *Queries) ListDeliveries(ctx context.Context, arg ListDeliveriesParams) 
 			&i.NotificationDelivery.DeliveredAt,
 			&i.NotificationDelivery.LastError,
 			&i.NotificationDelivery.CreatedAt,
+			&i.NotificationDelivery.DigestID,
 			&i.Type,
 			&i.Severity,
 			&i.Title,
@@ -359,7 +390,7 @@ func (q *Queries) ListDeliveries(ctx context.Context, arg ListDeliveriesParams) 
 }
 
 const LockChannel = `-- name: LockChannel :one
-select id, name, type, config, secrets, types, min_severity, enabled, fence, leased_until, paused_until, failures, attempted_at, created_at, updated_at from notification_channels where id = $1 for update
+select id, name, type, config, secrets, types, min_severity, enabled, fence, leased_until, paused_until, failures, attempted_at, created_at, updated_at, max_per_hour, digested_at from notification_channels where id = $1 for update
 `
 
 func (q *Queries) LockChannel(ctx context.Context, id string) (NotificationChannel, error) {
@@ -381,6 +412,8 @@ func (q *Queries) LockChannel(ctx context.Context, id string) (NotificationChann
 		&i.AttemptedAt,
 		&i.CreatedAt,
 		&i.UpdatedAt,
+		&i.MaxPerHour,
+		&i.DigestedAt,
 	)
 	return i, err
 }
@@ -389,16 +422,18 @@ const ReleaseChannel = `-- name: ReleaseChannel :execrows
 update notification_channels
 set leased_until = null,
     failures = case when $1::boolean then failures + 1 when $2::boolean then 0 else failures end,
-    paused_until = case when $3::interval > interval '0' then clock_timestamp() + $3::interval end
-where id = $4 and fence = $5 and leased_until is not null
+    paused_until = case when $3::interval > interval '0' then clock_timestamp() + $3::interval end,
+    digested_at = case when $4::boolean then clock_timestamp() else digested_at end
+where id = $5 and fence = $6 and leased_until is not null
 `
 
 type ReleaseChannelParams struct {
-	Unsound bool
-	Sound   bool
-	Pause   time.Duration
-	ID      string
-	Fence   int64
+	Unsound  bool
+	Sound    bool
+	Pause    time.Duration
+	Digested bool
+	ID       string
+	Fence    int64
 }
 
 // Ends a claim: of whoever has the fence, and while nobody else could claim.
@@ -407,6 +442,7 @@ func (q *Queries) ReleaseChannel(ctx context.Context, arg ReleaseChannelParams) 
 		arg.Unsound,
 		arg.Sound,
 		arg.Pause,
+		arg.Digested,
 		arg.ID,
 		arg.Fence,
 	)
@@ -452,6 +488,23 @@ func (q *Queries) SettleDelivery(ctx context.Context, arg SettleDeliveryParams) 
 	return err
 }
 
+const SettleDigest = `-- name: SettleDigest :exec
+update notification_deliveries set status = 'delivered', delivered_at = clock_timestamp(), digest_id = $1::uuid
+where channel_id = $2 and status = 'pending' and seq <= $3 and id <> $1::uuid
+`
+
+type SettleDigestParams struct {
+	DigestID  string
+	ChannelID string
+	Seq       int64
+}
+
+// What a digest has told of, other than its own delivery.
+func (q *Queries) SettleDigest(ctx context.Context, arg SettleDigestParams) error {
+	_, err := q.db.Exec(ctx, SettleDigest, arg.DigestID, arg.ChannelID, arg.Seq)
+	return err
+}
+
 const TakeDelivery = `-- name: TakeDelivery :one
 with taken as (
     update notification_deliveries d set attempts = d.attempts + 1, attempted_at = clock_timestamp()
@@ -461,7 +514,7 @@ with taken as (
         order by w.seq limit 1
         for update
     )
-    returning d.id, d.channel_id, d.notification_id, d.seq, d.status, d.attempts, d.next_attempt_at, d.attempted_at, d.delivered_at, d.last_error, d.created_at
+    returning d.id, d.channel_id, d.notification_id, d.seq, d.status, d.attempts, d.next_attempt_at, d.attempted_at, d.delivered_at, d.last_error, d.created_at, d.digest_id
 )
 select taken.id, taken.attempts, taken.created_at, n.id, n.seq, n.type, n.severity, n.entity_type, n.entity_id, n.title, n.message, n.metadata, n.read_at, n.created_at
 from taken join notifications n on n.id = taken.notification_id
@@ -499,8 +552,8 @@ func (q *Queries) TakeDelivery(ctx context.Context, channelID string) (TakeDeliv
 
 const UpdateChannel = `-- name: UpdateChannel :exec
 update notification_channels set name = $1, config = $2, secrets = $3, types = $4, min_severity = $5,
-    enabled = $6, paused_until = null, failures = 0, updated_at = clock_timestamp()
-where id = $7
+    enabled = $6, max_per_hour = $7, paused_until = null, failures = 0, updated_at = clock_timestamp()
+where id = $8
 `
 
 type UpdateChannelParams struct {
@@ -510,6 +563,7 @@ type UpdateChannelParams struct {
 	Types       []string
 	MinSeverity string
 	Enabled     bool
+	MaxPerHour  int64
 	ID          string
 }
 
@@ -521,7 +575,85 @@ func (q *Queries) UpdateChannel(ctx context.Context, arg UpdateChannelParams) er
 		arg.Types,
 		arg.MinSeverity,
 		arg.Enabled,
+		arg.MaxPerHour,
 		arg.ID,
 	)
 	return err
+}
+
+const WaitingKinds = `-- name: WaitingKinds :many
+select n.type, n.severity, count(*) as waiting, max(d.seq)::bigint as newest
+from notification_deliveries d
+join notifications n on n.id = d.notification_id
+where d.channel_id = $1 and d.status = 'pending'
+group by n.type, n.severity
+order by array_position(array['critical', 'warning', 'info'], n.severity), count(*) desc, n.type
+`
+
+type WaitingKindsRow struct {
+	Type     string
+	Severity string
+	Waiting  int64
+	Newest   int64
+}
+
+// What waits for a channel, the gravest and most frequent first.
+func (q *Queries) WaitingKinds(ctx context.Context, channelID string) ([]WaitingKindsRow, error) {
+	rows, err := q.db.Query(ctx, WaitingKinds, channelID)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []WaitingKindsRow{}
+	for rows.Next() {
+		var i WaitingKindsRow
+		if err := rows.Scan(
+			&i.Type,
+			&i.Severity,
+			&i.Waiting,
+			&i.Newest,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const WaitingTitles = `-- name: WaitingTitles :many
+select n.title
+from notification_deliveries d
+join notifications n on n.id = d.notification_id
+where d.channel_id = $1 and d.status = 'pending'
+order by array_position(array['critical', 'warning', 'info'], n.severity), d.seq desc
+limit $2::bigint
+`
+
+type WaitingTitlesParams struct {
+	ChannelID string
+	PageLimit int64
+}
+
+// A few titles of what waits for a channel, the gravest and newest first.
+func (q *Queries) WaitingTitles(ctx context.Context, arg WaitingTitlesParams) ([]string, error) {
+	rows, err := q.db.Query(ctx, WaitingTitles, arg.ChannelID, arg.PageLimit)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []string{}
+	for rows.Next() {
+		var title string
+		if err := rows.Scan(&title); err != nil {
+			return nil, err
+		}
+		items = append(items, title)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }

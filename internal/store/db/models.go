@@ -218,6 +218,8 @@ type NotificationChannel struct {
 	AttemptedAt *time.Time
 	CreatedAt   time.Time
 	UpdatedAt   time.Time
+	MaxPerHour  int64
+	DigestedAt  *time.Time
 }
 
 type NotificationDelivery struct {
@@ -232,6 +234,7 @@ type NotificationDelivery struct {
 	DeliveredAt    *time.Time
 	LastError      string
 	CreatedAt      time.Time
+	DigestID       *string
 }
 
 type RestoreLeftover struct {
