@@ -180,6 +180,21 @@ func (a *Attempt) Release(ctx context.Context, reason string) {
 	a.removeTemp()
 }
 
+// Postpone gives the execution back to the queue once the metadata database
+// answers again; the attempt does not count. It gives up with ctx, or with the lease.
+func (a *Attempt) Postpone(ctx context.Context, reason string) {
+	a.Log.Log(engine.LevelWarn, reason)
+	lines, err := a.Log.Close(ctx)
+	if err != nil {
+		a.Logger.Info("lines are stored when the execution is given back", "execution_id", a.Execution.ID, "error", err)
+	}
+	a.removeTemp()
+	err = a.insist(ctx, func() error { return a.Executions.Release(ctx, a.leased.Lease, time.Second, false, lines) })
+	if err != nil {
+		a.Logger.Error("the execution could not be given back; it is taken over when its lease runs out", "execution_id", a.Execution.ID, "error", err)
+	}
+}
+
 // Finish books how the execution ended and ends its tails. It reports whether
 // that was booked.
 func (a *Attempt) Finish(ctx context.Context, result execution.Result) bool {
@@ -190,7 +205,7 @@ func (a *Attempt) Finish(ctx context.Context, result execution.Result) bool {
 	}
 	result.Logs = lines
 	a.removeTemp()
-	if err := a.book(ctx, result); err != nil {
+	if err := a.insist(ctx, func() error { return a.Executions.Finish(ctx, a.leased.Lease, result) }); err != nil {
 		a.Logger.Error("how the execution ended could not be booked; it is taken over when its lease runs out", "execution_id", a.Execution.ID, "error", err)
 		return false
 	}
@@ -202,15 +217,15 @@ func (a *Attempt) Finish(ctx context.Context, result execution.Result) bool {
 	return true
 }
 
-// book stores the result, again and again while the lease lasts: a database that
-// is away for a moment must not cost the work.
-func (a *Attempt) book(ctx context.Context, result execution.Result) error {
+// insist books something, again and again while the lease lasts: a database that is
+// away for a moment must not cost the work.
+func (a *Attempt) insist(ctx context.Context, book func() error) error {
 	for {
-		err := a.Executions.Finish(ctx, a.leased.Lease, result)
+		err := book()
 		if err == nil || errs.KindOf(err) != errs.Unavailable {
 			return err
 		}
-		a.Logger.Warn("the result could not be booked yet", "execution_id", a.Execution.ID, "error", err)
+		a.Logger.Warn("an end could not be booked yet", "execution_id", a.Execution.ID, "error", err)
 		timer := time.NewTimer(bookPause)
 		select {
 		case <-ctx.Done():

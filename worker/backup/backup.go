@@ -68,6 +68,9 @@ func (r *Runner) Work(ctx context.Context, l *worker.Leased) error {
 	case errors.Is(err, worker.ErrShutdown):
 		run.abort(ending)
 		run.Release(ending, "The worker is shutting down; the backup starts again on another one")
+	case errs.CodeOf(err) == errs.CodeDatabaseUnavailable:
+		run.abort(ending)
+		run.Postpone(ending, "The metadata database did not answer; the backup starts again now that it does")
 	default:
 		run.finish(ending, out, err)
 	}
