@@ -84,6 +84,14 @@ func TestALogThatGoesOnAfterItsEndIsOpenedAgain(t *testing.T) {
 		require.NoError(t, hub.Append(t.Context(), "e", lineRange(2, 5)...))
 		require.NoError(t, hub.Close(t.Context(), "e"))
 		require.NoError(t, tr.ended(5))
+		// Without a line in between it can be closed again, and again.
+		for range 3 {
+			require.NoError(t, hub.Open(t.Context(), "e"))
+			tr := tail(t.Context(), hub, "e", 0, nil)
+			tr.reached(t, 5)
+			require.NoError(t, hub.Close(t.Context(), "e"))
+			require.NoError(t, tr.ended(5))
+		}
 		// Lines alone open it, too.
 		require.NoError(t, hub.Append(t.Context(), "e", line(6)))
 		require.NoError(t, hub.Close(t.Context(), "e"))

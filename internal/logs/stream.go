@@ -127,7 +127,7 @@ func (h *RedisHub) Open(ctx context.Context, executionID string) error {
 	}
 	key := h.streamKey(executionID)
 	for _, answer := range h.client.DoMulti(ctx,
-		h.client.B().Xdel().Key(key).Id(endID(last.seq)).Build(),
+		h.client.B().Xdel().Key(key).Id(last.id).Build(),
 		h.client.B().Pexpire().Key(key).Milliseconds(h.cfg.Abandoned.Milliseconds()).Build(),
 	) {
 		if err := answer.Error(); err != nil {
@@ -139,14 +139,14 @@ func (h *RedisHub) Open(ctx context.Context, executionID string) error {
 
 func (h *RedisHub) markEnd(ctx context.Context, executionID string) error {
 	key := h.streamKey(executionID)
-	for {
+	for n := 1; ; {
 		last, _, err := h.last(ctx, executionID)
 		if err != nil {
 			return err
 		}
 		top := max(last.seq, h.topOf(executionID))
 		answers := h.client.DoMulti(ctx,
-			h.client.B().Xadd().Key(key).Id(endID(top)).FieldValue().FieldValue(endField, "1").Build(),
+			h.client.B().Xadd().Key(key).Id(endID(top, n)).FieldValue().FieldValue(endField, "1").Build(),
 			h.client.B().Pexpire().Key(key).Milliseconds(h.cfg.Keep.Milliseconds()).Build())
 		expireErr := answers[1].Error()
 		switch err := answers[0].Error(); {
@@ -156,6 +156,8 @@ func (h *RedisHub) markEnd(ctx context.Context, executionID string) error {
 			return errRedis(expireErr)
 		case err == nil, last.line == nil && last.seq == top: // marked now, or long since
 			return nil
+		case last.seq == top: // Open has removed such a mark
+			n++
 		}
 		if ctx.Err() != nil { // lines keep coming
 			return errRedis(context.Cause(ctx))

@@ -17,9 +17,8 @@ import (
 // is escaped and bounded again.
 
 const (
-	lineField  = "line" // of a stream's entry lineSeq-0: the line as JSON
-	endField   = "end"  // of the entry lastSeq-1 that Close adds
-	endSuffix  = "-1"
+	lineField  = "line"  // of a stream's entry lineSeq-0: the line as JSON
+	endField   = "end"   // of the entry lastSeq-1 that Close adds
 	maxMessage = 4 << 20 // of a message on a channel, in bytes
 	maxState   = 64 << 10
 )
@@ -71,7 +70,8 @@ func knownLevel(level engine.Level) engine.Level {
 // entry is one entry of a stream: a line, or the mark of Close.
 type entry struct {
 	seq  int64
-	line *Line // nil for the mark
+	line *Line  // nil for the mark
+	id   string // of the mark
 }
 
 // decodeEntry reads an entry. Its id, which Redis keeps in order, says which
@@ -84,8 +84,8 @@ func decodeEntry(e rueidis.XRangeSlice) (entry, bool) {
 	}
 	field := e.FieldValues[0]
 	switch {
-	case field.Field == endField && "-"+tail == endSuffix:
-		return entry{seq: seq}, true
+	case field.Field == endField && tail != "0":
+		return entry{seq: seq, id: e.ID}, true
 	case field.Field == lineField && tail == "0":
 		line, ok := decodeLine([]byte(field.Value))
 		if !ok || line.Seq != seq {
@@ -108,7 +108,12 @@ func numberOf(id string) int64 {
 }
 
 func lineID(seq int64) string { return strconv.FormatInt(seq, 10) + "-0" }
-func endID(seq int64) string  { return strconv.FormatInt(seq, 10) + endSuffix }
+
+// endID is the id of the n-th mark behind a line, from 1: Redis takes no id again,
+// also not one that was removed.
+func endID(seq int64, n int) string {
+	return strconv.FormatInt(seq, 10) + "-" + strconv.Itoa(n)
+}
 
 // behindID is the last possible id of a number: reading after it skips the
 // line, the mark and whatever else may be there.
