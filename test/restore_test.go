@@ -140,6 +140,7 @@ func damagedCopiesAreShownUntilTheyAreWholeAgain(t *testing.T, s *harness.Server
 	checked := awaitRestore(t, s, id, config{"verification_mode": true})
 	require.Equal(t, "completed", checked.Text("status"), "%s", checked)
 	require.EqualValues(t, 20, checked.Int("metadata.checked.rows"))
+	require.Equal(t, "equal", checked.Text("metadata.checked.schema.outcome"))
 	require.True(t, checked.True("metadata.checked.dropped"))
 	require.Len(t, checked.List("metadata.checked.assertions"), 2)
 	require.True(t, checked.True("metadata.checked.assertions.1.passed"))

@@ -36,7 +36,14 @@ func (c *checks) differs(format string, args ...any) {
 func (r *run) check(ctx context.Context, e engine.Engine, conn engine.Conn, m artifact.Manifest) (map[string]any, error) {
 	r.Phase(execution.Verifying, "")
 	c := &checks{found: map[string]any{"database": conn.Database}}
-	if err := r.compareRows(ctx, e, conn, m, c); err != nil {
+	inspector, ok := e.(engine.Inspector)
+	if !ok {
+		return c.found, errs.New(errs.Unimplemented, errs.CodeRestoreNotSupported, "this worker cannot look into restored databases of %s", r.target.Type)
+	}
+	if err := r.compareRows(ctx, inspector, conn, m, c); err != nil {
+		return c.found, err
+	}
+	if err := r.compareSchema(ctx, inspector, conn, m, c); err != nil {
 		return c.found, err
 	}
 	if err := r.assert(ctx, e, conn, c); err != nil {
@@ -54,51 +61,72 @@ func (r *run) check(ctx context.Context, e engine.Engine, conn engine.Conn, m ar
 }
 
 // compareRows counts the rows of every table whose rows were counted in the dump.
-func (r *run) compareRows(ctx context.Context, e engine.Engine, conn engine.Conn, m artifact.Manifest, c *checks) error {
-	inspector, ok := e.(engine.Inspector)
-	if !ok {
-		return errs.New(errs.Unimplemented, errs.CodeRestoreNotSupported, "this worker cannot look into restored databases of %s", r.target.Type)
-	}
+func (r *run) compareRows(ctx context.Context, e engine.Inspector, conn engine.Conn, m artifact.Manifest, c *checks) error {
 	tables := r.countedTables(m)
-	counts, err := inspector.CountRows(ctx, conn, tables)
+	counts, err := e.CountRows(ctx, conn, tables)
 	if err != nil {
 		return err
 	}
-	differences := []any{}
 	var rows int64
-	for i, t := range tables {
-		rows += max(counts[i], 0)
-		if counts[i] == t.Rows {
-			continue
-		}
-		name := t.Schema + "." + t.Name
-		differences = append(differences, map[string]any{"table": name, "dumped": t.Rows, "restored": counts[i]})
-		if counts[i] < 0 {
-			c.differs("table %s, dumped with %d rows, is not there", name, t.Rows)
+	for _, n := range counts {
+		rows += max(n, 0)
+	}
+	differences := []any{}
+	for _, d := range engine.RowDifferences(tables, counts) {
+		name := d.Table.Schema + "." + d.Table.Name
+		differences = append(differences, map[string]any{"table": name, "dumped": d.Dumped, "restored": d.Restored})
+		if d.Restored < 0 {
+			c.differs("table %s, dumped with %d rows, is not there", name, d.Dumped)
 		} else {
-			c.differs("table %s was dumped with %d rows and has %d", name, t.Rows, counts[i])
+			c.differs("table %s was dumped with %d rows and has %d", name, d.Dumped, d.Restored)
 		}
 	}
 	c.found["tables"], c.found["rows"], c.found["differences"] = len(tables), rows, differences
 	if len(differences) == 0 {
 		r.Log.Logf(engine.LevelSuccess, "Checked: %d tables with %d rows are as they were dumped", len(tables), rows)
 	} else {
-		r.Log.Logf(engine.LevelError, "%d of %d tables differ; the first: %s", len(differences), len(tables), c.failures[0])
+		r.Log.Logf(engine.LevelError, "%d tables differ; the first: %s", len(differences), c.failures[0])
 	}
 	return nil
 }
 
 // countedTables are the restored tables that can be compared.
 func (r *run) countedTables(m artifact.Manifest) []engine.Table {
-	var tables []engine.Table
-	for _, t := range m.Tables {
-		restored := len(r.request.IncludeTables) == 0 || slices.Contains(r.request.IncludeTables, t.Name) ||
-			slices.Contains(r.request.IncludeTables, t.Schema+"."+t.Name)
-		if t.Rows != nil && restored {
-			tables = append(tables, engine.Table{Schema: t.Schema, Name: t.Name, Rows: *t.Rows})
+	return slices.DeleteFunc(m.DumpedTables(), func(t engine.Table) bool {
+		name, schema := t.Name, t.Schema
+		if t.Root != nil {
+			name, schema = t.Root.Name, t.Root.Schema
 		}
+		restored := len(r.request.IncludeTables) == 0 || slices.Contains(r.request.IncludeTables, name) ||
+			slices.Contains(r.request.IncludeTables, schema+"."+name)
+		return !restored || t.Rows < 0 && t.Root == nil
+	})
+}
+
+// compareSchema compares the definitions of all that was restored, where the dump
+// has their fingerprint and the server at hand words them as the dumped one did.
+func (r *run) compareSchema(ctx context.Context, e engine.Inspector, conn engine.Conn, m artifact.Manifest, c *checks) error {
+	if m.SchemaDigest == "" || len(r.request.IncludeTables) > 0 {
+		return nil
 	}
-	return tables
+	restored, err := e.DigestSchema(ctx, conn, m.SchemaDigest, r.Temp)
+	if err != nil {
+		return err
+	}
+	outcome := "equal"
+	switch {
+	case !m.SchemaDigest.Comparable(restored):
+		outcome = "not comparable"
+		r.Log.Logf(engine.LevelInfo, "The schema is not compared: it was dumped by %s, and is told here by %s", m.SchemaDigest.Method(), restored.Method())
+	case m.SchemaDigest != restored:
+		outcome = "different"
+		c.differs("the schema has the fingerprint %s and was dumped with %s", restored, m.SchemaDigest)
+		r.Log.Logf(engine.LevelError, "%s", c.failures[len(c.failures)-1])
+	default:
+		r.Log.Logf(engine.LevelSuccess, "Checked: the schema is as it was dumped")
+	}
+	c.found["schema"] = map[string]any{"outcome": outcome, "dumped": string(m.SchemaDigest), "restored": string(restored)}
+	return nil
 }
 
 // assert asks every assertion of the job; one that fails does not keep the others

@@ -43,6 +43,9 @@ const (
 	partSize  = 1000
 )
 
+// schema is the fingerprint of what was dumped.
+var schema = engine.NewSchemaDigest("test", []string{"CREATE TABLE orders"})
+
 var taken = time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC)
 
 // world is one backup on some storages, and a database to restore it into.
@@ -74,7 +77,7 @@ func newWorld(t *testing.T, storages int, recipients ...string) *world {
 		t: t, path: artifact.Path("shop", taken, backupID), dump: storagetest.Bytes(7, 2500),
 		faults: map[string]func(string) error{}, marked: map[string]backup.CopyStatus{},
 	}
-	w.database = &database{world: w, rows: map[string]int64{"orders": 3}}
+	w.database = &database{world: w, rows: map[string]int64{"orders": 3}, schema: schema}
 	c := artifact.Config{
 		Header: artifact.Header{ExecutionID: backupID, JobID: "job", Database: "shop", Engine: engine.Postgres, CreatedAt: taken, StartedAt: taken},
 		Path:   w.path, PartSize: partSize, SpoolDir: t.TempDir(), SpoolReserve: 1, Strategy: artifact.Replicate, Recipients: recipients,
@@ -96,7 +99,7 @@ func newWorld(t *testing.T, storages int, recipients ...string) *world {
 	require.NoError(t, m.Close())
 	stored, err := out.Commit(t.Context(), artifact.Completion{
 		Dump: engine.DumpResult{
-			Server: engine.ServerInfo{Version: "15.18", VersionNum: 150018, Flavor: engine.Postgres}, Format: "test",
+			Server: engine.ServerInfo{Version: "15.18", VersionNum: 150018, Flavor: engine.Postgres}, Format: "test", SchemaDigest: schema,
 			Tables: []engine.Table{{Schema: "public", Name: "orders", Rows: 3}, {Schema: "public", Name: "notes", Rows: -1}},
 		},
 		Proof: "it was written here", FinishedAt: taken,
@@ -314,6 +317,7 @@ type database struct {
 	content  []byte
 	rows     map[string]int64
 	answers  map[string][][]any
+	schema   engine.SchemaDigest
 	dropped  []string
 	dropping error
 }
@@ -354,6 +358,10 @@ func (d *database) CountRows(_ context.Context, _ engine.Conn, tables []engine.T
 		counts = append(counts, n)
 	}
 	return counts, nil
+}
+
+func (d *database) DigestSchema(context.Context, engine.Conn, engine.SchemaDigest, string) (engine.SchemaDigest, error) {
+	return d.schema, nil
 }
 
 func (d *database) DropDatabase(_ context.Context, c engine.Conn) error {

@@ -251,6 +251,25 @@ func TestAVerificationNamesWhatDiffers(t *testing.T) {
 	}
 }
 
+func TestAVerificationComparesSchemasThatAreToldAlike(t *testing.T) {
+	for other, want := range map[engine.SchemaDigest]execution.Status{
+		schema: execution.Completed,
+		engine.NewSchemaDigest("test", []string{"CREATE VIEW orders"}):    execution.Failed,
+		engine.NewSchemaDigest("another", []string{"CREATE VIEW orders"}): execution.Completed,
+	} {
+		w := newWorld(t, 1)
+		w.database.schema = other
+		r := w.does(execution.Restore, execution.RestoreRequest{VerificationMode: true})
+		require.Equal(t, want, r.Status, r.ErrorMessage)
+		if want == execution.Failed {
+			require.Equal(t, errs.CodeVerificationFailed, r.ErrorCode)
+			require.Contains(t, r.ErrorMessage, string(other))
+			require.Contains(t, r.ErrorMessage, string(schema))
+		}
+		require.Equal(t, string(other), r.Record.Checked["schema"].(map[string]any)["restored"])
+	}
+}
+
 func TestAScratchDatabaseThatStaysIsToldAndNotForgotten(t *testing.T) {
 	w := newWorld(t, 1)
 	w.database.dropping = errs.New(errs.Unavailable, errs.CodeDatasourceLost, "the server went away")
