@@ -293,6 +293,9 @@ type meter struct{}
 
 func (meter) Ended(execution.Execution, execution.Result, time.Duration) {}
 
+func (meter) LogLag(time.Duration) {}
+func (meter) UploadRetried()       {}
+
 type queue struct{}
 
 func (queue) Up() bool                         { return true }
