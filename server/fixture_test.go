@@ -272,6 +272,21 @@ func (f *fakeExecutions) Cancel(_ context.Context, id string) (execution.Status,
 	return execution.Cancelled, known(id)
 }
 
+// fakeWatches tells what watch yields, or that there is nothing.
+type fakeWatches struct {
+	watch func(ctx context.Context, r execution.WatchRequest, yield func(execution.WatchEvent, error) bool)
+}
+
+func (f *fakeWatches) Watch(ctx context.Context, r execution.WatchRequest) iter.Seq2[execution.WatchEvent, error] {
+	return func(yield func(execution.WatchEvent, error) bool) {
+		if f.watch != nil {
+			f.watch(ctx, r, yield)
+			return
+		}
+		yield(execution.WatchEvent{Idle: true, ID: "first"}, nil)
+	}
+}
+
 type fakeRestores struct{}
 
 func (fakeRestores) Restore(_ context.Context, id string, _ execution.RestoreOrder) (execution.Execution, datasource.Datasource, error) {
@@ -406,6 +421,7 @@ type api struct {
 	files       *fakeFiles
 	backups     *fakeBackups
 	executions  *fakeExecutions
+	watches     *fakeWatches
 	health      *fakeHealth
 	feed        *fakeFeed
 	stop        func() error // stops the server and returns what Run returned
@@ -414,12 +430,12 @@ type api struct {
 // start runs a server on free ports until the test ends.
 func start(t *testing.T, options ...func(*Config)) *api {
 	t.Helper()
-	a := &api{t: t, log: &safeBuffer{}, datasources: &fakeDatasources{}, files: &fakeFiles{}, backups: &fakeBackups{}, executions: &fakeExecutions{}, health: &fakeHealth{}, feed: &fakeFeed{}}
+	a := &api{t: t, log: &safeBuffer{}, datasources: &fakeDatasources{}, files: &fakeFiles{}, backups: &fakeBackups{}, executions: &fakeExecutions{}, watches: &fakeWatches{}, health: &fakeHealth{}, feed: &fakeFeed{}}
 	c := Config{
 		HTTPAddr: "127.0.0.1:0", GRPCAddr: "127.0.0.1:0", Authenticator: tokens{}, OpenAPI: docs.OpenAPI(), Version: "test",
 		Logger: slog.New(slog.NewTextHandler(a.log, &slog.HandlerOptions{Level: slog.LevelDebug})), Reflection: true,
 		Services: rpc.Services{
-			Datasources: a.datasources, Locations: fakeLocations{}, Files: a.files, Backups: a.backups, Executions: a.executions, Restores: fakeRestores{}, Downloads: fakeDownloads{},
+			Datasources: a.datasources, Locations: fakeLocations{}, Files: a.files, Backups: a.backups, Executions: a.executions, Watches: a.watches, Restores: fakeRestores{}, Downloads: fakeDownloads{},
 			Notifications: fakeNotifications{}, Feed: a.feed, Channels: fakeChannels{}, Tokens: fakeTokens{}, Health: a.health, Dashboard: fakeDashboard{},
 		},
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"slices"
 	"strings"
@@ -257,4 +258,103 @@ func TestACallerThatLeavesEndsItsTail(t *testing.T) {
 	case <-time.After(soon):
 		t.Fatal("the tail goes on without its reader")
 	}
+}
+
+const eventsPath = "/api/events"
+
+// saga yields one event of each kind of all executions.
+func saga(_ context.Context, _ execution.WatchRequest, yield func(execution.WatchEvent, error) bool) {
+	code, sentence := "DUMP_FAILED", "the dump <b>failed</b>"
+	running := execution.Execution{ID: someID, JobID: someID, JobName: "nightly", DatasourceID: someID, DatasourceName: "shop", Operation: execution.Backup, Status: execution.Running}
+	failed := running
+	failed.Status, failed.ErrorCode, failed.ErrorMessage = execution.Failed, &code, &sentence
+	for i, e := range []execution.WatchEvent{
+		{Idle: true},
+		{Execution: running},
+		{Execution: running, Progress: &execution.Progress{Phase: execution.Dumping, BytesDone: 5}},
+		{Execution: running, Line: &logs.Line{Seq: 1, Time: noon, Level: engine.LevelInfo, Message: "one"}},
+		{Execution: running, Gap: &logs.Gap{From: 2, To: 3}},
+		{Execution: failed},
+	} {
+		e.ID = fmt.Sprintf("id%d", i)
+		if !yield(e, nil) {
+			return
+		}
+	}
+}
+
+func TestEventsOfAllExecutionsAreLinesOrServerSentEventsWithIds(t *testing.T) {
+	a := start(t)
+	a.watches.watch = saga
+	got := a.call(http.MethodGet, eventsPath, "")
+	require.Equal(t, http.StatusOK, got.status)
+	require.Equal(t, "application/x-ndjson", got.header.Get("Content-Type"))
+	lines := strings.Split(strings.TrimSpace(got.text), "\n")
+	require.Len(t, lines, 6)
+	var last map[string]any
+	require.NoError(t, json.Unmarshal([]byte(lines[5]), &last))
+	require.NotEmpty(t, last["ts"])
+	delete(last, "ts")
+	require.Equal(t, map[string]any{
+		"id": "id5", "execution_id": someID, "job_id": someID, "job_name": "nightly", "datasource_id": someID, "datasource_name": "shop",
+		"operation": "backup", "status": "failed", "error_code": "DUMP_FAILED", "error_message": "the dump <b>failed</b>",
+	}, last)
+
+	got = a.call(http.MethodGet, eventsPath, "", "Accept", "text/event-stream")
+	require.Equal(t, "text/event-stream", got.header.Get("Content-Type"))
+	var names, ids []string
+	for _, e := range parseSSE(t, got.text) {
+		names, ids = append(names, e.name), append(ids, e.id)
+	}
+	require.Equal(t, []string{"heartbeat", "state", "progress", "line", "gap", "state"}, names)
+	require.Equal(t, []string{"id0", "id1", "id2", "id3", "id4", "id5"}, ids)
+}
+
+func TestEventsAreAskedForWithFiltersAndGoOnAfterAnId(t *testing.T) {
+	a := start(t)
+	asked := make(chan execution.WatchRequest, 1)
+	a.watches.watch = func(_ context.Context, r execution.WatchRequest, _ func(execution.WatchEvent, error) bool) {
+		asked <- r
+	}
+	a.call(http.MethodGet, eventsPath+"?job_id="+someID+"&datasource_id="+unknownID+"&operation=restore&include_logs=true&after=x", "")
+	require.Equal(t, execution.WatchRequest{JobID: someID, DatasourceID: unknownID, Operation: execution.Restore, Lines: true, After: "x"}, <-asked)
+	a.call(http.MethodGet, eventsPath+"?after=x", "", "Accept", "text/event-stream", "Last-Event-ID", "AQAC")
+	require.Equal(t, "AQAC", (<-asked).After, "a browser goes on where it was")
+	a.call(http.MethodGet, eventsPath, "", "Accept", "text/event-stream", "Last-Event-ID", strings.Repeat("x", 5000))
+	require.Empty(t, (<-asked).After)
+	refused := a.call(http.MethodGet, eventsPath+"?after="+strings.Repeat("x", 5000), "")
+	require.Equal(t, http.StatusUnprocessableEntity, refused.status)
+	require.Equal(t, []string{"after"}, refused.fields(t))
+}
+
+func TestEventsThatCannotBeReadAreAnErrorOfTheirOwn(t *testing.T) {
+	a := start(t)
+	a.watches.watch = func(_ context.Context, _ execution.WatchRequest, yield func(execution.WatchEvent, error) bool) {
+		yield(execution.WatchEvent{}, errs.New(errs.Unavailable, errs.CodeDatabaseUnavailable, "the database is away"))
+	}
+	got := a.call(http.MethodGet, eventsPath, "")
+	require.Equal(t, http.StatusServiceUnavailable, got.status)
+	require.Equal(t, "DATABASE_UNAVAILABLE", got.code(t))
+}
+
+func TestShutdownEndsAWatchWithItsMessage(t *testing.T) {
+	a := start(t)
+	a.watches.watch = func(ctx context.Context, _ execution.WatchRequest, yield func(execution.WatchEvent, error) bool) {
+		if yield(execution.WatchEvent{Idle: true, ID: "first"}, nil) {
+			<-ctx.Done()
+			yield(execution.WatchEvent{}, context.Cause(ctx))
+		}
+	}
+	resp, err := a.client.Do(a.request("viewer", http.MethodGet, eventsPath, "", "Accept", "text/event-stream"))
+	require.NoError(t, err)
+	defer func() { require.NoError(t, resp.Body.Close()) }()
+	require.Equal(t, http.StatusOK, resp.StatusCode)
+	stopped := make(chan error, 1)
+	go func() { stopped <- a.stop() }()
+	text, err := io.ReadAll(resp.Body)
+	require.NoError(t, err)
+	require.NoError(t, <-stopped)
+	events := parseSSE(t, string(text))
+	require.Equal(t, "heartbeat", events[0].name, "the head and a first event come at once")
+	require.Contains(t, events[len(events)-1].data, "SHUTTING_DOWN")
 }

@@ -34,6 +34,7 @@ type domain struct {
 	courier     *courier.Courier
 	channels    *notification.Channels
 	feed        *notification.Feed
+	board       *execution.Board
 	tokens      *auth.Service
 	health      *health.Service
 	dashboard   *dashboard.Service
@@ -65,6 +66,9 @@ func newDomain(f *foundation, started time.Time) *domain {
 		executions: execution.NewService(execution.Config{
 			Store: s.Executions(), Jobs: s.Jobs(), Datasources: s.Datasources(), Catalogue: s.Catalogue(), Remover: v,
 			Engines: engines, Queue: f.wakeups(), Hub: f.hub, Logger: f.logger,
+		}),
+		board: execution.NewBoard(execution.BoardConfig{
+			Changes: s.Changes(), Reader: s.Executions(), Hub: f.hub, Logger: f.logger,
 		}),
 		courier:  messenger,
 		channels: notification.NewChannels(s.Channels(), messenger),

@@ -64,7 +64,7 @@ func Serve(ctx context.Context, c Config) (err error) {
 		if err != nil {
 			return err
 		}
-		services = append(append(services, f.feed(d)...), worker.Loop("load sampler", d.sampler.Run), api)
+		services = append(append(services, f.feed(d)...), worker.Loop("load sampler", d.sampler.Run), worker.Loop("board of executions", d.board.Run), api)
 		if f.config.Demo {
 			services = append(services, worker.Loop("demo", f.demo(d, api)))
 		}
@@ -92,7 +92,7 @@ func (f *foundation) api(ctx context.Context, d *domain, m *metrics.Metrics, lis
 		HTTPListener: listen.http, GRPCListener: listen.grpc, CertFile: f.config.TLSCert, KeyFile: f.config.TLSKey,
 		Services: rpc.Services{
 			Datasources: d.datasources, Locations: d.locations, Files: d.files, Backups: d.backups, Executions: d.executions,
-			Restores: d.executions, Downloads: d.vault,
+			Watches: d.board, Restores: d.executions, Downloads: d.vault,
 			Notifications: f.store.Notifications(), Feed: d.feed, Channels: d.channels, Tokens: d.tokens, Health: d.health, Dashboard: d.dashboard,
 		},
 		Authenticator: d.tokens, Logger: f.logger, Version: f.config.Version, OpenAPI: docs.OpenAPI(),

@@ -3,6 +3,7 @@
 package execution
 
 import (
+	"math"
 	"time"
 
 	"github.com/dataguardian/dataguardian/internal/backup"
@@ -134,6 +135,19 @@ type Progress struct {
 	Percent    *float64 `json:"percent,omitempty"`
 	Rate       float64  `json:"rate_bytes_per_s"`
 	ETASeconds *float64 `json:"eta_seconds,omitempty"`
+}
+
+// sound says that a progress which anybody may have announced can be shown: a
+// known phase and numbers that are some.
+func (p Progress) sound() bool {
+	number := func(f *float64) bool { return f == nil || *f >= 0 && !math.IsInf(*f, 1) }
+	switch p.Phase {
+	case Connecting, Dumping, Uploading, Verifying, Finalizing, Downloading, Restoring, Cleaning:
+	default:
+		return false
+	}
+	return p.BytesDone >= 0 && (p.BytesTotal == nil || *p.BytesTotal >= 0) && number(p.Percent) && (p.Percent == nil || *p.Percent <= 100) &&
+		number(&p.Rate) && number(p.ETASeconds)
 }
 
 // Request holds what a worker must know beyond the row: the options of the job

@@ -93,7 +93,7 @@ func (t *tail) ended(ctx context.Context) (bool, error) {
 
 func (t *tail) state(raw []byte) bool {
 	var state State
-	if err := json.Unmarshal(raw, &state); err != nil || state.Status != Running {
+	if err := json.Unmarshal(raw, &state); err != nil || state.Status != Running || !state.Progress.sound() {
 		return true
 	}
 	return t.yield(Event{Progress: &state.Progress}, nil)

@@ -47,14 +47,26 @@ func checkQuery(r *http.Request, called *route, events bool) error {
 		slices.SortFunc(bad, func(a, b errs.Field) int { return strings.Compare(a.Field, b.Field) })
 		return errs.InvalidFields(errs.CodeValidation, bad...)
 	}
-	if id := r.Header.Get("Last-Event-ID"); events && fields.ByName("after") != nil && seq(id) {
+	if id := r.Header.Get("Last-Event-ID"); events && resumes(fields.ByName("after"), id) {
 		query.Set("after", id)
 	}
 	r.URL.RawQuery = query.Encode()
 	return nil
 }
 
-func seq(id string) bool {
+// maxEventID bounds an id that a browser sends back, in bytes.
+const maxEventID = 4096
+
+// resumes reports whether an id may take the place of "after": a number where that
+// is one, else what we may have given out. Anything else is no reason to refuse a
+// browser, which would not come again: the stream begins anew.
+func resumes(after protoreflect.FieldDescriptor, id string) bool {
+	switch {
+	case after == nil || id == "":
+		return false
+	case after.Kind() == protoreflect.StringKind:
+		return len(id) <= maxEventID
+	}
 	n, err := strconv.ParseInt(id, 10, 64)
 	return err == nil && n >= 0
 }

@@ -202,6 +202,31 @@ func tailEvent(e execution.Event) *pb.StreamExecutionLogsResponse {
 	return nil
 }
 
+// executionEvent converts what one who watches executions receives.
+func executionEvent(e execution.WatchEvent) *pb.WatchExecutionsResponse {
+	now := timestamppb.Now()
+	if e.Idle {
+		return &pb.WatchExecutionsResponse{Id: e.ID, Ts: now, Event: &pb.WatchExecutionsResponse_Heartbeat{
+			Heartbeat: &pb.StreamExecutionLogsResponse_Heartbeat{Ts: now},
+		}}
+	}
+	shown := &pb.WatchExecutionsResponse{
+		Id: e.ID, Ts: now, ExecutionId: e.Execution.ID, JobId: e.Execution.JobID, JobName: e.Execution.JobName,
+		DatasourceId: e.Execution.DatasourceID, DatasourceName: e.Execution.DatasourceName,
+		Operation: toEnum[pb.Execution_Operation](e.Execution.Operation), Status: toEnum[pb.Execution_Status](e.Execution.Status),
+		ErrorCode: e.Execution.ErrorCode, ErrorMessage: e.Execution.ErrorMessage,
+	}
+	switch {
+	case e.Line != nil:
+		shown.Event = &pb.WatchExecutionsResponse_Line{Line: logLine(*e.Line)}
+	case e.Gap != nil:
+		shown.Event = &pb.WatchExecutionsResponse_Gap{Gap: &pb.StreamExecutionLogsResponse_Gap{From: e.Gap.From, To: e.Gap.To}}
+	case e.Progress != nil:
+		shown.Event = &pb.WatchExecutionsResponse_Progress{Progress: progress(*e.Progress)}
+	}
+	return shown
+}
+
 func progress(p execution.Progress) *pb.StreamExecutionLogsResponse_Progress {
 	return &pb.StreamExecutionLogsResponse_Progress{
 		Phase: string(p.Phase), BytesDone: p.BytesDone, BytesTotal: p.BytesTotal, Percent: p.Percent,

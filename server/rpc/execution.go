@@ -19,6 +19,7 @@ type executionServer struct {
 	pb.UnimplementedExecutionServiceServer
 
 	executions Executions
+	watches    Watches
 	restores   Restores
 }
 
@@ -86,6 +87,30 @@ func (s *executionServer) StreamExecutionLogs(req *pb.StreamExecutionLogsRequest
 		}
 	}
 	return context.Cause(ctx) // a tail that ends without an End was cut off
+}
+
+// WatchExecutions sends its header with the first event, which comes at once.
+func (s *executionServer) WatchExecutions(req *pb.WatchExecutionsRequest, stream grpc.ServerStreamingServer[pb.WatchExecutionsResponse]) error {
+	ctx := stream.Context()
+	begun := false
+	for event, err := range s.watches.Watch(ctx, execution.WatchRequest{
+		JobID: req.GetJobId(), DatasourceID: req.GetDatasourceId(), Operation: fromEnum[execution.Operation](req.GetOperation()),
+		Lines: req.GetIncludeLogs(), After: req.GetAfter(),
+	}) {
+		if err != nil {
+			return err
+		}
+		if !begun {
+			begun = true
+			if err := stream.SendHeader(metadata.Pairs(StreamHeader, "open")); err != nil {
+				return err
+			}
+		}
+		if err := stream.Send(executionEvent(event)); err != nil {
+			return err
+		}
+	}
+	return context.Cause(ctx)
 }
 
 func (s *executionServer) CancelExecution(ctx context.Context, req *pb.CancelExecutionRequest) (*pb.CancelExecutionResponse, error) {

@@ -65,6 +65,12 @@ type Executions interface {
 	Cancel(ctx context.Context, id string) (execution.Status, error)
 }
 
+// Watches is what the RPCs ask about all executions at once; an *execution.Board
+// has it.
+type Watches interface {
+	Watch(ctx context.Context, r execution.WatchRequest) iter.Seq2[execution.WatchEvent, error]
+}
+
 // Restores is what the RPCs ask of work on backups that exist; *execution.Service
 // has it.
 type Restores interface {
@@ -132,6 +138,7 @@ type Services struct {
 	Files         Files
 	Backups       Backups
 	Executions    Executions
+	Watches       Watches
 	Restores      Restores
 	Downloads     Downloads
 	Notifications Notifications
@@ -148,7 +155,7 @@ func Register(s grpc.ServiceRegistrar, domain Services) {
 	pb.RegisterDatasourceServiceServer(s, &datasourceServer{datasources: domain.Datasources})
 	pb.RegisterStorageLocationServiceServer(s, &locationServer{locations: domain.Locations, files: domain.Files})
 	pb.RegisterBackupServiceServer(s, &backupServer{backups: domain.Backups, executions: domain.Executions, restores: domain.Restores, downloads: domain.Downloads})
-	pb.RegisterExecutionServiceServer(s, &executionServer{executions: domain.Executions, restores: domain.Restores})
+	pb.RegisterExecutionServiceServer(s, &executionServer{executions: domain.Executions, watches: domain.Watches, restores: domain.Restores})
 	pb.RegisterNotificationServiceServer(s, &notificationServer{notifications: domain.Notifications, channels: domain.Channels, feed: domain.Feed})
 	pb.RegisterAuthServiceServer(s, &authServer{tokens: domain.Tokens})
 	pb.RegisterHealthServiceServer(s, &healthServer{health: domain.Health})

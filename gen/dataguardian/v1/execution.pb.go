@@ -1210,8 +1210,11 @@ type WatchExecutionsRequest struct {
 	DatasourceId string `protobuf:"bytes,2,opt,name=datasource_id,json=datasourceId" json:"datasource_id,omitempty"`
 	// Only of this operation.
 	Operation Execution_Operation `protobuf:"varint,3,opt,name=operation,enum=dataguardian.v1.Execution_Operation" json:"operation,omitempty"`
-	// Log lines too.
-	IncludeLogs   bool `protobuf:"varint,4,opt,name=include_logs,json=includeLogs" json:"include_logs,omitempty"`
+	// Log lines too, from the first of each execution that has not ended.
+	IncludeLogs bool `protobuf:"varint,4,opt,name=include_logs,json=includeLogs" json:"include_logs,omitempty"`
+	// The id of the last event that was seen: go on after it. One that cannot be
+	// read starts anew.
+	After         string `protobuf:"bytes,5,opt,name=after" json:"after,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1274,6 +1277,13 @@ func (x *WatchExecutionsRequest) GetIncludeLogs() bool {
 	return false
 }
 
+func (x *WatchExecutionsRequest) GetAfter() string {
+	if x != nil {
+		return x.After
+	}
+	return ""
+}
+
 // WatchExecutionsResponse is one event of one execution.
 type WatchExecutionsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1291,16 +1301,25 @@ type WatchExecutionsResponse struct {
 	Status Execution_Status `protobuf:"varint,6,opt,name=status,enum=dataguardian.v1.Execution_Status" json:"status,omitempty"`
 	// Time of the event.
 	Ts *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=ts" json:"ts,omitempty"`
-	// What happened; absent for a change of status and for heartbeats.
+	// What happened; absent for a change of status.
 	//
 	// Types that are valid to be assigned to Event:
 	//
 	//	*WatchExecutionsResponse_Line
 	//	*WatchExecutionsResponse_Progress
 	//	*WatchExecutionsResponse_Heartbeat
-	Event         isWatchExecutionsResponse_Event `protobuf_oneof:"event"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	//	*WatchExecutionsResponse_Gap
+	Event isWatchExecutionsResponse_Event `protobuf_oneof:"event"`
+	// What a stream that goes on after this event is asked with.
+	Id string `protobuf:"bytes,11,opt,name=id" json:"id,omitempty"`
+	// Why it failed, for programs.
+	ErrorCode *string `protobuf:"bytes,13,opt,name=error_code,json=errorCode" json:"error_code,omitempty"`
+	// Why it failed, in a sentence.
+	ErrorMessage *string `protobuf:"bytes,14,opt,name=error_message,json=errorMessage" json:"error_message,omitempty"`
+	// Name of the datasource.
+	DatasourceName string `protobuf:"bytes,15,opt,name=datasource_name,json=datasourceName" json:"datasource_name,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *WatchExecutionsResponse) Reset() {
@@ -1416,6 +1435,43 @@ func (x *WatchExecutionsResponse) GetHeartbeat() *StreamExecutionLogsResponse_He
 	return nil
 }
 
+func (x *WatchExecutionsResponse) GetGap() *StreamExecutionLogsResponse_Gap {
+	if x != nil {
+		if x, ok := x.Event.(*WatchExecutionsResponse_Gap); ok {
+			return x.Gap
+		}
+	}
+	return nil
+}
+
+func (x *WatchExecutionsResponse) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *WatchExecutionsResponse) GetErrorCode() string {
+	if x != nil && x.ErrorCode != nil {
+		return *x.ErrorCode
+	}
+	return ""
+}
+
+func (x *WatchExecutionsResponse) GetErrorMessage() string {
+	if x != nil && x.ErrorMessage != nil {
+		return *x.ErrorMessage
+	}
+	return ""
+}
+
+func (x *WatchExecutionsResponse) GetDatasourceName() string {
+	if x != nil {
+		return x.DatasourceName
+	}
+	return ""
+}
+
 type isWatchExecutionsResponse_Event interface {
 	isWatchExecutionsResponse_Event()
 }
@@ -1431,8 +1487,13 @@ type WatchExecutionsResponse_Progress struct {
 }
 
 type WatchExecutionsResponse_Heartbeat struct {
-	// Nothing new.
+	// Nothing new; of no execution. The first event is one.
 	Heartbeat *StreamExecutionLogsResponse_Heartbeat `protobuf:"bytes,10,opt,name=heartbeat,oneof"`
+}
+
+type WatchExecutionsResponse_Gap struct {
+	// Lines that are lost for good.
+	Gap *StreamExecutionLogsResponse_Gap `protobuf:"bytes,12,opt,name=gap,oneof"`
 }
 
 func (*WatchExecutionsResponse_Line) isWatchExecutionsResponse_Event() {}
@@ -1440,6 +1501,8 @@ func (*WatchExecutionsResponse_Line) isWatchExecutionsResponse_Event() {}
 func (*WatchExecutionsResponse_Progress) isWatchExecutionsResponse_Event() {}
 
 func (*WatchExecutionsResponse_Heartbeat) isWatchExecutionsResponse_Event() {}
+
+func (*WatchExecutionsResponse_Gap) isWatchExecutionsResponse_Event() {}
 
 // CancelExecutionRequest names an execution.
 type CancelExecutionRequest struct {
@@ -2305,12 +2368,13 @@ const file_dataguardian_v1_execution_proto_rawDesc = "" +
 	"\n" +
 	"error_code\x18\x02 \x01(\tB\x05\xaa\x01\x02\b\x01R\terrorCode\x12*\n" +
 	"\rerror_message\x18\x03 \x01(\tB\x05\xaa\x01\x02\b\x01R\ferrorMessageB\a\n" +
-	"\x05event\"\xdf\x01\n" +
+	"\x05event\"\xff\x01\n" +
 	"\x16WatchExecutionsRequest\x12\"\n" +
 	"\x06job_id\x18\x01 \x01(\tB\v\xbaH\b\xd8\x01\x01r\x03\xb0\x01\x01R\x05jobId\x120\n" +
 	"\rdatasource_id\x18\x02 \x01(\tB\v\xbaH\b\xd8\x01\x01r\x03\xb0\x01\x01R\fdatasourceId\x12L\n" +
 	"\toperation\x18\x03 \x01(\x0e2$.dataguardian.v1.Execution.OperationB\b\xbaH\x05\x82\x01\x02\x10\x01R\toperation\x12!\n" +
-	"\finclude_logs\x18\x04 \x01(\bR\vincludeLogs\"\xa4\x04\n" +
+	"\finclude_logs\x18\x04 \x01(\bR\vincludeLogs\x12\x1e\n" +
+	"\x05after\x18\x05 \x01(\tB\b\xbaH\x05r\x03\x18\x80 R\x05after\"\xf5\x05\n" +
 	"\x17WatchExecutionsResponse\x12!\n" +
 	"\fexecution_id\x18\x01 \x01(\tR\vexecutionId\x12\x15\n" +
 	"\x06job_id\x18\x02 \x01(\tR\x05jobId\x12\x19\n" +
@@ -2322,7 +2386,13 @@ const file_dataguardian_v1_execution_proto_rawDesc = "" +
 	"\x04line\x18\b \x01(\v2\x18.dataguardian.v1.LogLineH\x00R\x04line\x12S\n" +
 	"\bprogress\x18\t \x01(\v25.dataguardian.v1.StreamExecutionLogsResponse.ProgressH\x00R\bprogress\x12V\n" +
 	"\theartbeat\x18\n" +
-	" \x01(\v26.dataguardian.v1.StreamExecutionLogsResponse.HeartbeatH\x00R\theartbeatB\a\n" +
+	" \x01(\v26.dataguardian.v1.StreamExecutionLogsResponse.HeartbeatH\x00R\theartbeat\x12D\n" +
+	"\x03gap\x18\f \x01(\v20.dataguardian.v1.StreamExecutionLogsResponse.GapH\x00R\x03gap\x12\x0e\n" +
+	"\x02id\x18\v \x01(\tR\x02id\x12$\n" +
+	"\n" +
+	"error_code\x18\r \x01(\tB\x05\xaa\x01\x02\b\x01R\terrorCode\x12*\n" +
+	"\rerror_message\x18\x0e \x01(\tB\x05\xaa\x01\x02\b\x01R\ferrorMessage\x12'\n" +
+	"\x0fdatasource_name\x18\x0f \x01(\tR\x0edatasourceNameB\a\n" +
 	"\x05event\"2\n" +
 	"\x16CancelExecutionRequest\x12\x18\n" +
 	"\x02id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x02id\"~\n" +
@@ -2433,33 +2503,34 @@ var file_dataguardian_v1_execution_proto_depIdxs = []int32{
 	9,  // 33: dataguardian.v1.WatchExecutionsResponse.line:type_name -> dataguardian.v1.LogLine
 	26, // 34: dataguardian.v1.WatchExecutionsResponse.progress:type_name -> dataguardian.v1.StreamExecutionLogsResponse.Progress
 	25, // 35: dataguardian.v1.WatchExecutionsResponse.heartbeat:type_name -> dataguardian.v1.StreamExecutionLogsResponse.Heartbeat
-	0,  // 36: dataguardian.v1.CancelExecutionResponse.status:type_name -> dataguardian.v1.Execution.Status
-	0,  // 37: dataguardian.v1.RetryUploadResponse.status:type_name -> dataguardian.v1.Execution.Status
-	31, // 38: dataguardian.v1.Execution.DatasourceRef.type:type_name -> dataguardian.v1.Datasource.Type
-	32, // 39: dataguardian.v1.Execution.StorageLocationRef.type:type_name -> dataguardian.v1.StorageLocation.Type
-	28, // 40: dataguardian.v1.StreamExecutionLogsResponse.Heartbeat.ts:type_name -> google.protobuf.Timestamp
-	0,  // 41: dataguardian.v1.StreamExecutionLogsResponse.End.status:type_name -> dataguardian.v1.Execution.Status
-	5,  // 42: dataguardian.v1.ExecutionService.ListExecutions:input_type -> dataguardian.v1.ListExecutionsRequest
-	7,  // 43: dataguardian.v1.ExecutionService.GetExecution:input_type -> dataguardian.v1.GetExecutionRequest
-	8,  // 44: dataguardian.v1.ExecutionService.DeleteExecution:input_type -> dataguardian.v1.DeleteExecutionRequest
-	10, // 45: dataguardian.v1.ExecutionService.GetExecutionLogs:input_type -> dataguardian.v1.GetExecutionLogsRequest
-	12, // 46: dataguardian.v1.ExecutionService.StreamExecutionLogs:input_type -> dataguardian.v1.StreamExecutionLogsRequest
-	14, // 47: dataguardian.v1.ExecutionService.WatchExecutions:input_type -> dataguardian.v1.WatchExecutionsRequest
-	16, // 48: dataguardian.v1.ExecutionService.CancelExecution:input_type -> dataguardian.v1.CancelExecutionRequest
-	18, // 49: dataguardian.v1.ExecutionService.RetryUpload:input_type -> dataguardian.v1.RetryUploadRequest
-	6,  // 50: dataguardian.v1.ExecutionService.ListExecutions:output_type -> dataguardian.v1.ListExecutionsResponse
-	4,  // 51: dataguardian.v1.ExecutionService.GetExecution:output_type -> dataguardian.v1.Execution
-	33, // 52: dataguardian.v1.ExecutionService.DeleteExecution:output_type -> google.protobuf.Empty
-	11, // 53: dataguardian.v1.ExecutionService.GetExecutionLogs:output_type -> dataguardian.v1.GetExecutionLogsResponse
-	13, // 54: dataguardian.v1.ExecutionService.StreamExecutionLogs:output_type -> dataguardian.v1.StreamExecutionLogsResponse
-	15, // 55: dataguardian.v1.ExecutionService.WatchExecutions:output_type -> dataguardian.v1.WatchExecutionsResponse
-	17, // 56: dataguardian.v1.ExecutionService.CancelExecution:output_type -> dataguardian.v1.CancelExecutionResponse
-	19, // 57: dataguardian.v1.ExecutionService.RetryUpload:output_type -> dataguardian.v1.RetryUploadResponse
-	50, // [50:58] is the sub-list for method output_type
-	42, // [42:50] is the sub-list for method input_type
-	42, // [42:42] is the sub-list for extension type_name
-	42, // [42:42] is the sub-list for extension extendee
-	0,  // [0:42] is the sub-list for field type_name
+	24, // 36: dataguardian.v1.WatchExecutionsResponse.gap:type_name -> dataguardian.v1.StreamExecutionLogsResponse.Gap
+	0,  // 37: dataguardian.v1.CancelExecutionResponse.status:type_name -> dataguardian.v1.Execution.Status
+	0,  // 38: dataguardian.v1.RetryUploadResponse.status:type_name -> dataguardian.v1.Execution.Status
+	31, // 39: dataguardian.v1.Execution.DatasourceRef.type:type_name -> dataguardian.v1.Datasource.Type
+	32, // 40: dataguardian.v1.Execution.StorageLocationRef.type:type_name -> dataguardian.v1.StorageLocation.Type
+	28, // 41: dataguardian.v1.StreamExecutionLogsResponse.Heartbeat.ts:type_name -> google.protobuf.Timestamp
+	0,  // 42: dataguardian.v1.StreamExecutionLogsResponse.End.status:type_name -> dataguardian.v1.Execution.Status
+	5,  // 43: dataguardian.v1.ExecutionService.ListExecutions:input_type -> dataguardian.v1.ListExecutionsRequest
+	7,  // 44: dataguardian.v1.ExecutionService.GetExecution:input_type -> dataguardian.v1.GetExecutionRequest
+	8,  // 45: dataguardian.v1.ExecutionService.DeleteExecution:input_type -> dataguardian.v1.DeleteExecutionRequest
+	10, // 46: dataguardian.v1.ExecutionService.GetExecutionLogs:input_type -> dataguardian.v1.GetExecutionLogsRequest
+	12, // 47: dataguardian.v1.ExecutionService.StreamExecutionLogs:input_type -> dataguardian.v1.StreamExecutionLogsRequest
+	14, // 48: dataguardian.v1.ExecutionService.WatchExecutions:input_type -> dataguardian.v1.WatchExecutionsRequest
+	16, // 49: dataguardian.v1.ExecutionService.CancelExecution:input_type -> dataguardian.v1.CancelExecutionRequest
+	18, // 50: dataguardian.v1.ExecutionService.RetryUpload:input_type -> dataguardian.v1.RetryUploadRequest
+	6,  // 51: dataguardian.v1.ExecutionService.ListExecutions:output_type -> dataguardian.v1.ListExecutionsResponse
+	4,  // 52: dataguardian.v1.ExecutionService.GetExecution:output_type -> dataguardian.v1.Execution
+	33, // 53: dataguardian.v1.ExecutionService.DeleteExecution:output_type -> google.protobuf.Empty
+	11, // 54: dataguardian.v1.ExecutionService.GetExecutionLogs:output_type -> dataguardian.v1.GetExecutionLogsResponse
+	13, // 55: dataguardian.v1.ExecutionService.StreamExecutionLogs:output_type -> dataguardian.v1.StreamExecutionLogsResponse
+	15, // 56: dataguardian.v1.ExecutionService.WatchExecutions:output_type -> dataguardian.v1.WatchExecutionsResponse
+	17, // 57: dataguardian.v1.ExecutionService.CancelExecution:output_type -> dataguardian.v1.CancelExecutionResponse
+	19, // 58: dataguardian.v1.ExecutionService.RetryUpload:output_type -> dataguardian.v1.RetryUploadResponse
+	51, // [51:59] is the sub-list for method output_type
+	43, // [43:51] is the sub-list for method input_type
+	43, // [43:43] is the sub-list for extension type_name
+	43, // [43:43] is the sub-list for extension extendee
+	0,  // [0:43] is the sub-list for field type_name
 }
 
 func init() { file_dataguardian_v1_execution_proto_init() }
@@ -2482,6 +2553,7 @@ func file_dataguardian_v1_execution_proto_init() {
 		(*WatchExecutionsResponse_Line)(nil),
 		(*WatchExecutionsResponse_Progress)(nil),
 		(*WatchExecutionsResponse_Heartbeat)(nil),
+		(*WatchExecutionsResponse_Gap)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{

@@ -50,7 +50,11 @@ type ExecutionServiceClient interface {
 	// ends when the execution has ended.
 	StreamExecutionLogs(ctx context.Context, in *StreamExecutionLogsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[StreamExecutionLogsResponse], error)
 	// WatchExecutions streams state changes, progress and, on request, log lines of
-	// all executions.
+	// all executions: first those that are queued or running, then what changes.
+	// Every event has an id; a stream that begins after an id (field after, or the
+	// header Last-Event-ID) goes on where it was. It misses no state, though states
+	// that passed quickly may be left out; lines come once and in order, or a gap
+	// says which are lost.
 	WatchExecutions(ctx context.Context, in *WatchExecutionsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchExecutionsResponse], error)
 	// CancelExecution ends a queued execution at once and asks a running one to
 	// stop, which it does within seconds.
@@ -186,7 +190,11 @@ type ExecutionServiceServer interface {
 	// ends when the execution has ended.
 	StreamExecutionLogs(*StreamExecutionLogsRequest, grpc.ServerStreamingServer[StreamExecutionLogsResponse]) error
 	// WatchExecutions streams state changes, progress and, on request, log lines of
-	// all executions.
+	// all executions: first those that are queued or running, then what changes.
+	// Every event has an id; a stream that begins after an id (field after, or the
+	// header Last-Event-ID) goes on where it was. It misses no state, though states
+	// that passed quickly may be left out; lines come once and in order, or a gap
+	// says which are lost.
 	WatchExecutions(*WatchExecutionsRequest, grpc.ServerStreamingServer[WatchExecutionsResponse]) error
 	// CancelExecution ends a queued execution at once and asks a running one to
 	// stop, which it does within seconds.

@@ -93,6 +93,7 @@ type Execution struct {
 	Metadata          []byte
 	Record            []byte
 	CreatedAt         time.Time
+	ChangedAt         *time.Time
 }
 
 type ExecutionCount struct {

@@ -1,0 +1,93 @@
+package execution
+
+import (
+	"context"
+	"iter"
+	"time"
+
+	"github.com/dataguardian/dataguardian/internal/logs"
+)
+
+// Change is an execution as it was read, with when its status last changed.
+type Change struct {
+	Execution
+	ChangedAt time.Time
+}
+
+// Mark is a place in a list that is ordered by a time and, within it, by id. The
+// list goes on behind it.
+type Mark struct {
+	Time time.Time
+	ID   string
+}
+
+// MarkAt is the place before everything of a time or later.
+func MarkAt(t time.Time) Mark {
+	return Mark{Time: t.Add(-time.Microsecond), ID: "ffffffff-ffff-ffff-ffff-ffffffffffff"}
+}
+
+// Changes is how those who watch read what is new. All times are the database's.
+type Changes interface {
+	// Horizon returns a time that no change lies before which becomes visible from
+	// now on.
+	Horizon(ctx context.Context) (time.Time, error)
+	// Changed lists executions whose status changed behind a mark, in the order of
+	// that, without parts and lines.
+	Changed(ctx context.Context, after Mark, limit int) ([]Change, error)
+	// Active lists queued and running executions made behind a mark, oldest first,
+	// without parts and lines.
+	Active(ctx context.Context, after Mark, limit int) ([]Change, error)
+}
+
+// WatchRequest says which executions to watch; zero fields do not narrow it.
+type WatchRequest struct {
+	JobID        string
+	DatasourceID string
+	Operation    Operation
+	// May, when set, says what the caller may see: the rest does not exist for him.
+	// It is called often and must be fast.
+	May func(Execution) bool
+	// Lines adds log lines.
+	Lines bool
+	// After is the ID of the last event that was seen. One that cannot be read
+	// starts anew.
+	After string
+}
+
+func (r WatchRequest) wants(e Execution) bool {
+	return (r.JobID == "" || r.JobID == e.JobID) && (r.DatasourceID == "" || r.DatasourceID == e.DatasourceID) &&
+		(r.Operation == "" || r.Operation == e.Operation) && (r.May == nil || r.May(e))
+}
+
+// WatchEvent is something that happened to an execution. At most one of Line, Gap
+// and Progress is set; with none of them, the status has changed.
+type WatchEvent struct {
+	ID        string // of the event: what WatchRequest.After takes
+	Execution Execution
+	Line      *logs.Line
+	Gap       *logs.Gap
+	Progress  *Progress
+	Idle      bool // nothing new for a while; of no execution
+}
+
+// Watch tells of executions: first those that are queued or running, or, after an
+// event, what has changed since; then what changes. It begins with an Idle event,
+// or with an error when the state cannot be read. No state is missed, however slow
+// the reader, but of several in a row he may see only the last. With lines, each
+// comes once and in order, all of them before the state that ends the execution;
+// a Gap names those that are lost.
+func (b *Board) Watch(ctx context.Context, r WatchRequest) iter.Seq2[WatchEvent, error] {
+	return func(yield func(WatchEvent, error) bool) {
+		w := newWatcher(r)
+		if err := b.join(ctx, w); err != nil {
+			yield(WatchEvent{}, err)
+			return
+		}
+		defer b.leave(w)
+		reader := &watchReader{board: b, inbox: w, request: r, yield: yield, idle: time.NewTimer(b.Heartbeat)}
+		defer reader.idle.Stop()
+		if err := reader.run(ctx); err != nil {
+			yield(WatchEvent{}, err)
+		}
+	}
+}
