@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/dataguardian/dataguardian/internal/engine"
 )
@@ -105,18 +106,32 @@ type reason string
 const (
 	dropped reason = "dropped here to keep the log short"
 	lost    reason = "lost here"
+	unsure  reason = "lines may have been lost here" // nobody knows whether, and how many
 )
+
+// unsureNumbers is how many numbers a mark of lines that may be lost takes: more
+// than there can have been, so that none is given out twice.
+const unsureNumbers = 1000
+
+// Unsure is a line that says that the lines from a number on may be lost: their
+// writer is gone, and so is what carried them. The log goes on behind its number.
+func Unsure(from int64, at time.Time) Line {
+	return mark(from, from+unsureNumbers-1, unsure, Line{Time: at})
+}
 
 // mark stands for the missing lines from..to. It carries the number of the last
 // of them and the time of the line that follows.
 func mark(from, to int64, why reason, next Line) Line {
-	noun := "lines were"
-	if from == to {
-		noun = "line was"
+	noun := fmt.Sprintf("%d lines were ", to-from+1)
+	switch {
+	case why == unsure:
+		noun = ""
+	case from == to:
+		noun = "1 line was "
 	}
 	return Line{
 		Seq: to, Time: next.Time, Level: engine.LevelWarn,
-		Message: fmt.Sprintf("%d %s %s (%d to %d)", to-from+1, noun, why, from, to),
+		Message: fmt.Sprintf("%s%s (%d to %d)", noun, why, from, to),
 	}
 }
 
@@ -132,7 +147,7 @@ func asMark(l Line, previous int64) (from int64, why reason, ok bool) {
 	if err != nil || from != previous+1 {
 		return 0, "", false
 	}
-	for _, why := range []reason{dropped, lost} {
+	for _, why := range []reason{dropped, lost, unsure} {
 		if l.Message == mark(from, l.Seq, why, l).Message {
 			return from, why, true
 		}

@@ -57,12 +57,13 @@ func split(list []Line) (lines []Line, cuts []cutAt) {
 	return lines, cuts
 }
 
-// fill marks the hole before l: as dropped when all of it was dropped on
-// purpose, else as lost.
+// fill marks the hole before l: as dropped when all of it was dropped on purpose,
+// as one that nobody is sure of when some of it was, else as lost.
 func fill(cuts []cutAt, from int64, l Line) Line {
 	for _, c := range cuts {
-		if c.why == dropped && c.from <= from && c.line.Seq >= l.Seq-1 {
-			return mark(from, l.Seq-1, dropped, l)
+		all := c.from <= from && c.line.Seq >= l.Seq-1
+		if some := c.from < l.Seq && c.line.Seq >= from; c.why == dropped && all || c.why == unsure && some {
+			return mark(from, l.Seq-1, c.why, l)
 		}
 	}
 	return mark(from, l.Seq-1, lost, l)

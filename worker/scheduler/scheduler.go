@@ -199,7 +199,8 @@ func (s *Scheduler) reap(ctx context.Context) {
 }
 
 func (s *Scheduler) reapOne(ctx context.Context, e execution.Execution) {
-	status, err := s.Executions.Reap(ctx, e, s.lines(ctx, e))
+	lines := s.lines(ctx, e)
+	status, err := s.Executions.Reap(ctx, e, lines)
 	switch {
 	case errors.Is(err, execution.ErrLeaseLost):
 		return // its worker came back, or another scheduler was faster
@@ -213,25 +214,25 @@ func (s *Scheduler) reapOne(ctx context.Context, e execution.Execution) {
 		s.Meter.Reaped(e.Operation, status)
 		s.Logger.WarnContext(ctx, "an execution was taken back from a silent worker", "execution_id", e.ID, "worker", e.WorkerID, "status", string(status))
 	}
+	e.Status = status
+	told := errors.Join(s.Hub.Append(ctx, e.ID, lines[max(len(lines)-2, 0):]...), s.Hub.Announce(ctx, e.ID, execution.StateOf(e)))
 	if status == execution.Queued {
 		s.wake(ctx, 1)
-		return
+	} else {
+		told = errors.Join(told, s.Hub.Close(ctx, e.ID))
 	}
-	e.Status = status
-	if err := errors.Join(s.Hub.Announce(ctx, e.ID, execution.StateOf(e)), s.Hub.Close(ctx, e.ID)); err != nil {
+	if err := told; err != nil {
 		s.Logger.DebugContext(ctx, "tails were not told, they notice by themselves", "execution_id", e.ID, "error", err)
 	}
 }
 
-// lines folds the last live lines of a dead worker into the stored ones.
+// lines folds the last live lines of a dead worker into the stored ones. When Redis
+// has none of them, or cannot be asked, it has lost what was not stored yet, if
+// there was anything: one line says so.
 func (s *Scheduler) lines(ctx context.Context, e execution.Execution) []logs.Line {
 	full, err := s.Executions.Get(ctx, e.ID)
 	if err != nil {
-		return e.Logs
-	}
-	var after int64
-	if n := len(full.Logs); n > 0 {
-		after = full.Logs[n-1].Seq
+		full.Logs = e.Logs
 	}
 	if e.Status == execution.Queued {
 		return append(full.Logs, logs.Line{
@@ -239,13 +240,17 @@ func (s *Scheduler) lines(ctx context.Context, e execution.Execution) []logs.Lin
 			Message: "The machine that has the dump did not come back: the upload is given up",
 		})
 	}
-	live, err := s.Hub.Read(ctx, e.ID, after)
+	live, err := s.Hub.Read(ctx, e.ID, max(next(full.Logs)-2, 0)) // the last stored one must be there, too
 	if err != nil {
 		s.Logger.WarnContext(ctx, "the last lines of a silent worker are not readable", "execution_id", e.ID, "error", errs.Message(err))
 	}
+	now := time.Now().UTC()
 	lines := logs.Merge(full.Logs, live)
+	if len(live) == 0 {
+		lines = append(lines, logs.Unsure(next(lines), now))
+	}
 	return append(lines, logs.Line{
-		Seq: next(lines), Time: time.Now().UTC(), Level: "warn",
+		Seq: next(lines), Time: now, Level: "warn",
 		Message: "the worker " + e.WorkerID + " went silent; its lease has run out",
 	})
 }

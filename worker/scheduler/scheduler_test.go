@@ -13,6 +13,7 @@ import (
 	"github.com/dataguardian/dataguardian/internal/backup"
 	"github.com/dataguardian/dataguardian/internal/execution"
 	"github.com/dataguardian/dataguardian/internal/health"
+	"github.com/dataguardian/dataguardian/internal/logs"
 	"github.com/dataguardian/dataguardian/worker"
 )
 
@@ -139,4 +140,91 @@ func TestMissedRunsOfATransactionThatFailedAreNotCounted(t *testing.T) {
 	require.Zero(t, counted.missed)
 	s.tick(t.Context())
 	require.Equal(t, 4, counted.missed)
+}
+
+// silent is an execution whose worker is gone, and where its lines are.
+type silent struct {
+	execution.Store
+	logs.Hub
+	stored, live []logs.Line
+	away         error
+	reaped       []logs.Line
+	told         []logs.Line
+	closed       bool
+}
+
+func (s *silent) Get(context.Context, string) (execution.Execution, error) {
+	return execution.Execution{Logs: s.stored}, nil
+}
+
+func (s *silent) Reap(_ context.Context, _ execution.Execution, lines []logs.Line) (execution.Status, error) {
+	s.reaped = lines
+	return execution.Failed, nil
+}
+
+func (s *silent) Read(_ context.Context, _ string, after int64) (lines []logs.Line, err error) {
+	for _, l := range s.live {
+		if l.Seq > after {
+			lines = append(lines, l)
+		}
+	}
+	return lines, s.away
+}
+
+func (s *silent) Append(_ context.Context, _ string, lines ...logs.Line) error {
+	s.told = lines
+	return s.away
+}
+
+func (s *silent) Announce(context.Context, string, []byte) error { return s.away }
+
+func (s *silent) Close(context.Context, string) error {
+	s.closed = true
+	return s.away
+}
+
+func TestTheLinesOfASilentWorkerAreCompleteOrSayWhatIsMissing(t *testing.T) {
+	some := func(seqs ...int64) (lines []logs.Line) {
+		for _, seq := range seqs {
+			lines = append(lines, logs.Line{Seq: seq, Level: "info", Message: "x"})
+		}
+		return lines
+	}
+	const end = "the worker w went silent; its lease has run out"
+	for name, c := range map[string]struct {
+		silent
+		last int64
+		want []string
+	}{
+		"Redis has the rest":                          {silent{stored: some(1, 2), live: some(1, 2, 3)}, 4, []string{"x", "x", "x", end}},
+		"everything is stored":                        {silent{stored: some(1, 2), live: some(1, 2)}, 3, []string{"x", "x", end}},
+		"Redis has lost its memory":                   {silent{stored: some(1, 2)}, 1003, []string{"x", "x", "lines may have been lost here (3 to 1002)", end}},
+		"Redis has lost its memory, and goes on":      {silent{stored: some(1, 2), live: some(6, 7)}, 8, []string{"x", "x", "3 lines were lost here (3 to 5)", "x", "x", end}},
+		"Redis is away":                               {silent{stored: some(1), away: errors.New("away")}, 1002, []string{"x", "lines may have been lost here (2 to 1001)", end}},
+		"nothing was stored and Redis has it":         {silent{live: some(1, 2)}, 3, []string{"x", "x", end}},
+		"nothing was stored and Redis has lost it":    {silent{}, 1001, []string{"lines may have been lost here (1 to 1000)", end}},
+		"Redis has lost its memory for a second time": {silent{stored: append(some(1), logs.Unsure(2, time.Time{}))}, 2002, []string{"x", "lines may have been lost here (2 to 1001)", "lines may have been lost here (1002 to 2001)", end}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := c.silent
+			s := Scheduler{Executions: &w, Hub: &w, Meter: &tally{}, Logger: slog.New(slog.DiscardHandler)}
+			s.reapOne(t.Context(), execution.Execution{ID: "e", WorkerID: "w"})
+			var messages []string
+			for _, l := range w.reaped {
+				messages = append(messages, l.Message)
+			}
+			require.Equal(t, c.want, messages)
+			require.Equal(t, c.last, w.reaped[len(w.reaped)-1].Seq)
+			require.Equal(t, w.reaped[max(len(w.reaped)-2, 0):], w.told, "live tails see the last words, too")
+			require.True(t, w.closed)
+			var later []string
+			for _, l := range logs.Merge(w.reaped, nil) {
+				later = append(later, l.Message)
+			}
+			if name == "Redis has lost its memory for a second time" {
+				c.want = []string{"x", "lines may have been lost here (2 to 2001)", end}
+			}
+			require.Equal(t, c.want, later)
+		})
+	}
 }
