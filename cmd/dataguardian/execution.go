@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -12,7 +11,7 @@ import (
 func newExecution() *cobra.Command {
 	c := &cobra.Command{Use: "execution", Short: "What ran, runs and will run"}
 	addClientFlags(c)
-	c.AddCommand(executionList(), executionGet(), executionLogs(), executionCancel(), executionRetryUpload(), executionDelete())
+	c.AddCommand(executionList(), executionGet(), logsCommand(), executionCancel(), executionRetryUpload(), executionDelete())
 	return c
 }
 
@@ -83,32 +82,6 @@ func executionTable(e *pb.Execution) *table {
 	t.add("Attempt", fmt.Sprint(e.GetAttempt()))
 	t.add("ID", e.GetId())
 	return t
-}
-
-func executionLogs() *cobra.Command {
-	c := &cobra.Command{Use: "logs ID", Short: "Show the log of an execution", Args: cobra.ExactArgs(1),
-		RunE: run(func(cmd *cobra.Command, c *client, args []string) error {
-			if cmd.Flags().Lookup("follow").Value.String() == "true" {
-				e, err := c.executions.GetExecution(cmd.Context(), &pb.GetExecutionRequest{Id: args[0]})
-				if err != nil {
-					return err
-				}
-				return follow(cmd, c, e.GetId(), e.GetJob().GetName(), 0)
-			}
-			r, err := c.executions.GetExecutionLogs(cmd.Context(), &pb.GetExecutionLogsRequest{Id: args[0]})
-			if err != nil {
-				return err
-			}
-			return show(cmd, r, func() *table {
-				t := newTable()
-				for _, line := range r.GetLogs() {
-					t.add(line.GetTs().AsTime().UTC().Format("15:04:05.000"), strings.ToUpper(line.GetLevel().String()), line.GetMessage())
-				}
-				return t
-			})
-		})}
-	c.Flags().BoolP("follow", "f", false, "follow until the execution ends; exit code 2 when it fails")
-	return c
 }
 
 func executionCancel() *cobra.Command {

@@ -1,15 +1,14 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -27,32 +26,19 @@ var levelColours = map[pb.LogLine_Level]string{
 	pb.LogLine_debug: "\x1b[2m", pb.LogLine_warn: "\x1b[33m", pb.LogLine_error: "\x1b[31m", pb.LogLine_success: "\x1b[32m",
 }
 
-// follower writes the live log of one execution: coloured, with a progress bar
-// below the lines on a terminal, plain in a pipe.
+// follower writes the live log of one execution: coloured, below a progress bar on
+// a terminal, plain in a pipe.
 type follower struct {
-	out    io.Writer
-	name   string
-	pretty bool
-	width  int
-	bar    string
-	after  int64
-	broken error // the first failure to write
-}
-
-func (f *follower) write(text string) {
-	if _, err := io.WriteString(f.out, text); err != nil && f.broken == nil {
-		f.broken = err
-	}
+	*screen
+	name  string
+	after int64
 }
 
 // follow shows an execution until it ends. It takes a broken stream up again
 // where it was. A failed or cancelled execution fails the command.
 func follow(cmd *cobra.Command, c *client, id, name string, after int64) error {
-	f := &follower{out: cmd.OutOrStdout(), name: name, after: after}
-	if file, ok := f.out.(*os.File); ok && term.IsTerminal(int(file.Fd())) {
-		f.pretty = true
-		f.width, _, _ = term.GetSize(int(file.Fd())) // zero when unknown, which cuts nothing
-	}
+	f := &follower{screen: newScreen(cmd.OutOrStdout()), name: name, after: after}
+	defer f.close()
 	for broken := 0; ; broken++ {
 		before := f.after
 		end, err := f.stream(cmd, c, id)
@@ -63,14 +49,25 @@ func follow(cmd *cobra.Command, c *client, id, name string, after int64) error {
 			broken = 0
 		}
 		if cmd.Context().Err() != nil || status.Code(err) != codes.Unavailable || broken >= reconnects {
-			f.clear()
 			return err
 		}
-		select {
-		case <-cmd.Context().Done():
-		case <-time.After(reconnectPause):
-		}
+		pause(cmd.Context(), reconnectPause)
 	}
+}
+
+// pause waits, or for the end of ctx.
+func pause(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
+	}
+}
+
+// cutOff is the error of a stream that ended without having said why.
+func cutOff() error {
+	return status.Error(codes.Unavailable, "the stream ended before its time")
 }
 
 // stream reads one stream to its end.
@@ -82,7 +79,7 @@ func (f *follower) stream(cmd *cobra.Command, c *client, id string) (*pb.StreamE
 	for {
 		event, err := stream.Recv()
 		if errors.Is(err, io.EOF) {
-			return nil, status.Error(codes.Unavailable, "the stream ended before the execution did")
+			return nil, cutOff()
 		}
 		if err != nil {
 			return nil, err
@@ -90,37 +87,30 @@ func (f *follower) stream(cmd *cobra.Command, c *client, id string) (*pb.StreamE
 		switch e := event.GetEvent().(type) {
 		case *pb.StreamExecutionLogsResponse_Line:
 			f.after = e.Line.GetSeq()
-			f.line(e.Line)
+			f.print(f.line("", e.Line))
 		case *pb.StreamExecutionLogsResponse_Gap_:
 			f.after = e.Gap.GetTo()
-			f.print(fmt.Sprintf("(lines %d to %d are lost)", e.Gap.GetFrom(), e.Gap.GetTo()))
+			f.print(lostLines(e.Gap))
 		case *pb.StreamExecutionLogsResponse_Progress_:
-			f.progress(e.Progress)
+			f.show(progressBar(e.Progress))
 		case *pb.StreamExecutionLogsResponse_End_:
 			return e.End, nil
 		}
 	}
 }
 
-func (f *follower) line(line *pb.LogLine) {
-	text := line.GetTs().AsTime().Local().Format("15:04:05") + " " + line.GetMessage()
-	if colour := levelColours[line.GetLevel()]; f.pretty && colour != "" {
-		text = colour + text + "\x1b[0m"
-	}
-	f.print(text)
+// line is a line of a log as people read it, with who says it.
+func (s *screen) line(who string, line *pb.LogLine) string {
+	text := line.GetTs().AsTime().Local().Format(time.TimeOnly) + " " + who + line.GetMessage()
+	return s.colour(levelColours[line.GetLevel()], text)
 }
 
-// print writes a line above the bar.
-func (f *follower) print(text string) {
-	f.clear()
-	f.write(text + "\n")
-	f.draw()
+func lostLines(gap *pb.StreamExecutionLogsResponse_Gap) string {
+	return fmt.Sprintf("(lines %d to %d are lost)", gap.GetFrom(), gap.GetTo())
 }
 
-func (f *follower) progress(p *pb.StreamExecutionLogsResponse_Progress) {
-	if !f.pretty {
-		return
-	}
+// progressBar says phase, percent, amount, rate and what is left.
+func progressBar(p *pb.StreamExecutionLogsResponse_Progress) string {
 	filled := 0
 	percent := "   ?"
 	if p.Percent != nil {
@@ -132,29 +122,11 @@ func (f *follower) progress(p *pb.StreamExecutionLogsResponse_Progress) {
 	if p.EtaSeconds != nil {
 		bar += "  " + seconds(p.GetEtaSeconds()) + " left"
 	}
-	if f.width > 0 && len(bar) >= f.width {
-		bar = bar[:f.width-1]
-	}
-	f.clear()
-	f.bar = bar
-	f.draw()
-}
-
-func (f *follower) draw() {
-	if f.bar != "" {
-		f.write(f.bar)
-	}
-}
-
-func (f *follower) clear() {
-	if f.bar != "" {
-		f.write("\r\x1b[K")
-	}
+	return bar
 }
 
 func (f *follower) ended(end *pb.StreamExecutionLogsResponse_End) error {
-	f.clear()
-	f.bar = ""
+	f.close()
 	if end.GetStatus() == pb.Execution_completed {
 		return f.broken
 	}

@@ -1,12 +1,9 @@
 package main
 
 import (
-	"io"
-	"os"
 	"time"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
 	pb "github.com/dataguardian/dataguardian/gen/dataguardian/v1"
 )
@@ -16,20 +13,15 @@ const meterPause = 100 * time.Millisecond
 
 // meter shows how far a transfer is, on a terminal; elsewhere nothing.
 type meter struct {
-	follower
-	began time.Time
-	drawn time.Time
-	done  int64
-	total int64 // bytes; 0 when unknown
+	screen *screen
+	began  time.Time
+	drawn  time.Time
+	done   int64
+	total  int64 // bytes; 0 when unknown
 }
 
 func newMeter(cmd *cobra.Command, total int64) *meter {
-	m := &meter{follower: follower{out: io.Discard}, began: time.Now(), total: total}
-	if file, ok := cmd.ErrOrStderr().(*os.File); ok && term.IsTerminal(int(file.Fd())) {
-		m.out, m.pretty = file, true
-		m.width, _, _ = term.GetSize(int(file.Fd())) // zero when unknown, which cuts nothing
-	}
-	return m
+	return &meter{screen: newScreen(cmd.ErrOrStderr()), began: time.Now(), total: total}
 }
 
 // moved counts bytes.
@@ -47,8 +39,8 @@ func (m *meter) moved(n int) {
 		left := float64(m.total-done) / max(p.RateBytesPerS, 1)
 		p.Percent, p.EtaSeconds = new(100*float64(done)/float64(m.total)), &left
 	}
-	m.progress(p)
+	m.screen.show(progressBar(p))
 }
 
 // end takes the bar away.
-func (m *meter) end() { m.clear() }
+func (m *meter) end() { m.screen.close() }

@@ -19,10 +19,11 @@ type Terminal struct {
 	w  io.Writer
 }
 
-// NewTerminal prints to w, with a colour for each level when w is a terminal.
+// NewTerminal prints to w, with a colour for each level when w is a terminal and
+// NO_COLOR is not set.
 func NewTerminal(w io.Writer) *Terminal {
 	file, ok := w.(*os.File)
-	return &Terminal{w: w, colors: ok && term.IsTerminal(int(file.Fd()))}
+	return &Terminal{w: w, colors: ok && term.IsTerminal(int(file.Fd())) && os.Getenv("NO_COLOR") == ""}
 }
 
 // Print writes "[LABEL] job: message". The message is printed as it is: escape

@@ -2,19 +2,18 @@ package logs_test
 
 import (
 	"bufio"
-	"fmt"
-	"os"
 	"testing"
 
 	"github.com/stretchr/testify/require"
-	"golang.org/x/sys/unix"
 
 	"github.com/dataguardian/dataguardian/internal/engine"
 	"github.com/dataguardian/dataguardian/internal/logs"
+	"github.com/dataguardian/dataguardian/internal/testkit"
 )
 
 func TestATerminalShowsLevelsInColours(t *testing.T) {
-	screen, keyboard := pseudoTerminal(t)
+	t.Setenv("NO_COLOR", "")
+	screen, keyboard := testkit.Terminal(t)
 	terminal := logs.NewTerminal(keyboard)
 	read := bufio.NewReader(screen)
 	for level, want := range map[engine.Level]string{
@@ -29,20 +28,10 @@ func TestATerminalShowsLevelsInColours(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, want, got)
 	}
-}
 
-// pseudoTerminal returns the two ends of one: what is written to the second
-// shows on the first.
-func pseudoTerminal(t *testing.T) (screen, program *os.File) {
-	t.Helper()
-	screen, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
+	t.Setenv("NO_COLOR", "1")
+	require.NoError(t, logs.NewTerminal(keyboard).Print("BACKUP", "nightly", engine.LevelError, "x"))
+	got, err := read.ReadString('\n')
 	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, screen.Close()) })
-	require.NoError(t, unix.IoctlSetPointerInt(int(screen.Fd()), unix.TIOCSPTLCK, 0))
-	n, err := unix.IoctlGetInt(int(screen.Fd()), unix.TIOCGPTN)
-	require.NoError(t, err)
-	program, err = os.OpenFile(fmt.Sprintf("/dev/pts/%d", n), os.O_RDWR|unix.O_NOCTTY, 0)
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, program.Close()) })
-	return screen, program
+	require.Equal(t, "[BACKUP] nightly: x\r\n", got)
 }
