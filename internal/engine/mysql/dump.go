@@ -260,7 +260,9 @@ func (d *dump) started(name string) {
 func (d *dump) finished(name string, rows int64) {
 	d.rows[name] = rows
 	d.progress.TablesDone++
-	d.log(engine.LevelDebug, fmt.Sprintf("table %s: %d rows", name, rows))
+	if d.progress.TablesDone <= tool.TableLines {
+		d.log(engine.LevelDebug, fmt.Sprintf("table %s: %d rows", name, rows))
+	}
 	d.report()
 }
 

@@ -200,7 +200,9 @@ func (d *dump) started(e *archive.Entry) {
 func (d *dump) finished(e *archive.Entry) {
 	if isTableData(e) {
 		d.progress.TablesDone++
-		d.log(engine.LevelDebug, fmt.Sprintf("table %s: %d rows", e.Name(), e.Rows()))
+		if d.progress.TablesDone <= tool.TableLines {
+			d.log(engine.LevelDebug, fmt.Sprintf("table %s: %d rows", e.Name(), e.Rows()))
+		}
 	}
 	d.report()
 }
