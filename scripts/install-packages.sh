@@ -67,6 +67,7 @@ look_for_bench() {
 	need mariadb-server-core mariadbd mariadb-install-db
 	need mariadb-client mariadb mariadb-dump
 	need mydumper mydumper
+	need redis-server redis-server
 }
 
 look_for_tests() {
@@ -79,6 +80,8 @@ look_for_tests() {
 	need age age age-keygen
 	need zstd zstd
 	need python3 python3
+	# One of the examples is a line of curl.
+	need curl curl
 	# The race detector needs a C compiler.
 	need gcc gcc
 	if command -v gcc >/dev/null && ! echo '#include <stdlib.h>' | gcc -E - >/dev/null 2>&1; then

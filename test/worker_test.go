@@ -202,3 +202,46 @@ func TestAServerOnTheSameDataDirectoryIsRefused(t *testing.T) {
 	require.FileExists(t, filepath.Join(s.DataDir, "endpoints.json"))
 	require.FileExists(t, filepath.Join(s.DataDir, "admin-token"))
 }
+
+// The worker dies, and Redis has lost what was not stored by then.
+func TestALogSaysWhatWasLostWithAKilledWorkerAndTheMemoryOfRedis(t *testing.T) {
+	t.Parallel()
+	p := harness.NewSharedRedisPlane(t)
+	s := p.Serve(t, "server", "--roles", withoutBackups)
+	source := p.NewSource(t, 10)
+	job, _ := s.NewJob(t, source)
+	release := source.Lock(t)
+	victim := p.StartWorker(t, "victim", "--roles", "backup", "--lease", shortLease)
+	id := s.Run(t, job)
+	source.AwaitDump(t)
+	metadata := p.Metadata(t)
+	stored := func() (lines int) {
+		require.NoError(t, metadata.QueryRow(t.Context(), "SELECT jsonb_array_length(metadata->'execution_logs') FROM backup_executions WHERE id = $1", id).Scan(&lines))
+		return lines
+	}
+	require.Eventually(t, func() bool { return stored() >= 3 }, time.Minute, 20*time.Millisecond, "nothing is stored")
+	kept := messages(s.Get(t, "/api/executions/"+id+"/logs").List("logs"))[:3]
+	victim.Signal(t, syscall.SIGSTOP) // it says no more
+	p.Redis.Stop(t)
+	p.Redis.Start(t)
+	victim.Kill(t)
+	release()
+
+	p.Worker(t, "rescuer", "--roles", "backup")
+	e := s.Await(t, id)
+	require.Equal(t, "completed", e.Text("status"), "%s", e)
+	lines := e.List("metadata.execution_logs")
+	harness.Gapless(t, lines, "the log of a killed worker")
+	require.Equal(t, kept, messages(lines)[:3])
+	at := slices.IndexFunc(messages(lines), func(l string) bool { return strings.HasPrefix(l, "lines may have been lost here (") })
+	require.GreaterOrEqual(t, at, 3, "%v", messages(lines))
+	require.Contains(t, messages(lines)[at+1], "went silent")
+	require.Equal(t, "success", lines[len(lines)-1].Text("level"), "the next attempt goes on in the same log")
+	var live []string
+	for _, event := range s.Stream(t, "/api/executions/"+id+"/logs/stream").Events() {
+		if event.Has("gap") || event.Has("line") && event.At("line.message").Value == messages(lines)[at] {
+			live = append(live, event.String())
+		}
+	}
+	require.Len(t, live, 2, "a tail is told of the gap, and why")
+}

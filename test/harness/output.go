@@ -18,7 +18,8 @@ type Output struct {
 	changed chan struct{} // closed and replaced with every write
 }
 
-func newOutput() *Output { return &Output{changed: make(chan struct{})} }
+// NewOutput returns an empty one.
+func NewOutput() *Output { return &Output{changed: make(chan struct{})} }
 
 // Write implements io.Writer.
 func (o *Output) Write(p []byte) (int, error) {

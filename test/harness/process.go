@@ -37,15 +37,24 @@ type Process struct {
 // the test binary.
 func launch(t testing.TB, dir, name string, env []string, args ...string) *Process {
 	t.Helper()
+	return launchTo(t, nil, dir, name, env, args...)
+}
+
+// launchTo is launch with a file for the standard output, unless it is nil.
+func launchTo(t testing.TB, stdout *os.File, dir, name string, env []string, args ...string) *Process {
+	t.Helper()
 	p := &Process{
 		Dir: dir, DataDir: filepath.Join(dir, name), Temp: filepath.Join(dir, name+".tmp"),
-		Stdout: newOutput(), Stderr: newOutput(), name: name, done: make(chan struct{}),
+		Stdout: NewOutput(), Stderr: NewOutput(), name: name, done: make(chan struct{}),
 	}
 	require.NoError(t, os.MkdirAll(p.Temp, 0o700))
 	p.cmd = exec.Command(program, append(args, "--data-dir", p.DataDir)...)
 	p.cmd.Dir = dir
 	p.cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + dir, "TMPDIR=" + p.Temp, "TZ=UTC"}, env...)
 	p.cmd.Stdout, p.cmd.Stderr = p.Stdout, p.Stderr
+	if stdout != nil {
+		p.cmd.Stdout = stdout
+	}
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	p.cmd.WaitDelay = 5 * time.Second // a child that outlives it and holds its output must not stop the test
 	started := make(chan error, 1)

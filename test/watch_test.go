@@ -1,0 +1,270 @@
+package test
+
+import (
+	"bufio"
+	"context"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/dataguardian/dataguardian/test/harness"
+)
+
+// eventsUntilEnd reads events until the execution has ended, without heartbeats.
+func eventsUntilEnd(t *testing.T, stream *harness.Stream, id string) []harness.JSON {
+	t.Helper()
+	var events []harness.JSON
+	for {
+		line, ok := stream.Line()
+		require.True(t, ok, "the stream has ended after %v", events)
+		e := harness.ParseJSON(t, line)
+		require.NotEmpty(t, e.Text("id"))
+		if e.Has("heartbeat") {
+			continue
+		}
+		events = append(events, e)
+		if e.Text("execution_id") == id && e.Text("status") == "completed" && !e.Has("line") && !e.Has("gap") {
+			return events
+		}
+	}
+}
+
+func eventLines(events []harness.JSON, execution string) (messages []string) {
+	for _, e := range events {
+		if e.Has("line") && e.Text("execution_id") == execution {
+			messages = append(messages, e.Text("line.message"))
+		}
+	}
+	return messages
+}
+
+func eventsGoOnAfterAnyId(t *testing.T, s *harness.Server) {
+	source := s.Plane.NewSource(t, 10)
+	job, _ := s.NewJob(t, source)
+	other, _ := s.NewJob(t, source)
+	path := "/api/events?include_logs=true&job_id=" + job
+	stream := s.Stream(t, path)
+	s.Backup(t, other) // nobody hears of this one
+	release := source.Lock(t)
+	id := s.Run(t, job)
+	source.AwaitDump(t)
+	late := s.Stream(t, path) // shows what runs, from its first line
+	release()
+
+	want := messages(s.Await(t, id).List("metadata.execution_logs"))
+	events := eventsUntilEnd(t, stream, id)
+	require.Equal(t, want, eventLines(events, id), "every line, once and in order, before the end")
+	require.Equal(t, want, eventLines(eventsUntilEnd(t, late, id), id))
+	var states []string
+	for _, e := range events {
+		require.Equal(t, job, e.Text("job_id"))
+		require.Equal(t, "backup", e.Text("operation"))
+		if !e.Has("line") && !e.Has("progress") && !e.Has("gap") {
+			states = append(states, e.Text("status"))
+		}
+	}
+	require.Subset(t, []string{"queued", "running", "completed"}, states)
+	require.Equal(t, []string{"running", "completed"}, states[max(len(states)-2, 0):])
+
+	for i, e := range events[:len(events)-1] {
+		rest := eventsUntilEnd(t, s.Stream(t, path+"&after="+e.Text("id")), id)
+		require.Equal(t, eventLines(events[i+1:], id), eventLines(rest, id), "after event %d", i)
+	}
+	after := s.Stream(t, path, "Accept", "text/event-stream", "Last-Event-ID", events[len(events)-1].Text("id"))
+	again := s.Backup(t, job).Text("id")
+	for {
+		line, ok := after.Line()
+		require.True(t, ok)
+		if data, found := strings.CutPrefix(line, "data: "); found {
+			e := harness.ParseJSON(t, data)
+			require.NotEqual(t, id, e.Text("execution_id"), "what was told is not told again")
+			if e.Text("execution_id") == again {
+				break
+			}
+		}
+	}
+}
+
+var escapes = regexp.MustCompile("\x1b\\[[?0-9]*[A-Za-z]")
+
+func executionsAreFollowed(t *testing.T, s *harness.Server) {
+	source := s.Plane.NewSource(t, 10)
+	job, _ := s.NewJob(t, source)
+	name := s.Get(t, "/api/backup-jobs/"+job).Text("name")
+	all := s.Follow(t, "follows", "logs", "-f", "--job", name)
+	run := s.Terminal(t, "job", "run", name, "--follow")
+	require.Zero(t, run.Code, run.Stderr)
+	require.Regexp(t, `\x1b\[32m\d\d:\d\d:\d\d Completed in`, run.Stdout, "coloured by level")
+	require.Regexp(t, `[a-z]+  \[[#.]{24}\] `, run.Stdout, "a bar")
+	shown := strings.Split(strings.TrimRight(escapes.ReplaceAllString(run.Stdout, ""), "\r\n"), "\r\n")
+	require.Contains(t, shown[len(shown)-1], "Completed in", "the bar goes, the lines stay")
+
+	id := s.Get(t, "/api/executions?job_id="+job).Text("data.0.id")
+	logs := messages(s.Get(t, "/api/executions/"+id+"/logs").List("logs"))
+	all.Await(t, all.Stdout, name+" backup: completed")
+	followed := all.Stdout.String()
+	require.NotContains(t, followed, "\x1b", "a pipe gets no colours")
+	for _, message := range logs {
+		require.Equal(t, 1, strings.Count(followed, " "+name+" backup: "+message+"\n"), "%q in\n%s", message, followed)
+	}
+	all.Signal(t, syscall.SIGINT)
+	require.Zero(t, all.Wait(t), all.Stderr)
+
+	broken := s.AddJob(t, s.AddDatasource(t, source.Config()), s.AddStorage(t, s.StorageDir(t)), harness.Config{"backup_options": harness.Config{"include_tables": []string{"public.absent"}}})
+	failed := s.Terminal(t, "job", "run", s.Get(t, "/api/backup-jobs/"+broken).Text("name"), "--follow")
+	require.Equal(t, 2, failed.Code)
+	require.Contains(t, failed.Stderr, "public.absent")
+}
+
+// examplesWatch lets each example watch one backup.
+func examplesWatch(t *testing.T, s *harness.Server) {
+	source := s.Plane.NewSource(t, 10)
+	job, _ := s.NewJob(t, source)
+	dir := t.TempDir()
+	build := exec.CommandContext(t.Context(), "go", "build", "-o", dir, "../examples/client", "../examples/browser")
+	out, err := build.CombinedOutput()
+	require.NoError(t, err, string(out))
+
+	client := example(t, s, filepath.Join(dir, "client"), s.GRPC)
+	curl := example(t, s, "../examples/events.sh", "http://"+s.HTTP)
+	browser := example(t, s, filepath.Join(dir, "browser"), "http://"+s.HTTP, "127.0.0.1:0")
+	curl.Await(t, `"heartbeat"`)
+	page := page{t: t, url: strings.TrimPrefix(browser.Await(t, "open http://"), "open ")}
+	page.load()
+	stream := page.open()
+
+	id := s.Backup(t, job).Text("id")
+	logs := messages(s.Get(t, "/api/executions/"+id+"/logs").List("logs"))
+	last := logs[len(logs)-1]
+	name := s.Get(t, "/api/executions/"+id).Text("datasource.name")
+	client.Await(t, "backup of "+name+": "+last)
+	client.Await(t, "backup of "+name+": completed")
+	curl.Await(t, last, id)
+	page.watch(stream, id, logs)
+}
+
+// program is a running example.
+type program struct{ *harness.Output }
+
+// Await returns the first line that holds all the words.
+func (p program) Await(t *testing.T, words ...string) string {
+	t.Helper()
+	var found string
+	require.Eventually(t, func() bool {
+		for _, line := range p.Lines() {
+			if containsAll(line, words...) {
+				found = line
+				return true
+			}
+		}
+		return false
+	}, time.Minute, 20*time.Millisecond, "%v is not in\n%s", words, p)
+	return found
+}
+
+// example runs a program with the token until the test ends.
+func example(t *testing.T, s *harness.Server, name string, args ...string) program {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	cmd := exec.CommandContext(ctx, name, args...)
+	cmd.Env = append(os.Environ(), "DATAGUARDIAN_TOKEN="+s.Token)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) } // the shell's children too
+	out := harness.NewOutput()
+	cmd.Stdout, cmd.Stderr = out, out
+	require.NoError(t, cmd.Start())
+	t.Cleanup(func() {
+		cancel()
+		_ = cmd.Wait() // it was stopped
+	})
+	return program{out}
+}
+
+// page is the page of the browser example, and its script as far as it deals with
+// the server: the address it opens, the events it hears, the fields it reads.
+type page struct {
+	t      *testing.T
+	url    string
+	stream string
+	events map[string][]string // the fields of each
+}
+
+var (
+	pageSource = regexp.MustCompile(`new EventSource\("([^"]+)"\)`)
+	pageEvent  = regexp.MustCompile(`^"(\w+)", \(e\) => `)
+	pageField  = regexp.MustCompile(`\be\.([a-z_]+(?:\.[a-z_]+)?)`)
+)
+
+func (p *page) load() {
+	res, err := http.Get(p.url)
+	require.NoError(p.t, err)
+	defer func() { require.NoError(p.t, res.Body.Close()) }()
+	require.Equal(p.t, http.StatusOK, res.StatusCode)
+	raw, err := os.ReadFile("../examples/browser/page.html")
+	require.NoError(p.t, err)
+	source := pageSource.FindStringSubmatch(string(raw))
+	require.NotNil(p.t, source)
+	p.stream = source[1]
+	p.events = map[string][]string{}
+	for _, part := range strings.Split(string(raw), "\n  on(")[1:] {
+		name := pageEvent.FindStringSubmatch(part)
+		require.NotNil(p.t, name, part)
+		for _, field := range pageField.FindAllStringSubmatch(part, -1) {
+			p.events[name[1]] = append(p.events[name[1]], field[1])
+		}
+	}
+	require.Len(p.t, p.events, 4)
+}
+
+// open asks for the stream as a browser does: without a credential.
+func (p *page) open() *bufio.Scanner {
+	r, err := http.NewRequestWithContext(p.t.Context(), http.MethodGet, p.url+p.stream, nil)
+	require.NoError(p.t, err)
+	r.Header.Set("Accept", "text/event-stream")
+	res, err := http.DefaultClient.Do(r)
+	require.NoError(p.t, err)
+	p.t.Cleanup(func() { require.NoError(p.t, res.Body.Close()) })
+	require.Equal(p.t, http.StatusOK, res.StatusCode)
+	require.Equal(p.t, "text/event-stream", res.Header.Get("Content-Type"))
+	scanner := bufio.NewScanner(res.Body)
+	scanner.Buffer(nil, 1<<20)
+	return scanner
+}
+
+// watch reads until the execution has ended: the page hears of its states and
+// lines, and whatever it reads of an event is there.
+func (p *page) watch(stream *bufio.Scanner, id string, logs []string) {
+	var lines []string
+	for name := ""; stream.Scan(); {
+		if event, ok := strings.CutPrefix(stream.Text(), "event: "); ok {
+			name = event
+		}
+		data, ok := strings.CutPrefix(stream.Text(), "data: ")
+		if !ok || p.events[name] == nil {
+			continue
+		}
+		e := harness.ParseJSON(p.t, data)
+		for _, field := range p.events[name] {
+			e.At(field)
+		}
+		if e.Text("execution_id") != id {
+			continue
+		}
+		if name == "line" {
+			lines = append(lines, e.Text("line.message"))
+		}
+		if name == "state" && e.Text("status") == "completed" {
+			require.Equal(p.t, logs, lines)
+			return
+		}
+	}
+	p.t.Fatalf("the stream has ended: %v", stream.Err())
+}
