@@ -35,6 +35,7 @@ func TestAQuickRunMeasuresEveryRow(t *testing.T) {
 		"uploads": {"dump only", "to disk", "to S3", "to GCS"},
 		"spool":   {"full spool, at its peak", "bounded spool, at its peak", "sent again after half was sent"},
 		"memory":  nil,
+		"tails":   {"gRPC", "SSE", "gRPC", "SSE"},
 		"requests": {
 			"GetExecution", "GetExecution", "ListExecutions, page 1", "ListExecutions, page 1", "ListExecutions, page 25", "ListExecutions, page 25",
 			"ListExecutions, of a job", "ListExecutions, of a job", "ListExecutions, failed ones", "ListExecutions, failed ones",

@@ -41,8 +41,8 @@ type control struct {
 }
 
 // startControl makes a control plane of its own called name, and waits until it
-// is ready.
-func (b *bench) startControl(ctx context.Context, program, name, roles string) (_ *control, err error) {
+// is ready. settings are added to its environment.
+func (b *bench) startControl(ctx context.Context, program, name, roles string, settings ...string) (_ *control, err error) {
 	c := &control{dir: b.path(name), gone: make(chan struct{})}
 	if err := os.Mkdir(c.dir, 0o700); err != nil {
 		return nil, err
@@ -55,6 +55,7 @@ func (b *bench) startControl(ctx context.Context, program, name, roles string) (
 		return nil, err
 	}
 	env := append(os.Environ(), "DATAGUARDIAN_DATABASE_URL="+b.cluster.DSN(name), "DATAGUARDIAN_KEY_FILE="+key)
+	env = append(env, settings...)
 	if b.profile != "" {
 		env = append(env, profileEnv+"="+b.profile)
 	}

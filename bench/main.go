@@ -47,6 +47,7 @@ func command(ctx context.Context, args []string, out, log io.Writer) error {
 type options struct {
 	sizeMB     int           // of the database that is backed up
 	executions int           // rows that the requests meet
+	tails      int           // live logs that are open at one time
 	rounds     int           // odd is better: a median is then one of them
 	window     time.Duration // how long requests of one kind are made, per round
 	only       []string      // sections; empty means all
@@ -64,6 +65,7 @@ func parseOptions(args []string, log io.Writer) (options, error) {
 	f.SetOutput(log)
 	f.IntVar(&o.sizeMB, "size", 1000, "size of the database in MB, tables and indexes")
 	f.IntVar(&o.executions, "executions", 100_000, "executions in the table that requests meet")
+	f.IntVar(&o.tails, "tails", 10_000, "live logs that are open at one time; each needs a socket on both sides")
 	f.IntVar(&o.rounds, "rounds", 3, "rounds; the tables show medians")
 	f.DurationVar(&o.window, "window", time.Second, "how long requests of one kind are made in a round")
 	f.StringVar(&only, "only", "", "sections to run, separated by commas: "+strings.Join(sectionNames(), ", ")+" (default: all)")
@@ -76,7 +78,7 @@ func parseOptions(args []string, log io.Writer) (options, error) {
 		return o, err
 	}
 	if quick {
-		o.sizeMB, o.executions, o.rounds, o.window = 2, 1000, 1, 20*time.Millisecond
+		o.sizeMB, o.executions, o.tails, o.rounds, o.window = 2, 1000, 50, 1, 20*time.Millisecond
 	}
 	if only != "" {
 		o.only = strings.Split(only, ",")
@@ -88,8 +90,8 @@ func (o options) check(rest []string) error {
 	switch {
 	case len(rest) > 0:
 		return fmt.Errorf("%q is no flag; see -help", rest[0])
-	case o.sizeMB < 1 || o.executions < 1000 || o.rounds < 1 || o.window <= 0:
-		return errors.New("-size, -rounds and -window must be positive, -executions at least 1000")
+	case o.sizeMB < 1 || o.executions < 1000 || o.rounds < 1 || o.tails < 1 || o.window <= 0:
+		return errors.New("-size, -rounds, -tails and -window must be positive, -executions at least 1000")
 	case o.profile != "" && len(o.servers) > 0:
 		return errors.New("-profile runs the server of this source: leave -server out")
 	}

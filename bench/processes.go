@@ -148,12 +148,18 @@ func cpuOf(pids []int) (sum time.Duration) {
 }
 
 // peakMemory returns VmHWM, the most resident memory a process has had.
-func peakMemory(pid int) (int64, bool) {
+func peakMemory(pid int) (int64, bool) { return memoryOf(pid, "VmHWM:") }
+
+// residentMemory returns VmRSS, what a process has now.
+func residentMemory(pid int) (int64, bool) { return memoryOf(pid, "VmRSS:") }
+
+// memoryOf reads one of the sizes that the kernel keeps of a process.
+func memoryOf(pid int, field string) (int64, bool) {
 	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
 		return 0, false
 	}
-	_, after, found := strings.Cut(string(raw), "VmHWM:")
+	_, after, found := strings.Cut(string(raw), field)
 	if !found { // a zombie has no memory
 		return 0, false
 	}

@@ -25,6 +25,7 @@ func sections() []section {
 		{"spool", spools},
 		{"memory", memory},
 		{"requests", requests},
+		{"tails", tails},
 	}
 }
 
