@@ -1,6 +1,7 @@
 package mysql
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/dataguardian/dataguardian/internal/engine"
@@ -65,6 +66,18 @@ END;
 CREATE TRIGGER pets_before BEFORE INSERT ON pets FOR EACH ROW BEGIN SET NEW.t = NEW.t; END;
 CREATE EVENT nothing ON SCHEDULE EVERY 1 DAY STARTS '2030-01-01 00:00:00' DO BEGIN SELECT 1; END;`
 
+// nameRune takes the place of what names cannot hold here; for line breaks see
+// richDatabase.
+func nameRune(r rune) rune {
+	switch {
+	case r > 0xffff:
+		return '語'
+	case r == '\n':
+		return 'N'
+	}
+	return r
+}
+
 func TestConformance(t *testing.T) {
 	enginetest.Run(t, enginetest.Subject{
 		Engine:    New(Config{}),
@@ -76,8 +89,14 @@ func TestConformance(t *testing.T) {
 			"people": 500, "pets": 300, "circle_a": 1, "circle_b": 1, "parts": 20, "od`d \"na'me. -x": 2, "--force": 1, "grün Ж 日": 1,
 			"line\nbreak": -1, "Upper": 1, "upper": 2, "latin": 3, "places": 1, "empty_one": 0,
 		},
-		Large: "CREATE TABLE large AS SELECT seq g, repeat(md5(seq), 30) t FROM seq_1_to_40000",
-		Small: "CREATE TABLE small AS SELECT seq g FROM seq_1_to_3",
+		Large:      "CREATE TABLE large AS SELECT seq g, repeat(md5(seq), 30) t FROM seq_1_to_40000",
+		Small:      "CREATE TABLE small AS SELECT seq g FROM seq_1_to_3",
+		Everything: everything,
+		Dialect: enginetest.Dialect{
+			Quote: func(name string) string { return ident(strings.Map(nameRune, name)) },
+			Text:  "CONVERT(x'%s' USING utf8mb4)", Bytes: "x'%s'", TextType: "longtext", BytesType: "longblob", NumberType: "bigint",
+			After: " CHARACTER SET utf8mb4",
+		},
 	})
 }
 

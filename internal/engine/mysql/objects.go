@@ -73,10 +73,21 @@ func withoutTables(text []byte) []byte {
 // character set. It names the dumped database, which is not the one to change.
 var alterDatabase = regexp.MustCompile("^ALTER DATABASE `(?:[^`]|``)*` (CHARACTER SET \\w+ COLLATE \\w+ ;;?\n)$")
 
-// retargeted is a line that is meant for the database it runs in.
+// Under the mode that dumps are restored in, a server changes dates such as
+// 2024-02-31, which may be stored under another mode, and says nothing.
+const (
+	dumpMode     = ", SQL_MODE='NO_AUTO_VALUE_ON_ZERO' */;\n"
+	faithfulMode = ", SQL_MODE='NO_AUTO_VALUE_ON_ZERO,ALLOW_INVALID_DATES' */;\n"
+)
+
+// retargeted is a line that is meant for the database it runs in, and for data of
+// every mode.
 func retargeted(line []byte) []byte {
 	if m := alterDatabase.FindSubmatch(line); m != nil {
 		return append([]byte("ALTER DATABASE "), m[1]...)
+	}
+	if head, ok := bytes.CutSuffix(line, []byte(dumpMode)); ok && bytes.HasPrefix(line, []byte("/*!40101 SET @OLD_SQL_MODE=")) {
+		return append(bytes.Clone(head), faithfulMode...)
 	}
 	return line
 }

@@ -180,16 +180,29 @@ func (r *restore) feed(ctx context.Context, database string, input io.Reader) er
 	if err != nil {
 		return err
 	}
-	f := newFilter(input, r.conn.Database, r.options.IncludeTables)
+	f := newFilter(&counted{input, r.read}, r.conn.Database, r.options.IncludeTables)
 	proof := &sourceProof{script: script{started: r.started, finished: r.finished}, missing: f.missing}
 	_, err = tool.Feed{
 		Spec: process.Spec{
 			Path: r.tool.path, Args: r.arguments(file, database), Env: process.Environment(r.dir, "MYSQL_HOME="+r.dir), Dir: r.dir,
 			OnStderr: func(line string) { r.log(engine.LevelWarn, tool.Redact(line, r.conn.Password)) },
 		},
-		Stall: r.options.StallTimeout, Source: f, Proof: proof, OnFeed: r.read,
+		Stall: r.options.StallTimeout, Source: f, Proof: proof,
 	}.Run(ctx)
 	return r.failure(ctx, err)
+}
+
+// counted tells how many bytes of a backup were read; what reaches the client is
+// another number.
+type counted struct {
+	io.Reader
+	read func(n int)
+}
+
+func (c *counted) Read(b []byte) (int, error) {
+	n, err := c.Reader.Read(b)
+	c.read(n)
+	return n, err
 }
 
 // sourceProof makes broken bytes of a backup a matter of the backup.

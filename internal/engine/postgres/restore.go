@@ -33,7 +33,9 @@ import (
 // IncludeTables are literal names, "schema.table" or "table"; what belongs to a
 // table (indexes, constraints, triggers, sequences, comments, partitions)
 // comes along. Owners, privileges and tablespaces are left out unless asked
-// for. The archive is read as a stream, so ParallelJobs is not used.
+// for. With ParallelJobs above 1 a restore beside the target unpacks the archive into
+// the temporary directory, when there is room, and several processes restore it;
+// else the archive is read as a stream.
 func (e *Engine) Restore(ctx context.Context, c engine.Conn, o engine.RestoreOptions, src engine.Source) error {
 	if bad := append(ValidateConn(c), checkTables("include_tables", o.IncludeTables)...); len(bad) > 0 {
 		return errs.InvalidFields(errs.CodeInvalidConnection, bad...)

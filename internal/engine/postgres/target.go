@@ -93,7 +93,12 @@ func (r *restore) intoFresh(ctx context.Context, replace bool, input io.Reader) 
 	if err := r.createSchemas(ctx, b.fresh); err != nil {
 		return err
 	}
-	if err := r.feed(ctx, b.fresh, input, nil); err != nil {
+	if r.unpacks() {
+		err = r.feedParallel(ctx, conn, b.fresh, input)
+	} else {
+		err = r.feed(ctx, b.fresh, input, nil)
+	}
+	if err != nil {
 		return err
 	}
 	if !replace {

@@ -27,6 +27,7 @@ package archive
 import (
 	"crypto/sha256"
 	"fmt"
+	"io"
 
 	"github.com/dataguardian/dataguardian/internal/errs"
 )
@@ -87,6 +88,8 @@ type Entry struct {
 	Dependencies []int             // dump ids
 
 	copyText bool
+	at       int64 // where its data state and offset are written
+	start    int64 // of its block
 	state    byte
 	offset   int64
 	done     bool
@@ -108,6 +111,29 @@ func (e *Entry) Rows() int64 {
 		return -1
 	}
 	return e.rows
+}
+
+// SetOffsets notes in a copy of the archive, of which v has followed every byte,
+// where the data of each entry begins: an archive that was written to a pipe does
+// not tell, and a parallel restore needs to know.
+func (v *Verifier) SetOffsets(copied io.WriterAt) error {
+	if err := v.Done(); err != nil {
+		return err
+	}
+	for _, e := range v.contents {
+		if !e.HasData {
+			continue
+		}
+		position := make([]byte, 1+v.offSize)
+		position[0] = offsetSet
+		for i := range v.offSize {
+			position[1+i] = byte(e.start >> (8 * i))
+		}
+		if _, err := copied.WriteAt(position, e.at); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (e *Entry) describe() string { return fmt.Sprintf("%s %q", e.Desc, e.Name()) }

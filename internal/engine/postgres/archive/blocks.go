@@ -111,6 +111,7 @@ func (v *Verifier) beginBlock(item []byte) error {
 	case e.state == offsetSet && e.offset != start:
 		return v.malformed("data of %s is at %d, not at %d", e.describe(), start, e.offset)
 	}
+	e.start = start
 	blobs := item[0] == blockBlobs
 	v.blocks = blocks{
 		entry: e, blobs: blobs, inOID: blobs,

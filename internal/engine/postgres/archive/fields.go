@@ -183,7 +183,7 @@ func (v *Verifier) setDefinition() error {
 
 func (v *Verifier) setOffset() error {
 	e := v.entry
-	e.state = v.item[0]
+	e.at, e.state = v.pos-int64(len(v.item)), v.item[0]
 	for i, b := range v.item[1:] {
 		e.offset |= int64(b) << (8 * i)
 	}

@@ -98,9 +98,11 @@ func TestRealDumpsAreFollowedToTheirEnd(t *testing.T) {
 			b, err := os.ReadFile(file)
 			require.NoError(t, err)
 			require.Equal(t, c.rows, rows(follow(t, b)))
-			follow(t, dump(t, pg, db, "--compress=0", "--schema-only"))
-			follow(t, dump(t, pg, db, "--compress=0", "--data-only"))
-			follow(t, dump(t, pg, db, "--compress=0", "--clean", "--create"))
+			if name == "partitions and views" {
+				follow(t, dump(t, pg, db, "--compress=0", "--schema-only"))
+				follow(t, dump(t, pg, db, "--compress=0", "--data-only"))
+				follow(t, dump(t, pg, db, "--compress=0", "--clean", "--create"))
+			}
 		})
 	}
 }
