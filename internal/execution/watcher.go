@@ -11,7 +11,7 @@ import (
 // states from the database once he reads again: one who never reads costs nothing
 // more.
 const (
-	watcherSeats = 4096
+	watcherSeats = 1024
 	seatLines    = 128
 	seatBytes    = 32 << 10
 	watcherBytes = 1 << 20
