@@ -151,7 +151,7 @@ func TestSuccessesHaveTheirStatus(t *testing.T) {
 	tested := a.call(http.MethodPost, "/api/datasources/"+someID+"/test", "")
 	require.Equal(t, http.StatusOK, tested.status, "a database that cannot be reached is an answer")
 	require.JSONEq(t, `{"status":"error","latency_ms":12,"server_version":null,"error":"nothing answers at db:5432","error_code":"DATASOURCE_UNREACHABLE"}`, tested.text)
-	require.JSONEq(t, `{"status":"ok","latency_ms":1,"available_space_gb":5,"error":null,"error_code":null}`, a.call(http.MethodPost, "/api/storage-locations/"+someID+"/test", "").text)
+	require.JSONEq(t, `{"status":"ok","latency_ms":1,"available_space_gb":5,"error":null,"error_code":null,"warnings":[]}`, a.call(http.MethodPost, "/api/storage-locations/"+someID+"/test", "").text)
 	require.JSONEq(t, `{"id":"`+someID+`","status":"cancelled","message":"the execution was cancelled before a worker took it"}`, a.call(http.MethodPost, "/api/executions/"+someID+"/cancel", "").text)
 }
 

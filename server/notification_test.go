@@ -77,7 +77,8 @@ func TestChannelsAreShownWithoutTheirSecrets(t *testing.T) {
 	require.Equal(t, http.StatusCreated, made.status, made.text)
 	require.NotContains(t, made.text, "hush-hush")
 	require.Contains(t, made.text, `"types":["backup_failed"]`)
-	require.Contains(t, a.call(http.MethodPut, path+"/"+someID, `{"types":["storage_full","backup_failed"]}`).text, `"types":["storage_full","backup_failed"]`)
+	changed := a.call(http.MethodPut, path+"/"+someID, `{"types":["storage_full","backup_failed"]}`)
+	require.Equal(t, []any{"storage_full", "backup_failed"}, changed.json(t)["types"])
 	for _, types := range []string{`["smoke_signal"]`, `[7]`, `["type_unspecified"]`} {
 		refused := a.call(http.MethodPut, path+"/"+someID, `{"types":`+types+`}`)
 		require.Equal(t, http.StatusUnprocessableEntity, refused.status, types)
