@@ -40,6 +40,10 @@ func TestAQuickRunMeasuresEveryRow(t *testing.T) {
 			"GetExecution", "GetExecution", "ListExecutions, page 1", "ListExecutions, page 1", "ListExecutions, page 25", "ListExecutions, page 25",
 			"ListExecutions, of a job", "ListExecutions, of a job", "ListExecutions, failed ones", "ListExecutions, failed ones",
 		},
+		"overview": {"GetOverview"},
+		"fleet": {
+			"20 due at once, all queued after", "an idle tick of the scheduler, p50", "from run to claimed, p50", "from run to claimed, p99",
+		},
 	}
 	require.Len(t, tables, len(want))
 	for i, name := range sectionNames() {
@@ -81,7 +85,7 @@ func TestAProfiledRunLeavesAProfile(t *testing.T) {
 func TestOptionsThatMakeNoSenseAreRefused(t *testing.T) {
 	for _, args := range [][]string{
 		{"-size", "0"}, {"-rounds", "0"}, {"-only", "nothing"}, {"more"}, {"-server", "noname"},
-		{"-server", "a=b", "-profile", "c"}, {"-executions", "3"},
+		{"-server", "a=b", "-profile", "c"}, {"-executions", "3"}, {"-jobs", "5", "-due", "6"}, {"-history", "0"},
 	} {
 		_, err := parseOptions(args, &bytes.Buffer{})
 		require.Error(t, err, args)

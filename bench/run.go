@@ -26,6 +26,8 @@ func sections() []section {
 		{"memory", memory},
 		{"requests", requests},
 		{"tails", tails},
+		{"overview", overview},
+		{"fleet", fleet},
 	}
 }
 
