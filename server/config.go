@@ -11,6 +11,8 @@ import (
 	"net/http"
 	"time"
 
+	"google.golang.org/grpc"
+
 	"github.com/dataguardian/dataguardian/internal/auth"
 	"github.com/dataguardian/dataguardian/server/rpc"
 )
@@ -43,10 +45,19 @@ type Config struct {
 	// bearer token it asks for.
 	Metrics      http.Handler
 	MetricsToken string
+	// Trace, when set, makes spans of calls.
+	Trace *Trace
 	// Reflection lets gRPC clients ask for the schema.
 	Reflection bool
 	// ShutdownTimeout bounds how long calls under way may take to end, default 10 s.
 	ShutdownTimeout time.Duration
+}
+
+// Trace is how calls become spans.
+type Trace struct {
+	HTTP   func(next http.Handler) http.Handler // of requests to REST
+	Client grpc.DialOption                      // of the gateway's calls
+	Server grpc.ServerOption                    // of calls that are answered
 }
 
 const defaultShutdownTimeout = 10 * time.Second

@@ -21,6 +21,9 @@ func newHandler(c Config, rest http.Handler) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
+	if c.Trace != nil {
+		rest = c.Trace.HTTP(rest)
+	}
 	mux := http.NewServeMux()
 	mux.Handle("/api/", fromHere(rest))
 	mux.Handle("/api/openapi.json", reads(content("application/json", c.OpenAPI)))

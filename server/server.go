@@ -85,7 +85,7 @@ func New(c Config) (*Server, error) {
 	if err := guard.learn(s.grpc.GetServiceInfo()); err != nil {
 		return nil, err
 	}
-	if s.loop, err = dialPipe(s.pipe); err != nil {
+	if s.loop, err = dialPipe(c, s.pipe); err != nil {
 		return nil, err
 	}
 	rest, err := gateway.New(stopping, gateway.Config{Conn: s.loop, Check: guard.validate})
@@ -123,7 +123,7 @@ func (s *Server) listen() (err error) {
 }
 
 func newGRPC(c Config, g *guard, health healthpb.HealthServer) *grpc.Server {
-	s := grpc.NewServer(
+	options := []grpc.ServerOption{
 		grpc.ChainUnaryInterceptor(g.unary),
 		grpc.ChainStreamInterceptor(g.stream),
 		grpc.MaxRecvMsgSize(maxRequest),
@@ -131,7 +131,11 @@ func newGRPC(c Config, g *guard, health healthpb.HealthServer) *grpc.Server {
 		grpc.ConnectionTimeout(handshakeTimeout),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 20 * time.Second, PermitWithoutStream: true}),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: time.Minute, Timeout: 20 * time.Second}),
-	)
+	}
+	if c.Trace != nil {
+		options = append(options, c.Trace.Server)
+	}
+	s := grpc.NewServer(options...)
 	rpc.Register(s, c.Services)
 	healthpb.RegisterHealthServer(s, health)
 	if c.Reflection {
@@ -140,12 +144,16 @@ func newGRPC(c Config, g *guard, health healthpb.HealthServer) *grpc.Server {
 	return s
 }
 
-func dialPipe(pipe *bufconn.Listener) (*grpc.ClientConn, error) {
-	conn, err := grpc.NewClient("passthrough:///pipe",
+func dialPipe(c Config, pipe *bufconn.Listener) (*grpc.ClientConn, error) {
+	options := []grpc.DialOption{
 		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return pipe.DialContext(ctx) }),
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxAnswer)),
-	)
+	}
+	if c.Trace != nil {
+		options = append(options, c.Trace.Client)
+	}
+	conn, err := grpc.NewClient("passthrough:///pipe", options...)
 	if err != nil {
 		return nil, fmt.Errorf("connecting REST to gRPC: %w", err)
 	}

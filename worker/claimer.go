@@ -27,6 +27,13 @@ type Meter interface {
 	LeaseLost(op execution.Operation)
 }
 
+// Tracer follows executions from the request that queued them.
+type Tracer interface {
+	// Begin returns the context of the work of a claimed execution; end is called
+	// once, with how it went.
+	Begin(ctx context.Context, e execution.Execution) (own context.Context, end func(error))
+}
+
 // Timing holds the intervals of leases; all have defaults.
 type Timing struct {
 	Lease     time.Duration // how long a worker may be silent before others take over; 60 s
@@ -67,6 +74,7 @@ type Claimer struct {
 	Queue       Queue
 	Entry       *Entry
 	Meter       Meter
+	Tracer      Tracer // nil: nothing is traced
 	Logger      *slog.Logger
 	// Work does one execution to its end: it must finish, release or abandon it.
 	Work func(ctx context.Context, l *Leased) error
@@ -143,12 +151,17 @@ func (c *Claimer) wait(ctx context.Context, timing Timing) {
 
 func (c *Claimer) work(ctx context.Context, e execution.Execution, timing Timing) {
 	c.Entry.Started()
+	end := func(error) {}
+	if c.Tracer != nil {
+		ctx, end = c.Tracer.Begin(ctx, e)
+	}
 	l := lease(ctx, c.Store, e, timing, c.Logger)
 	err := c.Work(l.Context(), l)
 	if errors.Is(context.Cause(l.Context()), execution.ErrLeaseLost) {
 		c.Meter.LeaseLost(e.Operation)
 	}
 	l.stop()
+	end(err)
 	c.Entry.Finished(err)
 }
 

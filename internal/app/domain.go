@@ -1,6 +1,7 @@
 package app
 
 import (
+	"context"
 	"time"
 
 	"github.com/dataguardian/dataguardian/internal/artifact"
@@ -53,6 +54,10 @@ func newDomain(f *foundation, started time.Time) *domain {
 	messenger := courier.New(netguard.Policy{})
 	sampler := machine.NewSampler(started)
 	v := vault.New(s.Catalogue(), s.Locations(), open, f.logger)
+	var parent func(ctx context.Context) string
+	if f.traces != nil {
+		parent = f.traces.Parent
+	}
 	return &domain{
 		engines:     engines,
 		vault:       v,
@@ -65,7 +70,7 @@ func newDomain(f *foundation, started time.Time) *domain {
 		}),
 		executions: execution.NewService(execution.Config{
 			Store: s.Executions(), Jobs: s.Jobs(), Datasources: s.Datasources(), Catalogue: s.Catalogue(), Remover: v,
-			Engines: engines, Queue: f.wakeups(), Hub: f.hub, Logger: f.logger,
+			Engines: engines, Queue: f.wakeups(), Hub: f.hub, Logger: f.logger, Trace: parent,
 		}),
 		board: execution.NewBoard(execution.BoardConfig{
 			Changes: s.Changes(), Reader: s.Executions(), Hub: f.hub, Logger: f.logger,

@@ -20,6 +20,7 @@ import (
 	"github.com/dataguardian/dataguardian/internal/queue"
 	"github.com/dataguardian/dataguardian/internal/secret"
 	"github.com/dataguardian/dataguardian/internal/store"
+	"github.com/dataguardian/dataguardian/internal/tracing"
 	"github.com/dataguardian/dataguardian/worker"
 )
 
@@ -28,6 +29,9 @@ const metadataDatabase = "dataguardian"
 
 // stopTimeout bounds the stop of the private PostgreSQL.
 const stopTimeout = 30 * time.Second
+
+// traceTimeout bounds the sending of the last traces.
+const traceTimeout = 3 * time.Second
 
 // foundation is what every process stands on.
 type foundation struct {
@@ -39,7 +43,8 @@ type foundation struct {
 	queue   *queue.Queue
 	monitor *queue.Monitor
 	hub     *logs.RedisHub
-	noted   chan struct{} // notifications may have been written
+	noted   chan struct{}    // notifications may have been written
+	traces  *tracing.Tracing // nil: nothing is traced
 	spoolID string
 	newKey  bool // this start has made the key file
 	closers []func() error
@@ -63,6 +68,9 @@ func lay(ctx context.Context, c Config) (_ *foundation, err error) {
 	}
 	if f.spoolID, err = identify(f.spoolDir()); err != nil {
 		return nil, fmt.Errorf("the spool in %s cannot be used: %w", f.spoolDir(), err)
+	}
+	if err := f.trace(ctx); err != nil {
+		return nil, err
 	}
 	dsn, err := f.database(ctx)
 	if err != nil {
@@ -95,6 +103,22 @@ func (f *foundation) close() error {
 	}
 	f.closers = nil
 	return errors.Join(failures...)
+}
+
+// trace begins to send traces when the environment says where.
+func (f *foundation) trace(ctx context.Context) (err error) {
+	if f.traces, err = tracing.FromEnvironment(ctx, f.config.Version); err != nil || f.traces == nil {
+		return err
+	}
+	f.onClose(func() error {
+		ctx, cancel := context.WithTimeout(context.Background(), traceTimeout)
+		defer cancel()
+		if err := f.traces.Close(ctx); err != nil { // a collector that is away must not spoil an orderly end
+			f.logger.Warn("the last traces were not sent", "error", err)
+		}
+		return nil
+	})
+	return nil
 }
 
 // database returns how to reach the metadata, starting the private cluster when

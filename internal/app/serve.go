@@ -88,7 +88,7 @@ func (f *foundation) api(ctx context.Context, d *domain, m *metrics.Metrics, lis
 	if err != nil {
 		return nil, fmt.Errorf("--metrics-token-file: %w", err)
 	}
-	s, err := server.New(server.Config{
+	config := server.Config{
 		HTTPListener: listen.http, GRPCListener: listen.grpc, CertFile: f.config.TLSCert, KeyFile: f.config.TLSKey,
 		Services: rpc.Services{
 			Datasources: d.datasources, Locations: d.locations, Files: d.files, Backups: d.backups, Executions: d.executions,
@@ -97,7 +97,11 @@ func (f *foundation) api(ctx context.Context, d *domain, m *metrics.Metrics, lis
 		},
 		Authenticator: d.tokens, Logger: f.logger, Version: f.config.Version, OpenAPI: docs.OpenAPI(),
 		Metrics: m.Handler(), MetricsToken: metricsToken, Reflection: f.config.Reflection,
-	})
+	}
+	if f.traces != nil {
+		config.Trace = &server.Trace{HTTP: f.traces.HTTP, Client: f.traces.Client(), Server: f.traces.Server()}
+	}
+	s, err := server.New(config)
 	if err != nil {
 		return nil, err
 	}

@@ -31,6 +31,9 @@ func workers(f *foundation, d *domain, m *metrics.Metrics) []worker.Service {
 	registry := worker.NewRegistry(f.store.Health(), reportInterval, f.logger)
 	services := []worker.Service{registry}
 	desk := attempt.Desk{Executions: f.store.Executions(), Hub: f.hub, Terminal: logs.NewTerminal(f.config.Stdout), Meter: m, Logger: f.logger}
+	if f.traces != nil {
+		desk.Tracer = f.traces
+	}
 	if f.config.has(RoleHealth) {
 		services = append(services, &healthworker.Checker{
 			Datasources: f.store.Datasources(), Engines: d.engines, Vault: d.vault,
@@ -76,10 +79,14 @@ func backupClaimer(f *foundation, d *domain, desk attempt.Desk, registry *worker
 		Engines: d.engines, Vault: d.vault, SpoolDir: f.spoolDir(), SpoolID: f.spoolID, StallTimeout: f.config.StallTimeout, SpoolKeep: f.config.SpoolKeep,
 		UploadAttempts: f.config.UploadAttempts, UploadBackoff: f.config.UploadBackoff,
 	}
+	var tracer worker.Tracer
+	if f.traces != nil {
+		tracer = f.traces
+	}
 	return &worker.Claimer{
 		Label: "backup worker", WorkerID: workerID(), Spool: f.spoolID, Operations: []execution.Operation{execution.Backup}, Concurrency: f.config.Concurrency,
 		Timing: f.config.Timing, Store: f.store.Executions(), Queue: f.wakeups(), Entry: registry.Register(health.RoleBackup),
-		Limits: execution.Limits{PerHost: f.config.MaxPerHost, PerStorage: f.config.MaxPerStorage}, Meter: m, Logger: f.logger, Work: runner.Work,
+		Limits: execution.Limits{PerHost: f.config.MaxPerHost, PerStorage: f.config.MaxPerStorage}, Meter: m, Tracer: tracer, Logger: f.logger, Work: runner.Work,
 	}
 }
 
@@ -88,10 +95,14 @@ func restoreClaimer(f *foundation, d *domain, desk attempt.Desk, registry *worke
 		Desk: desk, Datasources: f.store.Datasources(), Catalogue: f.store.Catalogue(), Restores: f.store.Restores(), Engines: d.engines, Vault: d.vault,
 		Identities: identities{dir: f.config.IdentityDir}, StallTimeout: f.config.StallTimeout,
 	}
+	var tracer worker.Tracer
+	if f.traces != nil {
+		tracer = f.traces
+	}
 	return &worker.Claimer{
 		Label: "restore worker", WorkerID: workerID(), Operations: []execution.Operation{execution.Restore, execution.Verify}, Concurrency: f.config.Concurrency,
 		Timing: f.config.Timing, Store: f.store.Executions(), Queue: f.wakeups(), Entry: registry.Register(health.RoleRestore),
-		Limits: execution.Limits{PerHost: f.config.MaxPerHost, PerStorage: f.config.MaxPerStorage}, Meter: m, Logger: f.logger, Work: runner.Work,
+		Limits: execution.Limits{PerHost: f.config.MaxPerHost, PerStorage: f.config.MaxPerStorage}, Meter: m, Tracer: tracer, Logger: f.logger, Work: runner.Work,
 	}
 }
 

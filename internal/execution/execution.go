@@ -157,7 +157,8 @@ type Request struct {
 	SourceExecutionID string          `json:"source_execution_id,omitempty"`
 	Restore           *RestoreRequest `json:"restore,omitempty"`
 	RetryUpload       bool            `json:"retry_upload,omitempty"`
-	Spool             string          `json:"spool,omitempty"` // whose spool has the dump of a retried upload
+	Spool             string          `json:"spool,omitempty"`       // whose spool has the dump of a retried upload
+	Traceparent       string          `json:"traceparent,omitempty"` // of the request, when it is traced
 }
 
 // RestoreRequest says what to restore where.

@@ -55,6 +55,7 @@ type Config struct {
 	Queue       Waker
 	Hub         logs.Hub
 	Logger      *slog.Logger
+	Trace       func(ctx context.Context) (traceparent string) // nil: nothing is traced
 }
 
 // Service is what callers may do with executions.
@@ -133,6 +134,9 @@ func NewBackup(j backup.Job, trigger Trigger, slot *time.Time) New {
 func (s *Service) queue(ctx context.Context, n New) (Execution, error) {
 	if !s.Queue.Up() {
 		return Execution{}, errQueueDown()
+	}
+	if s.Trace != nil {
+		n.Request.Traceparent = s.Trace(ctx)
 	}
 	e, err := s.Store.Create(ctx, n)
 	if err != nil {

@@ -26,6 +26,7 @@ type Plane struct {
 	KeyFile string               // empty when embedded
 	Redis   *testkit.RedisServer // nil: each process has its own
 	Secret  string               // a password that must never be seen
+	Env     []string             // of every server and worker, beside the least they need
 
 	embedded  bool
 	mu        sync.Mutex
@@ -105,7 +106,7 @@ func (p *Plane) Worker(t testing.TB, name string, flags ...string) *Process {
 func (p *Plane) StartWorker(t testing.TB, name string, flags ...string) *Process {
 	t.Helper()
 	args := append(append([]string{"worker"}, p.flags()...), flags...)
-	process := p.keep(launch(t, p.Dir, name, nil, args...))
+	process := p.keep(launch(t, p.Dir, name, p.Env, args...))
 	t.Cleanup(func() {
 		if !process.Ended() { // the test failed before it could do so
 			process.Kill(t)
@@ -147,7 +148,7 @@ func (p *Plane) Serve(t testing.TB, name string, flags ...string) *Server {
 func (p *Plane) serve(t testing.TB, name string, flags ...string) *Server {
 	t.Helper()
 	args := append([]string{"serve", "--http-addr", "127.0.0.1:0", "--grpc-addr", "127.0.0.1:0"}, p.flags()...)
-	process := p.keep(launch(t, p.Dir, name, nil, append(args, flags...)...))
+	process := p.keep(launch(t, p.Dir, name, p.Env, append(args, flags...)...))
 	t.Cleanup(func() {
 		if !process.Ended() { // the test failed before it could be stopped in order
 			process.Kill(t)

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"log/slog"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/dataguardian/dataguardian/internal/engine"
@@ -36,12 +37,18 @@ type Meter interface {
 	LogLag(age time.Duration)
 }
 
+// Tracer follows an attempt through its phases.
+type Tracer interface {
+	Phase(ctx context.Context, p execution.Phase) (end func())
+}
+
 // Desk is what attempts of one process share.
 type Desk struct {
 	Executions execution.Store
 	Hub        logs.Hub
 	Terminal   *logs.Terminal
 	Meter      Meter
+	Tracer     Tracer // nil: nothing is traced
 	Logger     *slog.Logger
 }
 
@@ -57,6 +64,9 @@ type Attempt struct {
 	label    string
 	leased   *worker.Leased
 	announce chan struct{} // holds a token while an announcement may be made
+
+	tracing  sync.Mutex
+	endPhase func() // of the span of the current phase; nil without one
 }
 
 // Begin opens the log of a leased execution. label is how its lines begin on the
@@ -95,10 +105,25 @@ func (a *Attempt) Phase(p execution.Phase, verb string) {
 	if verb != "" {
 		a.Log.Phase(verb)
 	}
+	a.trace(p)
 	progress := a.leased.Progress()
 	progress.Phase = p
 	a.leased.SetProgress(progress)
 	a.tell(execution.Running)
+}
+
+// trace ends the span of the phase before and begins that of p; of none when p is
+// empty.
+func (a *Attempt) trace(p execution.Phase) {
+	a.tracing.Lock()
+	defer a.tracing.Unlock()
+	if a.endPhase != nil {
+		a.endPhase()
+		a.endPhase = nil
+	}
+	if a.Tracer != nil && p != "" {
+		a.endPhase = a.Tracer.Phase(a.leased.Context(), p)
+	}
 }
 
 // Progress takes a snapshot of the current phase.
@@ -164,7 +189,7 @@ func (a *Attempt) Abandon(ctx context.Context) {
 	if _, err := a.Log.Close(ctx); err != nil {
 		a.Logger.Info("the last lines of a lost execution were not stored", "execution_id", a.Execution.ID, "error", err)
 	}
-	a.removeTemp()
+	a.leave()
 }
 
 // Release gives the execution back to the queue; the attempt does not count.
@@ -177,7 +202,7 @@ func (a *Attempt) Release(ctx context.Context, reason string) {
 	if err := a.Executions.Release(ctx, a.leased.Lease, time.Second, false, lines); err != nil {
 		a.Logger.Error("the execution could not be given back; it is taken over when its lease runs out", "execution_id", a.Execution.ID, "error", err)
 	}
-	a.removeTemp()
+	a.leave()
 }
 
 // Postpone gives the execution back to the queue once the metadata database
@@ -188,7 +213,7 @@ func (a *Attempt) Postpone(ctx context.Context, reason string) {
 	if err != nil {
 		a.Logger.Info("lines are stored when the execution is given back", "execution_id", a.Execution.ID, "error", err)
 	}
-	a.removeTemp()
+	a.leave()
 	err = a.insist(ctx, func() error { return a.Executions.Release(ctx, a.leased.Lease, time.Second, false, lines) })
 	if err != nil {
 		a.Logger.Error("the execution could not be given back; it is taken over when its lease runs out", "execution_id", a.Execution.ID, "error", err)
@@ -204,7 +229,7 @@ func (a *Attempt) Finish(ctx context.Context, result execution.Result) bool {
 		a.Logger.Warn("lines are stored with the result", "execution_id", a.Execution.ID, "error", err)
 	}
 	result.Logs = lines
-	a.removeTemp()
+	a.leave()
 	if err := a.insist(ctx, func() error { return a.Executions.Finish(ctx, a.leased.Lease, result) }); err != nil {
 		a.Logger.Error("how the execution ended could not be booked; it is taken over when its lease runs out", "execution_id", a.Execution.ID, "error", err)
 		return false
@@ -263,7 +288,9 @@ func Host() string {
 	return host
 }
 
-func (a *Attempt) removeTemp() {
+// leave ends what an attempt has of its own.
+func (a *Attempt) leave() {
+	a.trace("")
 	if err := os.RemoveAll(a.Temp); err != nil {
 		a.Logger.Warn("a temporary directory was not removed", "path", a.Temp, "error", err)
 	}
