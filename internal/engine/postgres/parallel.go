@@ -70,20 +70,27 @@ func (r *restore) feedParallel(ctx context.Context, conn *pgx.Conn, database str
 		args = append(args, "--use-list="+list)
 	}
 	r.progress.TablesDone = 0
+	var said listener
 	_, err = tool.Work{
 		Spec: process.Spec{
 			Path: r.tool.path, Args: append(args, file), Env: process.Environment(r.dir, env...), Dir: r.dir,
-			OnStderr: r.hear, TailLines: 200,
+			OnStderr: func(line string) { r.hear(&said, line) }, TailLines: 200,
 		},
 		Stall: r.options.StallTimeout,
 		Alive: func(ctx context.Context) bool { return works(ctx, conn, database) },
 	}.Run(ctx)
 	if exit, ok := errors.AsType[*process.ExitError](err); ok {
-		if words := slices.DeleteFunc(slices.Clone(exit.Tail), saysNothing); len(words) > 0 {
+		var heard listener
+		if words := slices.DeleteFunc(slices.Clone(exit.Tail), func(line string) bool { return heard.passes(line) || saysNothing(line) }); len(words) > 0 {
 			exit.Tail = words
 		}
 	}
-	return r.failure(ctx, err)
+	if err != nil {
+		return r.failure(ctx, err)
+	}
+	r.progress.TablesDone = r.progress.TablesTotal // whatever was heard of it
+	r.report()
+	return nil
 }
 
 // unpack writes the archive to a file, with what a parallel restore needs to know.
@@ -132,28 +139,39 @@ func unpackError(err error) error {
 		"the backup could not be unpacked on the worker's disk: make room, or restore with parallel_jobs 1, which needs none")
 }
 
-// Words of a tool that says what it does.
+// Words of a tool that says what it does. Its processes write at the same time, so
+// that two lines may become one.
 var (
-	problem   = regexp.MustCompile(`(?i)^pg_restore: (?:error|warning|detail|hint|fatal):`)
-	doneTable = regexp.MustCompile(`^pg_restore: finished item \d+ TABLE DATA (.*)$`)
+	problem   = regexp.MustCompile(`(?i:(?:^|pg_restore: )(?:error|warning|detail|hint|fatal):)|ERROR: `)
+	doneTable = regexp.MustCompile(`finished item \d+ TABLE DATA (.*)$`)
 )
 
-func isChatter(line string) bool {
-	return strings.HasPrefix(line, "pg_restore: ") && !problem.MatchString(line)
+// listener tells chatter from problems. Names with line breaks go on in lines
+// without the tool's own name; so do the words of servers.
+type listener struct{ chatting bool }
+
+func (l *listener) passes(line string) bool {
+	switch {
+	case problem.MatchString(line):
+		l.chatting = false
+	case strings.HasPrefix(line, "pg_restore: "):
+		l.chatting = true
+	}
+	return l.chatting
 }
 
 // saysNothing reports a line that does not tell why the tool failed.
 func saysNothing(line string) bool {
-	return isChatter(line) || strings.Trim(line, " ^") == "" || strings.HasSuffix(line, "error: a worker process died unexpectedly")
+	return strings.Trim(line, " ^") == "" || strings.HasSuffix(line, "error: a worker process died unexpectedly")
 }
 
 // hear makes progress of what the tool says, and log lines of the rest.
-func (r *restore) hear(line string) {
+func (r *restore) hear(l *listener, line string) {
 	if m := doneTable.FindStringSubmatch(line); m != nil {
 		r.progress.TablesDone, r.progress.Current = min(r.progress.TablesDone+1, r.progress.TablesTotal), m[1]
 		r.report()
 	}
-	if !isChatter(line) && strings.TrimSpace(line) != "" {
+	if !l.passes(line) && strings.TrimSpace(line) != "" {
 		r.log(engine.LevelWarn, tool.Redact(line, r.conn.Password))
 	}
 }
