@@ -67,7 +67,12 @@ func contract(t *testing.T) []method {
 
 // invoke calls any RPC with an empty request and returns its error.
 func invoke(ctx context.Context, conn *grpc.ClientConn, m method) error {
-	in, out := dynamicpb.NewMessage(m.descriptor.Input()), dynamicpb.NewMessage(m.descriptor.Output())
+	return invokeWith(ctx, conn, m, dynamicpb.NewMessage(m.descriptor.Input()))
+}
+
+// invokeWith calls any RPC and returns its error.
+func invokeWith(ctx context.Context, conn *grpc.ClientConn, m method, in *dynamicpb.Message) error {
+	out := dynamicpb.NewMessage(m.descriptor.Output())
 	if !m.descriptor.IsStreamingServer() {
 		return conn.Invoke(ctx, m.name, in, out)
 	}
@@ -92,7 +97,14 @@ func invoke(ctx context.Context, conn *grpc.ClientConn, m method) error {
 func TestEveryRPCDeclaresWhoMayCallIt(t *testing.T) {
 	for _, m := range contract(t) {
 		require.NotEqual(t, pb.Access_role_unspecified, m.access, m.name)
-		require.True(t, rpc.AccessOf(m.name).Declared, m.name)
+		access := rpc.AccessOf(m.name)
+		require.True(t, access.Declared, m.name)
+		require.NotEqual(t, pb.Reach_reach_unspecified, access.Reach, "%s does not say what it means to a caller with a scope", m.name)
+		action, _ := proto.GetExtension(m.descriptor.Options(), pb.E_Audit).(string)
+		require.NotEmpty(t, action, "%s does not say what the audit log calls it", m.name)
+		if m.access == pb.Access_operator || m.verb != http.MethodGet {
+			require.NotEqual(t, "none", action, "%s changes something or hands it out, so it is written down", m.name)
+		}
 	}
 }
 
@@ -196,7 +208,7 @@ func TestGetAuthStatusAndGetMeKnowTheCaller(t *testing.T) {
 	a := start(t)
 	require.Equal(t, false, a.do(a.request("", http.MethodGet, "/api/auth/status", "")).json(t)["authenticated"])
 	require.Equal(t, false, a.do(a.request("wrong", http.MethodGet, "/api/auth/status", "")).json(t)["authenticated"])
-	require.Equal(t, map[string]any{"has_user": false, "authenticated": true, "user": nil}, a.call(http.MethodGet, "/api/auth/status", "").json(t))
+	require.Equal(t, map[string]any{"has_user": true, "authenticated": true, "user": nil, "oidc": false}, a.call(http.MethodGet, "/api/auth/status", "").json(t))
 	require.Equal(t, map[string]any{"user": map[string]any{"username": "operator", "role": "operator"}},
 		a.do(a.request("operator", http.MethodGet, "/api/auth/me", "")).json(t))
 }

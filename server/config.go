@@ -5,14 +5,17 @@ package server
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"time"
 
 	"google.golang.org/grpc"
 
+	"github.com/dataguardian/dataguardian/internal/audit"
 	"github.com/dataguardian/dataguardian/internal/auth"
 	"github.com/dataguardian/dataguardian/server/rpc"
 )
@@ -21,6 +24,16 @@ import (
 // error of kind Unauthenticated.
 type Authenticator interface {
 	Authenticate(ctx context.Context, bearer string) (auth.Principal, error)
+	// AuthenticateCertificate says who a verified client certificate names.
+	AuthenticateCertificate(ctx context.Context, commonName string) (auth.Principal, error)
+}
+
+// Trail writes down what callers do; *audit.Trail is one.
+type Trail interface {
+	Begin(ctx context.Context, e audit.Entry) (id string, err error)
+	End(ctx context.Context, id, outcome, entityID string)
+	Done(ctx context.Context, e audit.Entry)
+	Refused(ctx context.Context, e audit.Entry)
 }
 
 // Config is what a Server stands on.
@@ -32,10 +45,23 @@ type Config struct {
 	HTTPListener, GRPCListener net.Listener
 	// CertFile and KeyFile (PEM) turn on TLS for both listeners.
 	CertFile, KeyFile string
+	// ClientCAFile (PEM), when set, lets only clients with a certificate of one of its
+	// authorities connect.
+	ClientCAFile string
+	// CertificateUsers takes the common name of a client's certificate as the name of a
+	// user, for calls without another credential.
+	CertificateUsers bool
 
 	Services      rpc.Services
 	Authenticator Authenticator
-	Logger        *slog.Logger
+	// Scopes knows what lies in the scope of a caller. Nil: callers with a scope reach
+	// nothing.
+	Scopes auth.ScopeStore
+	// Trail is the audit log; nil: nothing is written down.
+	Trail Trail
+	// OIDC logs people in with an OpenID provider; nil: only passwords do.
+	OIDC   OIDC
+	Logger *slog.Logger
 
 	// Version is shown on the page of the API.
 	Version string
@@ -81,5 +107,17 @@ func (c Config) tls() (*tls.Config, error) {
 	if err != nil {
 		return nil, fmt.Errorf("loading the TLS certificate %s with key %s: %w", c.CertFile, c.KeyFile, err)
 	}
-	return &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}, nil
+	config := &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}
+	if c.ClientCAFile == "" {
+		return config, nil
+	}
+	authorities, err := os.ReadFile(c.ClientCAFile)
+	if err != nil {
+		return nil, fmt.Errorf("loading the authorities of client certificates: %w", err)
+	}
+	config.ClientCAs, config.ClientAuth = x509.NewCertPool(), tls.RequireAndVerifyClientCert
+	if !config.ClientCAs.AppendCertsFromPEM(authorities) {
+		return nil, fmt.Errorf("loading the authorities of client certificates: %s holds no PEM certificate", c.ClientCAFile)
+	}
+	return config, nil
 }

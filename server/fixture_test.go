@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"iter"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -20,6 +22,7 @@ import (
 	"google.golang.org/grpc/metadata"
 
 	"github.com/dataguardian/dataguardian/docs"
+	"github.com/dataguardian/dataguardian/internal/audit"
 	"github.com/dataguardian/dataguardian/internal/auth"
 	"github.com/dataguardian/dataguardian/internal/backup"
 	"github.com/dataguardian/dataguardian/internal/dashboard"
@@ -52,6 +55,10 @@ func (tokens) Authenticate(_ context.Context, bearer string) (auth.Principal, er
 		return auth.Principal{}, auth.ErrUnauthenticated
 	}
 	return auth.Principal{TokenID: someID, Name: bearer, Role: role}, nil
+}
+
+func (t tokens) AuthenticateCertificate(ctx context.Context, name string) (auth.Principal, error) {
+	return t.Authenticate(ctx, name)
 }
 
 func notFound() error {
@@ -377,11 +384,87 @@ func (fakeChannels) Deliveries(_ context.Context, id string, _ notification.Deli
 
 type fakeTokens struct{}
 
-func (fakeTokens) Create(_ context.Context, name string, role auth.Role, expires *time.Time) (auth.Token, string, error) {
-	return auth.Token{ID: someID, Name: name, Role: role, ExpiresAt: expires, CreatedAt: noon}, "dgt_once", nil
+func (fakeTokens) Create(_ context.Context, name string, role auth.Role, scope []string, expires *time.Time) (auth.Token, string, error) {
+	return auth.Token{ID: someID, Name: name, Role: role, Scope: scope, ExpiresAt: expires, CreatedAt: noon}, "dgt_once", nil
 }
 func (fakeTokens) List(context.Context, paging.Page) ([]auth.Token, int, error) { return nil, 0, nil }
 func (fakeTokens) Revoke(_ context.Context, id string) error                    { return known(id) }
+
+// fakeUsers has one user, ada, whose password is "correct horse".
+type fakeUsers struct{}
+
+func (fakeUsers) HasUser(context.Context) (bool, error) { return true, nil }
+func (fakeUsers) one() auth.User {
+	return auth.User{ID: someID, Username: "ada", Role: auth.Admin, CreatedAt: noon, UpdatedAt: noon}
+}
+func (fakeUsers) Setup(context.Context, string, string, string) (auth.User, string, error) {
+	return auth.User{}, "", auth.ErrSetupDone
+}
+func (f fakeUsers) Login(_ context.Context, username, password, _ string) (auth.User, string, error) {
+	if username != "ada" || password != "correct horse" {
+		return auth.User{}, "", errs.New(errs.Unauthenticated, errs.CodeUnauthorized, "wrong")
+	}
+	return f.one(), "admin", nil
+}
+func (fakeUsers) Logout(context.Context, auth.Principal) error { return nil }
+func (fakeUsers) ChangePassword(context.Context, auth.Principal, string, string, string) error {
+	return nil
+}
+func (f fakeUsers) CreateUser(context.Context, string, string, auth.Role) (auth.User, error) {
+	return f.one(), nil
+}
+func (f fakeUsers) ListUsers(context.Context, paging.Page) ([]auth.User, int, error) {
+	return []auth.User{f.one()}, 1, nil
+}
+func (f fakeUsers) UpdateUser(_ context.Context, id string, _ *auth.Role, _ *string) (auth.User, error) {
+	return f.one(), known(id)
+}
+func (fakeUsers) DeleteUser(_ context.Context, id string) error { return known(id) }
+
+// fakeKeys rotates nothing.
+type fakeKeys struct{}
+
+func (fakeKeys) Rotate(context.Context, bool, bool) (auth.KeyRotation, error) {
+	return auth.KeyRotation{KeyID: "1", Keys: 2}, nil
+}
+
+// fakeTrail keeps what is written down.
+type fakeTrail struct {
+	mu      sync.Mutex
+	entries []audit.Entry
+}
+
+func (f *fakeTrail) add(e audit.Entry) string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	e.ID = fmt.Sprint(len(f.entries))
+	f.entries = append(f.entries, e)
+	return e.ID
+}
+func (f *fakeTrail) Begin(_ context.Context, e audit.Entry) (string, error) {
+	e.Outcome = audit.Started
+	return f.add(e), nil
+}
+func (f *fakeTrail) End(_ context.Context, id, outcome, entityID string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for i := range f.entries {
+		if f.entries[i].ID == id {
+			f.entries[i].Outcome = outcome
+			f.entries[i].EntityID += entityID
+		}
+	}
+}
+func (f *fakeTrail) Done(_ context.Context, e audit.Entry)    { f.add(e) }
+func (f *fakeTrail) Refused(_ context.Context, e audit.Entry) { f.add(e) }
+func (f *fakeTrail) List(context.Context, audit.Filter, paging.Page) ([]audit.Entry, int, error) {
+	return f.all(), 0, nil
+}
+func (f *fakeTrail) all() []audit.Entry {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.entries)
+}
 
 type fakeHealth struct{ degraded bool }
 
@@ -424,19 +507,21 @@ type api struct {
 	watches     *fakeWatches
 	health      *fakeHealth
 	feed        *fakeFeed
+	trail       *fakeTrail
 	stop        func() error // stops the server and returns what Run returned
 }
 
 // start runs a server on free ports until the test ends.
 func start(t *testing.T, options ...func(*Config)) *api {
 	t.Helper()
-	a := &api{t: t, log: &safeBuffer{}, datasources: &fakeDatasources{}, files: &fakeFiles{}, backups: &fakeBackups{}, executions: &fakeExecutions{}, watches: &fakeWatches{}, health: &fakeHealth{}, feed: &fakeFeed{}}
+	a := &api{t: t, log: &safeBuffer{}, datasources: &fakeDatasources{}, files: &fakeFiles{}, backups: &fakeBackups{}, executions: &fakeExecutions{}, watches: &fakeWatches{}, health: &fakeHealth{}, feed: &fakeFeed{}, trail: &fakeTrail{}}
 	c := Config{
-		HTTPAddr: "127.0.0.1:0", GRPCAddr: "127.0.0.1:0", Authenticator: tokens{}, OpenAPI: docs.OpenAPI(), Version: "test",
+		HTTPAddr: "127.0.0.1:0", GRPCAddr: "127.0.0.1:0", Authenticator: tokens{}, Trail: a.trail, OpenAPI: docs.OpenAPI(), Version: "test",
 		Logger: slog.New(slog.NewTextHandler(a.log, &slog.HandlerOptions{Level: slog.LevelDebug})), Reflection: true,
 		Services: rpc.Services{
 			Datasources: a.datasources, Locations: fakeLocations{}, Files: a.files, Backups: a.backups, Executions: a.executions, Watches: a.watches, Restores: fakeRestores{}, Downloads: fakeDownloads{},
 			Notifications: fakeNotifications{}, Feed: a.feed, Channels: fakeChannels{}, Tokens: fakeTokens{}, Health: a.health, Dashboard: fakeDashboard{},
+			Users: fakeUsers{}, Keys: fakeKeys{}, Audit: a.trail,
 		},
 	}
 	for _, option := range options {

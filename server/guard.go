@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
-	"strings"
 	"time"
 
 	"buf.build/go/protovalidate"
@@ -19,21 +18,28 @@ import (
 	reflectionv1alpha "google.golang.org/grpc/reflection/grpc_reflection_v1alpha"
 	"google.golang.org/protobuf/proto"
 
+	pb "github.com/dataguardian/dataguardian/gen/dataguardian/v1"
+	"github.com/dataguardian/dataguardian/internal/audit"
 	"github.com/dataguardian/dataguardian/internal/auth"
 	"github.com/dataguardian/dataguardian/internal/errs"
 	"github.com/dataguardian/dataguardian/server/rpc"
 )
 
 // guard stands before every RPC, whichever way it comes: it names the request,
-// knows the caller and its role, refuses what is not offered or not acceptable,
-// survives a panic, and says every error in one way.
+// knows the caller, its role and its scope, refuses what is not offered or not
+// acceptable, writes down who did what, survives a panic, and says every error in
+// one way.
 type guard struct {
 	authenticator Authenticator
+	scopes        auth.ScopeStore
+	trail         Trail
+	byCertificate bool
 	validator     protovalidate.Validator
 	log           *slog.Logger
 	pending       map[string]error
 	rules         map[string]rule // by full name of the RPC
 	stopping      context.Context
+	watch         *watch
 }
 
 // rule is what the guard knows of one RPC.
@@ -47,9 +53,12 @@ func newGuard(stopping context.Context, c Config) (*guard, error) {
 	if err != nil {
 		return nil, fmt.Errorf("preparing the validation of requests: %w", err)
 	}
-	return &guard{
-		authenticator: c.Authenticator, validator: validator, log: c.Logger, pending: rpc.Pending(), stopping: stopping,
-	}, nil
+	g := &guard{
+		authenticator: c.Authenticator, scopes: c.Scopes, trail: c.Trail, byCertificate: c.CertificateUsers,
+		validator: validator, log: c.Logger, pending: rpc.Pending(), stopping: stopping,
+	}
+	g.watch = newWatch(g.still)
+	return g, nil
 }
 
 // learn reads the rule of every RPC the server has. gRPC's own services need no
@@ -60,7 +69,7 @@ func (g *guard) learn(services map[string]grpc.ServiceInfo) error {
 		for _, m := range info.Methods {
 			method := "/" + service + "/" + m.Name
 			if public(service) {
-				g.rules[method] = rule{access: rpc.Access{Declared: true, Role: auth.Nobody}, live: m.IsServerStream}
+				g.rules[method] = rule{access: rpc.Access{Declared: true, Role: auth.Nobody, Reach: pb.Reach_shared}, live: m.IsServerStream}
 				continue
 			}
 			d, err := rpc.Method(method)
@@ -89,10 +98,11 @@ func (g *guard) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, 
 		if err != nil {
 			return err
 		}
-		if err := g.validateAny(req); err != nil {
+		if err := call.take(ctx, req); err != nil {
 			return err
 		}
 		answer, err = handler(ctx, req)
+		call.answer = answer
 		return err
 	})
 	if err != nil {
@@ -103,10 +113,10 @@ func (g *guard) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, 
 
 func (g *guard) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
 	call := g.begin(ss.Context(), info.FullMethod)
+	var end context.CancelCauseFunc
+	call.ctx, end = context.WithCancelCause(call.ctx)
+	defer end(nil)
 	if g.rules[info.FullMethod].live {
-		var end context.CancelCauseFunc
-		call.ctx, end = context.WithCancelCause(call.ctx)
-		defer end(nil)
 		defer context.AfterFunc(g.stopping, func() { end(context.Cause(g.stopping)) })()
 	}
 	return call.run(func(ctx context.Context) error {
@@ -114,16 +124,17 @@ func (g *guard) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerInf
 		if err != nil {
 			return err
 		}
-		return handler(srv, &checkedStream{ServerStream: ss, ctx: ctx, check: g.validateAny})
+		defer g.watch.over(call, end)()
+		return handler(srv, &checkedStream{ServerStream: ss, ctx: ctx, take: func(req any) error { return call.take(ctx, req) }})
 	})
 }
 
-// checkedStream validates what comes in.
+// checkedStream takes only what is acceptable.
 type checkedStream struct {
 	grpc.ServerStream
 
-	ctx   context.Context
-	check func(any) error
+	ctx  context.Context
+	take func(any) error
 }
 
 // Context is the call's, with its caller.
@@ -134,27 +145,35 @@ func (s *checkedStream) RecvMsg(m any) error {
 	if err := s.ServerStream.RecvMsg(m); err != nil {
 		return err
 	}
-	return s.check(m)
+	return s.take(m)
 }
 
 // call is one call of an RPC.
 type call struct {
-	guard   *guard
-	ctx     context.Context
-	method  string
-	id      string
-	local   bool // through the gateway, which has its own access log
-	caller  string
-	started time.Time
+	guard     *guard
+	ctx       context.Context
+	method    string
+	id        string
+	local     bool // through the gateway, which has its own access log
+	origin    *rpc.Origin
+	shown     credential
+	principal auth.Principal
+	entry     audit.Entry // what is written down of it
+	request   any
+	answer    any
+	started   time.Time
 }
 
 func (g *guard) begin(ctx context.Context, method string) *call {
-	c := &call{guard: g, ctx: ctx, method: method, started: time.Now()}
-	if p, ok := peer.FromContext(ctx); ok && p.Addr != nil {
-		c.local = p.Addr.Network() == "bufconn"
-	}
+	c := &call{guard: g, method: method, started: time.Now(), origin: &rpc.Origin{}}
 	md, _ := metadata.FromIncomingContext(ctx)
+	if p, ok := peer.FromContext(ctx); ok && p.Addr != nil {
+		c.local = p.Addr.Network() == pipeNetwork
+		c.cameFrom(p, md)
+	}
+	c.shown = c.credentialOf(md)
 	c.id = requestID(first(md, requestIDKey))
+	c.ctx = rpc.WithOrigin(ctx, c.origin)
 	if !c.local {
 		// The header only repeats the id; a call that is over already needs none.
 		_ = grpc.SetHeader(ctx, metadata.Pairs(requestIDKey, c.id))
@@ -169,6 +188,7 @@ func (c *call) run(work func(context.Context) error) error {
 	if errors.Is(err, context.Canceled) && errs.As(context.Cause(c.ctx)) != nil {
 		err = context.Cause(c.ctx) // the server ended it, not the caller
 	}
+	c.writeDown(err)
 	code := rpc.Status(err).Code()
 	if code == codes.Internal || code == codes.Unknown {
 		c.guard.log.ErrorContext(c.ctx, "a call failed", "method", c.method, "request_id", c.id, "error", err)
@@ -180,7 +200,7 @@ func (c *call) run(work func(context.Context) error) error {
 			level = slog.LevelInfo
 		}
 		c.guard.log.Log(c.ctx, level, "call", "method", c.method, "code", code.String(), "duration", time.Since(c.started),
-			"caller", c.caller, "request_id", c.id, "peer", peerAddr(c.ctx))
+			"caller", c.principal.Name, "request_id", c.id, "peer", peerAddr(c.ctx))
 	}
 	return rpc.Status(err).Err()
 }
@@ -200,47 +220,49 @@ func (c *call) admit(ctx context.Context) (context.Context, error) {
 	if !access.Declared {
 		return nil, errs.New(errs.Denied, errs.CodeForbidden, "%s says nothing about who may call it, so nobody may", c.method)
 	}
-	ctx, err := c.authenticate(ctx, access.Role)
+	ctx, err := c.authenticate(ctx, access)
 	if err != nil {
 		return nil, err
 	}
 	return ctx, c.guard.pending[c.method]
 }
 
-func (c *call) authenticate(ctx context.Context, needed auth.Role) (context.Context, error) {
-	bearer := bearerOf(ctx)
-	if bearer == "" {
-		if needed == auth.Nobody {
+func (c *call) authenticate(ctx context.Context, access rpc.Access) (context.Context, error) {
+	p, err := c.guard.who(ctx, c.shown)
+	switch {
+	case errs.KindOf(err) == errs.Unauthenticated && err != nil:
+		if access.Role == auth.Nobody {
 			return ctx, nil
 		}
-		return nil, auth.ErrUnauthenticated
-	}
-	p, err := c.guard.authenticator.Authenticate(ctx, bearer)
-	switch {
-	case err != nil && needed == auth.Nobody && errs.KindOf(err) == errs.Unauthenticated:
-		return ctx, nil
+		return nil, err
 	case err != nil:
 		return nil, err
-	case p.Role < needed:
-		return nil, errs.New(errs.Denied, errs.CodeForbidden, "this needs the role %s; %q has the role %s", needed, p.Name, p.Role)
 	}
-	c.caller = p.Name
-	return rpc.WithPrincipal(ctx, p), nil
+	c.principal = p
+	switch {
+	case p.Role < access.Role:
+		return nil, errs.New(errs.Denied, errs.CodeForbidden, "this needs the role %s; %q has the role %s", access.Role, p.Name, p.Role)
+	case len(p.Scope) > 0 && (access.Reach == pb.Reach_whole || access.Reach == pb.Reach_reach_unspecified):
+		return nil, errs.New(errs.Denied, errs.CodeForbidden, "this reaches beyond the datasources with the tags %q, which are all that %q may reach", p.Scope, p.Name)
+	}
+	return auth.WithScope(rpc.WithPrincipal(ctx, p), p.Scope), nil
 }
 
-// bearerOf returns the credential of a call; nothing when there is none or more
-// than one.
-func bearerOf(ctx context.Context) string {
-	md, _ := metadata.FromIncomingContext(ctx)
-	values := md.Get("authorization")
-	if len(values) != 1 {
-		return ""
+// take lets a request through to its handler: it is acceptable, what it names lies
+// in the caller's scope, and it is written down.
+func (c *call) take(ctx context.Context, req any) error {
+	message, ok := req.(proto.Message)
+	if !ok {
+		return errs.New(errs.Internal, errs.CodeInternal, "a request of type %T cannot be checked", req)
 	}
-	scheme, token, _ := strings.Cut(values[0], " ")
-	if !strings.EqualFold(scheme, "bearer") {
-		return ""
+	c.request = req
+	if err := c.guard.validate(message); err != nil {
+		return err
 	}
-	return strings.TrimSpace(token)
+	if err := c.inScope(ctx, message); err != nil {
+		return err
+	}
+	return c.writeBegin(ctx)
 }
 
 func first(md metadata.MD, key string) string {
@@ -255,12 +277,4 @@ func peerAddr(ctx context.Context) string {
 		return p.Addr.String()
 	}
 	return ""
-}
-
-func (g *guard) validateAny(req any) error {
-	message, ok := req.(proto.Message)
-	if !ok {
-		return errs.New(errs.Internal, errs.CodeInternal, "a request of type %T cannot be checked", req)
-	}
-	return g.validate(message)
 }

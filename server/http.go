@@ -25,7 +25,11 @@ func newHandler(c Config, rest http.Handler) (http.Handler, error) {
 		rest = c.Trace.HTTP(rest)
 	}
 	mux := http.NewServeMux()
-	mux.Handle("/api/", fromHere(rest))
+	mux.Handle("/api/", introduced(fromHere(rest)))
+	if c.OIDC != nil {
+		mux.Handle("/api/auth/oidc/login", reads(http.HandlerFunc(c.oidcLogin)))
+		mux.Handle("/api/auth/oidc/callback", reads(http.HandlerFunc(c.oidcCallback)))
+	}
 	mux.Handle("/api/openapi.json", reads(content("application/json", c.OpenAPI)))
 	mux.Handle("/api/docs", reads(page))
 	mux.Handle("/health", reads(content("application/json", []byte(`{"status":"ok"}`+"\n"))))

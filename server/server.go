@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	healthsrv "google.golang.org/grpc/health"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
@@ -49,8 +50,10 @@ type Server struct {
 	pipe                       *bufconn.Listener
 	loop                       *grpc.ClientConn
 
-	tls  *tls.Config
-	stop context.CancelCauseFunc // ends open streams
+	tls      *tls.Config
+	guard    *guard
+	stopping context.Context
+	stop     context.CancelCauseFunc // ends open streams
 }
 
 // New binds both addresses and builds the server; Run serves. A server that is
@@ -62,7 +65,7 @@ func New(c Config) (*Server, error) {
 		httpListener: c.HTTPListener, grpcListener: c.GRPCListener,
 	}
 	stopping, stop := context.WithCancelCause(context.Background())
-	s.stop = stop
+	s.stopping, s.stop = stopping, stop
 	built := false
 	defer func() {
 		if !built {
@@ -81,7 +84,8 @@ func New(c Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.grpc = newGRPC(c, guard, s.health)
+	s.guard = guard
+	s.grpc = newGRPC(c, guard, s.health, s.tls)
 	if err := guard.learn(s.grpc.GetServiceInfo()); err != nil {
 		return nil, err
 	}
@@ -122,7 +126,7 @@ func (s *Server) listen() (err error) {
 	return nil
 }
 
-func newGRPC(c Config, g *guard, health healthpb.HealthServer) *grpc.Server {
+func newGRPC(c Config, g *guard, health healthpb.HealthServer, encryption *tls.Config) *grpc.Server {
 	options := []grpc.ServerOption{
 		grpc.ChainUnaryInterceptor(g.unary),
 		grpc.ChainStreamInterceptor(g.stream),
@@ -135,6 +139,9 @@ func newGRPC(c Config, g *guard, health healthpb.HealthServer) *grpc.Server {
 	if c.Trace != nil {
 		options = append(options, c.Trace.Server)
 	}
+	if encryption != nil {
+		options = append(options, grpc.Creds(encrypted{credentials.NewTLS(encryption)}))
+	}
 	s := grpc.NewServer(options...)
 	rpc.Register(s, c.Services)
 	healthpb.RegisterHealthServer(s, health)
@@ -143,6 +150,28 @@ func newGRPC(c Config, g *guard, health healthpb.HealthServer) *grpc.Server {
 	}
 	return s
 }
+
+// encrypted speaks TLS with everybody but the gateway, whose pipe stays in this
+// process.
+type encrypted struct {
+	credentials.TransportCredentials
+}
+
+// ServerHandshake implements credentials.TransportCredentials.
+func (e encrypted) ServerHandshake(conn net.Conn) (net.Conn, credentials.AuthInfo, error) {
+	if conn.LocalAddr().Network() == pipeNetwork {
+		return insecure.NewCredentials().ServerHandshake(conn)
+	}
+	return e.TransportCredentials.ServerHandshake(conn)
+}
+
+// Clone implements credentials.TransportCredentials.
+func (e encrypted) Clone() credentials.TransportCredentials {
+	return encrypted{e.TransportCredentials.Clone()}
+}
+
+// pipeNetwork is the network of the gateway's pipe.
+const pipeNetwork = "bufconn"
 
 func dialPipe(c Config, pipe *bufconn.Listener) (*grpc.ClientConn, error) {
 	options := []grpc.DialOption{
@@ -168,14 +197,9 @@ func (s *Server) Addrs() (http, grpc net.Addr) { return s.httpListener.Addr(), s
 func (s *Server) Run(ctx context.Context) error {
 	defer s.Close()
 	ended := make(chan error, 3)
-	grpcListener := s.grpcListener
-	if s.tls != nil {
-		config := s.tls.Clone()
-		config.NextProtos = []string{"h2"}
-		grpcListener = tls.NewListener(grpcListener, config)
-	}
+	go s.guard.watch.run(s.stopping)
 	go func() { ended <- s.grpc.Serve(s.pipe) }()
-	go func() { ended <- s.grpc.Serve(grpcListener) }()
+	go func() { ended <- s.grpc.Serve(s.grpcListener) }()
 	go func() { ended <- s.serveHTTP() }()
 
 	var failed error

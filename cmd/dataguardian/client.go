@@ -31,6 +31,7 @@ const maxAnswer = 64 << 20
 type client struct {
 	conn *grpc.ClientConn
 
+	audit         pb.AuditServiceClient
 	auth          pb.AuthServiceClient
 	backups       pb.BackupServiceClient
 	dashboard     pb.DashboardServiceClient
@@ -48,6 +49,8 @@ func addClientFlags(c *cobra.Command) {
 	flags.String("token-file", "", "file with the API token (default: $"+tokenEnv+", else <data-dir>/admin-token)")
 	flags.Bool("tls", false, "connect with TLS")
 	flags.String("tls-ca", "", "PEM file with the certificate authority of the server; implies --tls")
+	flags.String("tls-client-cert", "", "PEM file with a certificate of this client; implies --tls")
+	flags.String("tls-client-key", "", "PEM file with its key")
 	flags.Bool("plaintext", false, "send the token to a server on another machine without TLS")
 	flags.StringP("output", "o", "table", "table, or json for programs")
 }
@@ -67,7 +70,7 @@ func connect(cmd *cobra.Command) (*client, error) {
 	if err != nil {
 		return nil, err
 	}
-	transport, err := transportFor(address, text("tls") == "true", text("tls-ca"), text("plaintext") == "true")
+	transport, err := transportFor(address, tlsFlags{on: text("tls") == "true", ca: text("tls-ca"), cert: text("tls-client-cert"), key: text("tls-client-key")}, text("plaintext") == "true")
 	if err != nil {
 		return nil, err
 	}
@@ -77,7 +80,7 @@ func connect(cmd *cobra.Command) (*client, error) {
 		return nil, err
 	}
 	return &client{
-		conn: conn, auth: pb.NewAuthServiceClient(conn), backups: pb.NewBackupServiceClient(conn),
+		conn: conn, audit: pb.NewAuditServiceClient(conn), auth: pb.NewAuthServiceClient(conn), backups: pb.NewBackupServiceClient(conn),
 		dashboard:   pb.NewDashboardServiceClient(conn),
 		datasources: pb.NewDatasourceServiceClient(conn), executions: pb.NewExecutionServiceClient(conn),
 		health: pb.NewHealthServiceClient(conn), notifications: pb.NewNotificationServiceClient(conn),
@@ -120,25 +123,46 @@ func readToken(file, dataDir string) (string, error) {
 	return strings.TrimSpace(string(raw)), nil
 }
 
-func transportFor(address string, useTLS bool, caFile string, plaintext bool) (credentials.TransportCredentials, error) {
-	if caFile != "" {
-		pem, err := os.ReadFile(caFile) //nolint:gosec // the user names the file
+// tlsFlags say how a connection is encrypted.
+type tlsFlags struct {
+	on            bool
+	ca, cert, key string
+}
+
+func transportFor(address string, flags tlsFlags, plaintext bool) (credentials.TransportCredentials, error) {
+	if flags.on || flags.ca != "" || flags.cert != "" {
+		config, err := flags.config()
 		if err != nil {
-			return nil, fmt.Errorf("--tls-ca: %w", err)
+			return nil, err
 		}
-		roots := x509.NewCertPool()
-		if !roots.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("--tls-ca: %s holds no PEM certificate", caFile)
-		}
-		return credentials.NewTLS(&tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}), nil
-	}
-	if useTLS {
-		return credentials.NewTLS(&tls.Config{MinVersion: tls.VersionTLS12}), nil
+		return credentials.NewTLS(config), nil
 	}
 	if !plaintext && !isLoopback(address) {
 		return nil, fmt.Errorf("%s is another machine and the token would travel unprotected: use --tls or --tls-ca, or --plaintext if the network is safe", address)
 	}
 	return insecure.NewCredentials(), nil
+}
+
+func (f tlsFlags) config() (*tls.Config, error) {
+	config := &tls.Config{MinVersion: tls.VersionTLS12}
+	if f.ca != "" {
+		pem, err := os.ReadFile(f.ca)
+		if err != nil {
+			return nil, fmt.Errorf("--tls-ca: %w", err)
+		}
+		config.RootCAs = x509.NewCertPool()
+		if !config.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("--tls-ca: %s holds no PEM certificate", f.ca)
+		}
+	}
+	if f.cert != "" {
+		pair, err := tls.LoadX509KeyPair(f.cert, f.key)
+		if err != nil {
+			return nil, fmt.Errorf("--tls-client-cert: %w", err)
+		}
+		config.Certificates = []tls.Certificate{pair}
+	}
+	return config, nil
 }
 
 func isLoopback(address string) bool {

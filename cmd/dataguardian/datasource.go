@@ -126,7 +126,7 @@ func readPassword(cmd *cobra.Command, ask bool) (string, bool, error) {
 		if !term.IsTerminal(int(os.Stdin.Fd())) {
 			return "", false, fmt.Errorf("the password is missing: use --password-file (\"-\" reads standard input)")
 		}
-		_, _ = fmt.Fprint(cmd.ErrOrStderr(), "Password of the database user: ")
+		_, _ = fmt.Fprint(cmd.ErrOrStderr(), "Password: ")
 		raw, err = term.ReadPassword(int(os.Stdin.Fd()))
 		_, _ = fmt.Fprintln(cmd.ErrOrStderr())
 	}

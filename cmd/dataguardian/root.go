@@ -37,7 +37,7 @@ func newRoot(version string) *cobra.Command {
 		}
 	}
 	add("server", newServe(version), newWorker(version), newMigrate(), newKey())
-	add("client", newDatasource(), newStorage(), newJob(), newExecution(), newLogs(), newBackup(), newNotification(), newHealth(), newOverview(), newToken())
+	add("client", newDatasource(), newStorage(), newJob(), newExecution(), newLogs(), newBackup(), newNotification(), newHealth(), newOverview(), newToken(), newUser(), newAudit())
 	return root
 }
 

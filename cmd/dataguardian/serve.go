@@ -75,12 +75,23 @@ func newKey() *cobra.Command {
 			return err
 		},
 	})
+	c.AddCommand(keyRotate())
 	return c
 }
 
 func addListenFlags(flags *pflag.FlagSet) {
 	flags.String("http-addr", "127.0.0.1:8080", "address of REST; port 0 picks a free one")
 	flags.String("grpc-addr", "127.0.0.1:9090", "address of gRPC; port 0 picks a free one")
+	flags.String("oidc-issuer", "", "URL of the OpenID provider that logs people in (default: passwords only)")
+	flags.String("oidc-client-id", "", "id of this server at the provider")
+	flags.String("oidc-client-secret-file", "", "file with the secret of this server at the provider")
+	flags.String("oidc-redirect-url", "", "URL of /api/auth/oidc/callback as browsers see it")
+	flags.String("oidc-name-claim", "preferred_username", "claim with the name of the user")
+	flags.String("oidc-role-claim", "groups", "claim that gives the role")
+	flags.StringToString("oidc-role", nil, "role for a value of the claim, such as backup-admins=admin; give it again for more")
+	flags.Duration("session-lifetime", 7*24*time.Hour, "how long a login lasts")
+	flags.Duration("session-idle", 24*time.Hour, "how long a login lasts without use")
+	flags.Duration("audit-keep", 365*24*time.Hour, "how long entries of the audit log are kept")
 	flags.Bool("grpc-reflection", false, "let gRPC clients ask for the schema")
 }
 
@@ -90,6 +101,8 @@ func addServerFlags(flags *pflag.FlagSet) {
 	flags.String("key-file", "", "keyset that encrypts stored credentials (default: <data-dir>/keyset.json)")
 	flags.String("tls-cert", "", "PEM file with the certificate for everything that listens")
 	flags.String("tls-key", "", "PEM file with its key")
+	flags.String("tls-client-ca", "", "PEM file with the authorities of client certificates; others cannot connect")
+	flags.Bool("tls-client-users", false, "take the common name of a client's certificate as the name of a user")
 	flags.Bool("insecure-listen", false, "allow other machines to connect without TLS")
 	flags.String("metrics-addr", "", "address of GET /metrics and /health, beside the API or without one (default: with the API only)")
 	flags.String("metrics-token-file", "", "file with a token that /metrics asks for")
@@ -125,6 +138,11 @@ func serverConfig(cmd *cobra.Command, version string) (app.Config, error) {
 	c := app.Config{
 		DataDir: r.text("data-dir"), HTTPAddr: r.text("http-addr"), GRPCAddr: r.text("grpc-addr"),
 		TLSCert: r.text("tls-cert"), TLSKey: r.text("tls-key"), InsecureListen: r.text("insecure-listen") == "true",
+		TLSClientCA: r.text("tls-client-ca"), TLSClientUsers: r.text("tls-client-users") == "true",
+		OIDC: app.OIDCConfig{
+			Issuer: r.text("oidc-issuer"), ClientID: r.text("oidc-client-id"), ClientSecretFile: r.text("oidc-client-secret-file"), RedirectURL: r.text("oidc-redirect-url"),
+			NameClaim: r.text("oidc-name-claim"), RoleClaim: r.text("oidc-role-claim"), Roles: r.pairs("oidc-role"),
+		},
 		DatabaseURL: r.text("database-url"), RedisURL: r.text("redis-url"), Roles: r.list("roles"), KeyFile: r.text("key-file"),
 		LogFormat: r.text("log-format"), LogLevel: r.text("log-level"), MetricsToken: r.text("metrics-token-file"),
 		Reflection: r.text("grpc-reflection") == "true", PostgresBin: r.list("postgres-bin-dir"), MySQLBin: r.list("mysql-bin-dir"), Concurrency: r.number("concurrency"), IdentityDir: r.text("identity-dir"),
@@ -139,6 +157,9 @@ func serverConfig(cmd *cobra.Command, version string) (app.Config, error) {
 	}
 	c.Timing.Lease, c.Timing.Heartbeat = r.interval("lease"), r.interval("heartbeat")
 	c.Timing.Poll, c.Timing.Grace = r.interval("poll-interval"), r.interval("shutdown-grace")
+	if cmd.Flags().Lookup("audit-keep") != nil {
+		c.SessionLifetime, c.SessionIdle, c.AuditKeep = r.interval("session-lifetime"), r.interval("session-idle"), r.interval("audit-keep")
+	}
 	return c, r.err
 }
 
@@ -160,6 +181,15 @@ func (r *flagReader) list(name string) []string {
 		return nil
 	}
 	values, err := r.flags.GetStringSlice(name)
+	r.keep(err)
+	return values
+}
+
+func (r *flagReader) pairs(name string) map[string]string {
+	if r.flags.Lookup(name) == nil {
+		return nil
+	}
+	values, err := r.flags.GetStringToString(name)
 	r.keep(err)
 	return values
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -26,9 +27,9 @@ func tokenList() *cobra.Command {
 				return err
 			}
 			return show(cmd, r, func() *table {
-				t := newTable("NAME", "ROLE", "CREATED", "LAST USED", "EXPIRES", "ID")
+				t := newTable("NAME", "ROLE", "SCOPE", "CREATED", "LAST USED", "EXPIRES", "ID")
 				for _, token := range r.GetData() {
-					t.add(token.GetName(), token.GetRole().String(), when(token.GetCreatedAt()), when(token.GetLastUsedAt()), when(token.GetExpiresAt()), token.GetId())
+					t.add(token.GetName(), token.GetRole().String(), scopeText(token.GetScope()), when(token.GetCreatedAt()), when(token.GetLastUsedAt()), when(token.GetExpiresAt()), token.GetId())
 				}
 				return t
 			})
@@ -42,7 +43,11 @@ func tokenCreate() *cobra.Command {
 			if !known {
 				return fmt.Errorf("--role: must be viewer, operator or admin")
 			}
-			request := &pb.CreateTokenRequest{Name: args[0], Role: pb.Access_Role(role)}
+			scope, err := cmd.Flags().GetStringSlice("scope")
+			if err != nil {
+				return err
+			}
+			request := &pb.CreateTokenRequest{Name: args[0], Role: pb.Access_Role(role), Scope: scope}
 			ttl, err := cmd.Flags().GetDuration("expires-in")
 			if err != nil {
 				return err
@@ -58,6 +63,7 @@ func tokenCreate() *cobra.Command {
 				t := newTable()
 				t.add("Name", r.GetName())
 				t.add("Role", r.GetRole().String())
+				t.add("Scope", scopeText(r.GetScope()))
 				t.add("Expires", when(r.GetExpiresAt()))
 				t.add("Token", r.GetToken())
 				t.add("", "Keep the token now: it cannot be shown again.")
@@ -65,8 +71,17 @@ func tokenCreate() *cobra.Command {
 			})
 		})}
 	c.Flags().String("role", "viewer", "viewer reads, operator also runs backups, admin also changes")
+	c.Flags().StringSlice("scope", nil, "tags: reach only datasources with one of them (default: everything)")
 	c.Flags().Duration("expires-in", 0, "how long it is good (default: until it is revoked)")
 	return c
+}
+
+// scopeText shows the tags that bound a token.
+func scopeText(tags []string) string {
+	if len(tags) == 0 {
+		return "everything"
+	}
+	return strings.Join(tags, ", ")
 }
 
 func tokenRevoke() *cobra.Command {

@@ -33,28 +33,32 @@ var WorkerRoles = []string{RoleScheduler, RoleBackup, RoleRestore, RoleHealth, R
 
 // Config of one process.
 type Config struct {
-	DataDir        string
-	HTTPAddr       string
-	GRPCAddr       string
-	TLSCert        string
-	TLSKey         string
-	InsecureListen bool
-	DatabaseURL    string // empty: a private PostgreSQL under DataDir
-	RedisURL       string // empty: in-process
-	Roles          []string
-	KeyFile        string // empty: DataDir/keyset.json
-	LogFormat      string // text, json, or auto: text on a terminal
-	LogLevel       string
-	MetricsToken   string // path of a file; empty: /metrics needs none
-	Reflection     bool
-	PostgresBin    []string
-	MySQLBin       []string
-	IdentityDir    string // age identities for encrypted backups; empty: DataDir/identities
-	Concurrency    int    // backups at once, and restores at once
-	MaxPerHost     int    // executions at once on one datasource host, over all processes; 0: no limit
-	MaxPerStorage  int    // executions at once on one storage, over all processes; 0: no limit
-	MetricsAddr    string // where metrics are served beside the API; empty: nowhere
-	UploadAttempts int    // tries of an upload before its storage counts as failed; 0: 10
+	DataDir                                 string
+	HTTPAddr                                string
+	GRPCAddr                                string
+	TLSCert                                 string
+	TLSKey                                  string
+	InsecureListen                          bool
+	TLSClientCA                             string // authorities of client certificates; empty: clients need none
+	TLSClientUsers                          bool   // the common name of a client's certificate is a user
+	OIDC                                    OIDCConfig
+	SessionLifetime, SessionIdle, AuditKeep time.Duration
+	DatabaseURL                             string // empty: a private PostgreSQL under DataDir
+	RedisURL                                string // empty: in-process
+	Roles                                   []string
+	KeyFile                                 string // empty: DataDir/keyset.json
+	LogFormat                               string // text, json, or auto: text on a terminal
+	LogLevel                                string
+	MetricsToken                            string // path of a file; empty: /metrics needs none
+	Reflection                              bool
+	PostgresBin                             []string
+	MySQLBin                                []string
+	IdentityDir                             string // age identities for encrypted backups; empty: DataDir/identities
+	Concurrency                             int    // backups at once, and restores at once
+	MaxPerHost                              int    // executions at once on one datasource host, over all processes; 0: no limit
+	MaxPerStorage                           int    // executions at once on one storage, over all processes; 0: no limit
+	MetricsAddr                             string // where metrics are served beside the API; empty: nowhere
+	UploadAttempts                          int    // tries of an upload before its storage counts as failed; 0: 10
 	// UploadBackoff is the pause before the second try, which doubles up to 30 s; 0: 500 ms.
 	UploadBackoff time.Duration
 	Demo          bool
@@ -111,6 +115,15 @@ func (c *Config) complete() error {
 	}
 	if (c.TLSCert == "") != (c.TLSKey == "") {
 		return fmt.Errorf("--tls-cert and --tls-key go together")
+	}
+	if c.TLSClientCA != "" && c.TLSCert == "" {
+		return fmt.Errorf("--tls-client-ca needs --tls-cert and --tls-key")
+	}
+	if c.TLSClientUsers && c.TLSClientCA == "" {
+		return fmt.Errorf("--tls-client-users needs --tls-client-ca")
+	}
+	if err := c.OIDC.check(); err != nil {
+		return err
 	}
 	if timing := c.Timing.WithDefaults(); 2*timing.Heartbeat > timing.Lease {
 		return fmt.Errorf("--heartbeat: must be at most half of --lease (%s), or workers lose their work", timing.Lease)

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/dataguardian/dataguardian/internal/artifact"
+	"github.com/dataguardian/dataguardian/internal/audit"
 	"github.com/dataguardian/dataguardian/internal/auth"
 	"github.com/dataguardian/dataguardian/internal/backup"
 	"github.com/dataguardian/dataguardian/internal/courier"
@@ -36,7 +37,8 @@ type domain struct {
 	channels    *notification.Channels
 	feed        *notification.Feed
 	board       *execution.Board
-	tokens      *auth.Service
+	access      *auth.Service
+	trail       *audit.Trail
 	health      *health.Service
 	dashboard   *dashboard.Service
 	sampler     *machine.Sampler
@@ -78,8 +80,12 @@ func newDomain(f *foundation, started time.Time) *domain {
 		courier:  messenger,
 		channels: notification.NewChannels(s.Channels(), messenger),
 		feed:     notification.NewFeed(s.Notifications(), notification.FeedConfig{}),
-		tokens:   auth.NewService(s.Tokens()),
-		health:   health.NewService(s.Health(), f.monitor, f.config.Version, started),
+		access: auth.NewService(auth.Config{
+			Tokens: s.Tokens(), Users: s.Users(), Sessions: s.Sessions(),
+			SessionLifetime: f.config.SessionLifetime, SessionIdle: f.config.SessionIdle,
+		}),
+		trail:  audit.NewTrail(s.Audit(), f.config.AuditKeep, f.logger),
+		health: health.NewService(s.Health(), f.monitor, f.config.Version, started),
 
 		dashboard: dashboard.NewService(s.Dashboard(), f.monitor, sampler),
 		sampler:   sampler,

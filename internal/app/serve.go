@@ -64,7 +64,8 @@ func Serve(ctx context.Context, c Config) (err error) {
 		if err != nil {
 			return err
 		}
-		services = append(append(services, f.feed(d)...), worker.Loop("load sampler", d.sampler.Run), worker.Loop("board of executions", d.board.Run), api)
+		services = append(append(services, f.feed(d)...), worker.Loop("load sampler", d.sampler.Run), worker.Loop("board of executions", d.board.Run), api,
+			worker.Loop("audit log", d.trail.Run), worker.Loop("sessions", f.sessions(d)))
 		if f.config.Demo {
 			services = append(services, worker.Loop("demo", f.demo(d, api)))
 		}
@@ -88,14 +89,20 @@ func (f *foundation) api(ctx context.Context, d *domain, m *metrics.Metrics, lis
 	if err != nil {
 		return nil, fmt.Errorf("--metrics-token-file: %w", err)
 	}
+	provider, err := f.oidc(d)
+	if err != nil {
+		return nil, err
+	}
 	config := server.Config{
 		HTTPListener: listen.http, GRPCListener: listen.grpc, CertFile: f.config.TLSCert, KeyFile: f.config.TLSKey,
+		ClientCAFile: f.config.TLSClientCA, CertificateUsers: f.config.TLSClientUsers,
 		Services: rpc.Services{
 			Datasources: d.datasources, Locations: d.locations, Files: d.files, Backups: d.backups, Executions: d.executions,
 			Watches: d.board, Restores: d.executions, Downloads: d.vault,
-			Notifications: f.store.Notifications(), Feed: d.feed, Channels: d.channels, Tokens: d.tokens, Health: d.health, Dashboard: d.dashboard,
+			Notifications: f.store.Notifications(), Feed: d.feed, Channels: d.channels, Tokens: d.access, Health: d.health, Dashboard: d.dashboard,
+			Users: d.access, Keys: f.store, Audit: d.trail, OIDC: provider != nil,
 		},
-		Authenticator: d.tokens, Logger: f.logger, Version: f.config.Version, OpenAPI: docs.OpenAPI(),
+		Authenticator: d.access, Scopes: f.store.Reach(), Trail: d.trail, OIDC: provider, Logger: f.logger, Version: f.config.Version, OpenAPI: docs.OpenAPI(),
 		Metrics: m.Handler(), MetricsToken: metricsToken, Reflection: f.config.Reflection,
 	}
 	if f.traces != nil {
@@ -175,7 +182,7 @@ func reachable(address net.Addr) string {
 
 // adminToken makes the first token of an empty control plane.
 func (f *foundation) adminToken(ctx context.Context, d *domain) error {
-	secret, err := d.tokens.EnsureAdmin(ctx)
+	secret, err := d.access.EnsureAdmin(ctx)
 	if err != nil || secret == "" {
 		return err
 	}

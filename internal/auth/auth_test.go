@@ -49,10 +49,19 @@ func (s *shelf) Touch(context.Context, string) error {
 
 func (s *shelf) Any(context.Context) (bool, error) { return len(s.tokens) > 0, nil }
 
+// cheap parameters keep tests quick.
+func cheap() *auth.Passwords {
+	return auth.NewPasswords(auth.Params{MemoryKiB: 8, Passes: 1, Threads: 1})
+}
+
+func service(store auth.TokenStore) *auth.Service {
+	return auth.NewService(auth.Config{Tokens: store, Passwords: cheap()})
+}
+
 func TestOnlyTheExactTokenIsLetIn(t *testing.T) {
 	store := &shelf{tokens: map[string]auth.Token{}}
-	s := auth.NewService(store)
-	made, secret, err := s.Create(t.Context(), "ci", auth.Operator, nil)
+	s := service(store)
+	made, secret, err := s.Create(t.Context(), "ci", auth.Operator, nil, nil)
 	require.NoError(t, err)
 	require.NotContains(t, string(made.Hash), secret)
 
@@ -60,7 +69,7 @@ func TestOnlyTheExactTokenIsLetIn(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, auth.Principal{TokenID: made.ID, Name: "ci", Role: auth.Operator}, p)
 
-	other, otherSecret, err := s.Create(t.Context(), "other", auth.Admin, nil)
+	other, otherSecret, err := s.Create(t.Context(), "other", auth.Admin, nil, nil)
 	require.NoError(t, err)
 	require.NotEqual(t, made.ID, other.ID)
 	id, _, _ := strings.Cut(secret, ".")
@@ -77,8 +86,8 @@ func TestOnlyTheExactTokenIsLetIn(t *testing.T) {
 
 func TestAStoreThatIsAwayIsNotABadCredential(t *testing.T) {
 	store := &shelf{tokens: map[string]auth.Token{}}
-	s := auth.NewService(store)
-	_, secret, err := s.Create(t.Context(), "ci", auth.Viewer, nil)
+	s := service(store)
+	_, secret, err := s.Create(t.Context(), "ci", auth.Viewer, nil, nil)
 	require.NoError(t, err)
 	store.away = errs.New(errs.Unavailable, errs.CodeDatabaseUnavailable, "away")
 	_, err = s.Authenticate(t.Context(), secret)
@@ -88,8 +97,8 @@ func TestAStoreThatIsAwayIsNotABadCredential(t *testing.T) {
 func TestAGoodTokenIsRememberedBrieflyAndLongerWhileTheDatabaseIsAway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := &shelf{tokens: map[string]auth.Token{}}
-		s := auth.NewService(store)
-		made, secret, err := s.Create(t.Context(), "ci", auth.Viewer, nil)
+		s := service(store)
+		made, secret, err := s.Create(t.Context(), "ci", auth.Viewer, nil, nil)
 		require.NoError(t, err)
 		_, err = s.Authenticate(t.Context(), secret)
 		require.NoError(t, err)
@@ -114,8 +123,8 @@ func TestAGoodTokenIsRememberedBrieflyAndLongerWhileTheDatabaseIsAway(t *testing
 
 func TestTheLastUseIsWrittenAtMostOnceAMinute(t *testing.T) {
 	store := &shelf{tokens: map[string]auth.Token{}}
-	s := auth.NewService(store)
-	_, secret, err := s.Create(t.Context(), "ci", auth.Viewer, nil)
+	s := service(store)
+	_, secret, err := s.Create(t.Context(), "ci", auth.Viewer, nil, nil)
 	require.NoError(t, err)
 	for range 10 {
 		_, err = s.Authenticate(t.Context(), secret)
@@ -126,7 +135,7 @@ func TestTheLastUseIsWrittenAtMostOnceAMinute(t *testing.T) {
 
 func TestTheAdministratorsTokenIsMadeOnce(t *testing.T) {
 	store := &shelf{tokens: map[string]auth.Token{}}
-	s := auth.NewService(store)
+	s := service(store)
 	secret, err := s.EnsureAdmin(t.Context())
 	require.NoError(t, err)
 	p, err := s.Authenticate(t.Context(), secret)
@@ -138,8 +147,8 @@ func TestTheAdministratorsTokenIsMadeOnce(t *testing.T) {
 }
 
 func TestABadTokenRequestNamesEveryField(t *testing.T) {
-	s := auth.NewService(&shelf{tokens: map[string]auth.Token{}})
+	s := service(&shelf{tokens: map[string]auth.Token{}})
 	past := time.Now().Add(-time.Hour)
-	_, _, err := s.Create(t.Context(), " ", auth.Nobody, &past)
+	_, _, err := s.Create(t.Context(), " ", auth.Nobody, nil, &past)
 	require.Len(t, errs.As(err).Fields, 3)
 }

@@ -113,6 +113,9 @@ func describeAccess(operation *openapi3.Operation, method protoreflect.MethodDes
 		note = "Refused for everybody."
 	default:
 	}
+	if reach, _ := proto.GetExtension(method.Options(), pb.E_Reach).(pb.Reach_Kind); reach == pb.Reach_whole {
+		note += " Refused for a token with a scope."
+	}
 	operation.Description = strings.TrimSpace(operation.Description + "\n\n" + note)
 }
 

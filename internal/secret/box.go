@@ -5,6 +5,11 @@ package secret
 
 import (
 	"encoding/binary"
+	"os"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/tink-crypto/tink-go/v2/tink"
 
@@ -17,27 +22,60 @@ const (
 	prefixLength  = 5
 )
 
-// Box seals and opens secrets with the keys of one key file. It is safe for
-// concurrent use.
+// Box seals and opens secrets with the keys of one key file. It follows the file:
+// when another process has put a new key in use, the next Seal uses it, and Open
+// looks for a key it does not know. It is safe for concurrent use.
 type Box struct {
-	path    string
+	path string
+	keys atomic.Pointer[keys]
+
+	mu sync.Mutex // one reads or writes the file
+}
+
+// keys are what a key file held when it was read.
+type keys struct {
 	aead    tink.AEAD
 	primary uint32
-	keys    map[uint32]bool
+	ids     []uint32 // in the file's order: the oldest first
+	file    stamp
+}
+
+func (k *keys) has(id uint32) bool {
+	return slices.Contains(k.ids, id)
+}
+
+// shares reports whether others hold one of the keys.
+func (k *keys) shares(others *keys) bool { return slices.ContainsFunc(k.ids, others.has) }
+
+// stamp tells one version of a file from another.
+type stamp struct {
+	modified time.Time
+	size     int64
 }
 
 // Path returns the key file's name.
 func (b *Box) Path() string { return b.path }
 
 // Primary returns the id of the key that writes.
-func (b *Box) Primary() uint32 { return b.primary }
+func (b *Box) Primary() uint32 { return b.keys.Load().primary }
+
+// Keys returns how many keys can read.
+func (b *Box) Keys() int { return len(b.keys.Load().ids) }
 
 // RowAAD returns the place a secret is bound to: it opens there and nowhere else.
 func RowAAD(table, column, rowID string) string { return table + "/" + column + "/" + rowID }
 
-// Seal encrypts plain and binds it to aad, see RowAAD.
+// Seal encrypts plain and binds it to aad, see RowAAD. It fails with CodeWrongKey
+// when the file was replaced by one that shares no key with the one before.
 func (b *Box) Seal(plain []byte, aad string) ([]byte, error) {
-	sealed, err := b.aead.Encrypt(plain, []byte(aad))
+	k := b.keys.Load()
+	if now, err := stampOf(b.path); err == nil && now != k.file {
+		if k = b.reload(k.shares); k == nil {
+			return nil, errs.New(errs.Internal, errs.CodeWrongKey,
+				"the key file %s was replaced by one that has none of the keys before; put the right one back, or restart this process", b.path)
+		}
+	}
+	sealed, err := k.aead.Encrypt(plain, []byte(aad))
 	if err != nil {
 		return nil, errs.Wrap(err, errs.Internal, errs.CodeInternal, "a secret could not be encrypted")
 	}
@@ -48,17 +86,51 @@ func (b *Box) Seal(plain []byte, aad string) ([]byte, error) {
 // no key of the file made it, and with CodeDecryptionFailed when it was changed
 // or moved.
 func (b *Box) Open(sealed []byte, aad string) ([]byte, error) {
-	id, ok := KeyID(sealed)
-	if ok && !b.keys[id] {
-		return nil, errs.New(errs.Internal, errs.CodeWrongKey,
-			"the stored credentials were encrypted with another key than those in %s; start with the key file that belongs to this database", b.path)
+	k := b.keys.Load()
+	if id, ok := KeyID(sealed); ok && !k.has(id) {
+		// A file whose key opens this is the right one, whatever it held before.
+		opens := func(next *keys) bool {
+			_, err := next.aead.Decrypt(sealed, []byte(aad))
+			return next.has(id) && err == nil
+		}
+		if k = b.reload(opens); k == nil {
+			return nil, errs.New(errs.Internal, errs.CodeWrongKey,
+				"the stored credentials were encrypted with another key than those in %s; start with the key file that belongs to this database", b.path)
+		}
 	}
-	plain, err := b.aead.Decrypt(sealed, []byte(aad))
+	plain, err := k.aead.Decrypt(sealed, []byte(aad))
 	if err != nil {
 		return nil, errs.Wrap(err, errs.Internal, errs.CodeDecryptionFailed,
 			"the stored secret %s was damaged or moved from another row; enter it again", aad)
 	}
 	return plain, nil
+}
+
+// reload reads the file again and uses its keys when they are right, else returns
+// nil. While the file is gone or cannot be read, the keys before stay in use: they
+// are returned when they are right themselves.
+func (b *Box) reload(right func(*keys) bool) *keys {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	next := b.keys.Load()
+	if handle, file, err := read(b.path); err == nil {
+		if read, err := newKeys(b.path, handle, file); err == nil {
+			next = read
+		}
+	}
+	if !right(next) {
+		return nil
+	}
+	b.keys.Store(next)
+	return next
+}
+
+func stampOf(path string) (stamp, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return stamp{}, err
+	}
+	return stamp{info.ModTime(), info.Size()}, nil
 }
 
 // KeyID returns the id of the key that made a ciphertext; false when it is none
@@ -68,4 +140,9 @@ func KeyID(sealed []byte) (uint32, bool) {
 		return 0, false
 	}
 	return binary.BigEndian.Uint32(sealed[1:prefixLength]), true
+}
+
+// Prefix returns how every ciphertext of the key begins that writes now.
+func (b *Box) Prefix() []byte {
+	return binary.BigEndian.AppendUint32([]byte{prefixVersion}, b.Primary())
 }

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/dataguardian/dataguardian/internal/auth"
 	"github.com/dataguardian/dataguardian/internal/backup"
 	"github.com/dataguardian/dataguardian/internal/datasource"
 	"github.com/dataguardian/dataguardian/internal/engine"
@@ -26,7 +27,7 @@ func (s catalogue) Now(ctx context.Context) (time.Time, error) {
 }
 
 func (s catalogue) Datasources(ctx context.Context) ([]backup.DatasourceBackups, error) {
-	rows, err := s.q.BackupDatasources(ctx)
+	rows, err := s.q.BackupDatasources(ctx, auth.ScopeOf(ctx))
 	if err != nil {
 		return nil, failure(err)
 	}

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 
+	"github.com/dataguardian/dataguardian/internal/auth"
 	"github.com/dataguardian/dataguardian/internal/datasource"
 	"github.com/dataguardian/dataguardian/internal/engine"
 	"github.com/dataguardian/dataguardian/internal/errs"
@@ -59,14 +60,14 @@ func (s datasources) Get(ctx context.Context, id string) (datasource.Datasource,
 }
 
 func (s datasources) List(ctx context.Context, f datasource.Filter, p paging.Page) ([]datasource.Datasource, int, error) {
-	where := db.CountDatasourcesParams{Type: filter(f.Type), Status: filter(f.Status), Enabled: f.Enabled, Tag: filter(f.Tag)}
+	where := db.CountDatasourcesParams{Type: filter(f.Type), Status: filter(f.Status), Enabled: f.Enabled, Tag: filter(f.Tag), Scope: auth.ScopeOf(ctx)}
 	total, err := s.q.CountDatasources(ctx, where)
 	if err != nil {
 		return nil, 0, failure(err)
 	}
 	limit, offset := window(p)
 	rows, err := s.q.ListDatasources(ctx, db.ListDatasourcesParams{
-		Type: where.Type, Status: where.Status, Enabled: where.Enabled, Tag: where.Tag, PageLimit: limit, PageOffset: offset,
+		Type: where.Type, Status: where.Status, Enabled: where.Enabled, Tag: where.Tag, Scope: where.Scope, PageLimit: limit, PageOffset: offset,
 	})
 	if err != nil {
 		return nil, 0, failure(err)

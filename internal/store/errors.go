@@ -36,6 +36,7 @@ var taken = map[string]errs.Field{
 	"storage_locations_default_key":  {Field: "is_default", Message: "another storage location became the default at the same time; try again"},
 	"backup_jobs_name_key":           {Field: "name", Message: "another job has this name already; choose another"},
 	"notification_channels_name_key": {Field: "name", Message: "another channel has this name already; choose another"},
+	"users_username_key":             {Field: "username", Message: "another user has this name already; choose another"},
 	"api_tokens_name_key":            {Field: "name", Message: "another token has this name already; choose another"},
 	"backup_executions_slot_key":     {Field: "scheduled_for", Message: "the job has an execution for this slot already"},
 }

@@ -6,6 +6,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/dataguardian/dataguardian/internal/auth"
 	"github.com/dataguardian/dataguardian/internal/backup"
 	"github.com/dataguardian/dataguardian/internal/engine"
 	"github.com/dataguardian/dataguardian/internal/errs"
@@ -59,7 +60,7 @@ func getExecution(ctx context.Context, q *db.Queries, id string) (execution.Exec
 func (s executions) List(ctx context.Context, f execution.Filter, p paging.Page) ([]execution.Execution, int, error) {
 	where := db.CountExecutionsParams{
 		JobID: filter(f.JobID), DatasourceID: filter(f.DatasourceID), StorageLocationID: filter(f.StorageLocationID),
-		Status: filter(f.Status), Operation: filter(f.Operation), FromTime: f.From, ToTime: f.To,
+		Status: filter(f.Status), Operation: filter(f.Operation), FromTime: f.From, ToTime: f.To, Scope: auth.ScopeOf(ctx),
 	}
 	total, err := s.q.CountExecutions(ctx, where)
 	if err != nil {
@@ -68,7 +69,7 @@ func (s executions) List(ctx context.Context, f execution.Filter, p paging.Page)
 	limit, offset := window(p)
 	rows, err := s.q.ListExecutions(ctx, db.ListExecutionsParams{
 		JobID: where.JobID, DatasourceID: where.DatasourceID, StorageLocationID: where.StorageLocationID,
-		Status: where.Status, Operation: where.Operation, FromTime: where.FromTime, ToTime: where.ToTime,
+		Status: where.Status, Operation: where.Operation, FromTime: where.FromTime, ToTime: where.ToTime, Scope: where.Scope,
 		PageLimit: limit, PageOffset: offset,
 	})
 	if err != nil {

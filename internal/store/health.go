@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/dataguardian/dataguardian/internal/auth"
 	"github.com/dataguardian/dataguardian/internal/datasource"
 	"github.com/dataguardian/dataguardian/internal/engine"
 	"github.com/dataguardian/dataguardian/internal/health"
@@ -164,13 +165,13 @@ func setLocationStatus(ctx context.Context, q *db.Queries, before db.StorageLoca
 }
 
 func (s healthStore) Datasources(ctx context.Context, f health.CheckFilter, p paging.Page) ([]health.Check, int, error) {
-	total, err := s.q.CountDatasourceChecks(ctx, db.CountDatasourceChecksParams{EntityID: filter(f.EntityID), FromTime: f.From, ToTime: f.To})
+	total, err := s.q.CountDatasourceChecks(ctx, db.CountDatasourceChecksParams{EntityID: filter(f.EntityID), FromTime: f.From, ToTime: f.To, Scope: auth.ScopeOf(ctx)})
 	if err != nil {
 		return nil, 0, failure(err)
 	}
 	limit, offset := window(p)
 	rows, err := s.q.ListDatasourceChecks(ctx, db.ListDatasourceChecksParams{
-		EntityID: filter(f.EntityID), FromTime: f.From, ToTime: f.To, PageLimit: limit, PageOffset: offset,
+		EntityID: filter(f.EntityID), FromTime: f.From, ToTime: f.To, Scope: auth.ScopeOf(ctx), PageLimit: limit, PageOffset: offset,
 	})
 	if err != nil {
 		return nil, 0, failure(err)

@@ -7,6 +7,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/dataguardian/dataguardian/internal/auth"
 	"github.com/dataguardian/dataguardian/internal/backup"
 	"github.com/dataguardian/dataguardian/internal/engine"
 	"github.com/dataguardian/dataguardian/internal/errs"
@@ -57,14 +58,14 @@ func (s jobs) Get(ctx context.Context, id string) (backup.Job, error) {
 }
 
 func (s jobs) List(ctx context.Context, f backup.JobFilter, p paging.Page) ([]backup.Job, int, error) {
-	where := db.CountJobsParams{Enabled: f.Enabled, DatasourceID: filter(f.DatasourceID), StorageLocationID: filter(f.StorageLocationID)}
+	where := db.CountJobsParams{Enabled: f.Enabled, DatasourceID: filter(f.DatasourceID), StorageLocationID: filter(f.StorageLocationID), Scope: auth.ScopeOf(ctx)}
 	total, err := s.q.CountJobs(ctx, where)
 	if err != nil {
 		return nil, 0, failure(err)
 	}
 	limit, offset := window(p)
 	rows, err := s.q.ListJobs(ctx, db.ListJobsParams{
-		Enabled: where.Enabled, DatasourceID: where.DatasourceID, StorageLocationID: where.StorageLocationID, PageLimit: limit, PageOffset: offset,
+		Enabled: where.Enabled, DatasourceID: where.DatasourceID, StorageLocationID: where.StorageLocationID, Scope: where.Scope, PageLimit: limit, PageOffset: offset,
 	})
 	if err != nil {
 		return nil, 0, failure(err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/dataguardian/dataguardian/internal/auth"
 	"github.com/dataguardian/dataguardian/internal/notification"
 	"github.com/dataguardian/dataguardian/internal/paging"
 	"github.com/dataguardian/dataguardian/internal/store/db"
@@ -19,18 +20,18 @@ var _ notification.Store = notifications{}
 func (s *Store) Notifications() notification.Store { return notifications{s} }
 
 func (s notifications) List(ctx context.Context, f notification.Filter, p paging.Page) (found []notification.Notification, total, unread int, err error) {
-	where := db.CountNotificationsParams{Read: f.Read, Severity: filter(f.Severity), Type: filter(f.Type)}
+	where := db.CountNotificationsParams{Read: f.Read, Severity: filter(f.Severity), Type: filter(f.Type), Scope: auth.ScopeOf(ctx)}
 	counted, err := s.q.CountNotifications(ctx, where)
 	if err != nil {
 		return nil, 0, 0, failure(err)
 	}
-	fresh, err := s.q.CountUnreadNotifications(ctx)
+	fresh, err := s.q.CountUnreadNotifications(ctx, where.Scope)
 	if err != nil {
 		return nil, 0, 0, failure(err)
 	}
 	limit, offset := window(p)
 	rows, err := s.q.ListNotifications(ctx, db.ListNotificationsParams{
-		Read: where.Read, Severity: where.Severity, Type: where.Type, PageLimit: limit, PageOffset: offset,
+		Read: where.Read, Severity: where.Severity, Type: where.Type, Scope: where.Scope, PageLimit: limit, PageOffset: offset,
 	})
 	if err != nil {
 		return nil, 0, 0, failure(err)

@@ -93,7 +93,7 @@ func TestEveryListAndTotalOfAHundredThousandExecutionsComesFromAnIndex(t *testin
 	}
 	for name, f := range filters {
 		t.Run(name, func(t *testing.T) {
-			args := []any{optional(f.JobID), optional(f.DatasourceID), optional(f.StorageLocationID), optional(f.Status), optional(f.Operation), f.From, f.To}
+			args := []any{optional(f.JobID), optional(f.DatasourceID), optional(f.StorageLocationID), optional(f.Status), optional(f.Operation), f.From, f.To, []string(nil)}
 			total := plan(t, conn, db.CountExecutions, args...)
 			require.Contains(t, total, "Index Only Scan", total)
 			require.NotContains(t, total, "Seq Scan", total)

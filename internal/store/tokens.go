@@ -18,7 +18,7 @@ var _ auth.TokenStore = tokens{}
 func (s *Store) Tokens() auth.TokenStore { return tokens{s} }
 
 func (s tokens) Create(ctx context.Context, t auth.Token) (auth.Token, error) {
-	row, err := s.q.CreateToken(ctx, db.CreateTokenParams{ID: t.ID, Name: t.Name, Role: t.Role.String(), Hash: t.Hash, ExpiresAt: t.ExpiresAt})
+	row, err := s.q.CreateToken(ctx, db.CreateTokenParams{ID: t.ID, Name: t.Name, Role: t.Role.String(), Hash: t.Hash, ExpiresAt: t.ExpiresAt, Scope: tags(t.Scope)})
 	if err != nil {
 		return auth.Token{}, failure(err)
 	}
@@ -65,6 +65,6 @@ func (s tokens) Any(ctx context.Context) (bool, error) {
 func token(row db.Token) auth.Token {
 	role, _ := auth.ParseRole(row.Role)
 	return auth.Token{
-		ID: row.ID, Name: row.Name, Role: role, Hash: row.Hash, ExpiresAt: row.ExpiresAt, LastUsedAt: row.LastUsedAt, CreatedAt: row.CreatedAt,
+		ID: row.ID, Name: row.Name, Role: role, Scope: row.Scope, Hash: row.Hash, ExpiresAt: row.ExpiresAt, LastUsedAt: row.LastUsedAt, CreatedAt: row.CreatedAt,
 	}
 }

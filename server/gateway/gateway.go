@@ -8,6 +8,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"strings"
 
 	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
 	"google.golang.org/grpc"
@@ -79,8 +80,8 @@ func incoming(header string) (string, bool) {
 	switch header {
 	case "Cookie":
 		return "cookie", true
-	case RequestIDHeader:
-		return "x-request-id", true
+	case RequestIDHeader, "X-Dataguardian-Address", "X-Dataguardian-Secure", "X-Dataguardian-Certificate":
+		return strings.ToLower(header), true // the server sets them, whatever a client sends
 	}
 	return "", false
 }

@@ -12,6 +12,7 @@ import (
 func SuccessStatus(fullMethod string) int {
 	switch fullMethod {
 	case pb.AuthService_CreateToken_FullMethodName,
+		pb.AuthService_CreateUser_FullMethodName,
 		pb.BackupService_CreateBackupJob_FullMethodName,
 		pb.DatasourceService_CreateDatasource_FullMethodName,
 		pb.NotificationService_CreateNotificationChannel_FullMethodName,
@@ -23,6 +24,7 @@ func SuccessStatus(fullMethod string) int {
 		pb.ExecutionService_RetryUpload_FullMethodName:
 		return http.StatusAccepted
 	case pb.AuthService_RevokeToken_FullMethodName,
+		pb.AuthService_DeleteUser_FullMethodName,
 		pb.BackupService_DeleteBackupJob_FullMethodName,
 		pb.DatasourceService_DeleteDatasource_FullMethodName,
 		pb.ExecutionService_DeleteExecution_FullMethodName,

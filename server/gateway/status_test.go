@@ -21,6 +21,8 @@ var answersOK = map[string]string{
 	pb.AuthService_SetupFirstUser_FullMethodName:                  "starts the first session",
 	pb.AuthService_Login_FullMethodName:                           "starts a session",
 	pb.AuthService_Logout_FullMethodName:                          "ends a session",
+	pb.AuthService_ChangePassword_FullMethodName:                  "ends every session",
+	pb.AuthService_RotateKey_FullMethodName:                       "says what was done",
 }
 
 func TestEveryPOSTAndDELETEHasItsStatus(t *testing.T) {

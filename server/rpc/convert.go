@@ -220,7 +220,7 @@ func notificationRow(n notification.Notification) (*pb.Notification, error) {
 func token(t auth.Token) *pb.Token {
 	return &pb.Token{
 		Id: t.ID, Name: t.Name, Role: toRole(t.Role), ExpiresAt: timestamp(t.ExpiresAt),
-		LastUsedAt: timestamp(t.LastUsedAt), CreatedAt: moment(t.CreatedAt),
+		LastUsedAt: timestamp(t.LastUsedAt), CreatedAt: moment(t.CreatedAt), Scope: t.Scope,
 	}
 }
 

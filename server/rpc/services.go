@@ -8,6 +8,7 @@ import (
 	"google.golang.org/grpc"
 
 	pb "github.com/dataguardian/dataguardian/gen/dataguardian/v1"
+	"github.com/dataguardian/dataguardian/internal/audit"
 	"github.com/dataguardian/dataguardian/internal/auth"
 	"github.com/dataguardian/dataguardian/internal/backup"
 	"github.com/dataguardian/dataguardian/internal/dashboard"
@@ -111,9 +112,32 @@ type Channels interface {
 	Deliveries(ctx context.Context, id string, status notification.DeliveryStatus, p paging.Page) ([]notification.Delivery, int, error)
 }
 
+// Users is what the RPCs ask of users and sessions; *auth.Service has it.
+type Users interface {
+	HasUser(ctx context.Context) (bool, error)
+	Setup(ctx context.Context, username, password, address string) (auth.User, string, error)
+	Login(ctx context.Context, username, password, address string) (auth.User, string, error)
+	Logout(ctx context.Context, p auth.Principal) error
+	ChangePassword(ctx context.Context, p auth.Principal, current, password, address string) error
+	CreateUser(ctx context.Context, username, password string, role auth.Role) (auth.User, error)
+	ListUsers(ctx context.Context, p paging.Page) ([]auth.User, int, error)
+	UpdateUser(ctx context.Context, id string, role *auth.Role, password *string) (auth.User, error)
+	DeleteUser(ctx context.Context, id string) error
+}
+
+// AuditLogs is what the RPCs ask of the audit log; *audit.Trail has it.
+type AuditLogs interface {
+	List(ctx context.Context, f audit.Filter, p paging.Page) ([]audit.Entry, int, error)
+}
+
+// Keys changes the key that encrypts credentials.
+type Keys interface {
+	Rotate(ctx context.Context, prepareOnly, dropOld bool) (auth.KeyRotation, error)
+}
+
 // Tokens is what the RPCs ask of API tokens; *auth.Service has it.
 type Tokens interface {
-	Create(ctx context.Context, name string, role auth.Role, expires *time.Time) (auth.Token, string, error)
+	Create(ctx context.Context, name string, role auth.Role, scope []string, expires *time.Time) (auth.Token, string, error)
 	List(ctx context.Context, p paging.Page) ([]auth.Token, int, error)
 	Revoke(ctx context.Context, id string) error
 }
@@ -145,8 +169,13 @@ type Services struct {
 	Feed          NotificationFeed
 	Channels      Channels
 	Tokens        Tokens
+	Users         Users
+	Keys          Keys
+	Audit         AuditLogs
 	Health        Health
 	Dashboard     Dashboard
+	// OIDC says that people can log in with an OpenID provider.
+	OIDC bool
 }
 
 // Register adds every service of the contract to a gRPC server. What has no
@@ -157,8 +186,8 @@ func Register(s grpc.ServiceRegistrar, domain Services) {
 	pb.RegisterBackupServiceServer(s, &backupServer{backups: domain.Backups, executions: domain.Executions, restores: domain.Restores, downloads: domain.Downloads})
 	pb.RegisterExecutionServiceServer(s, &executionServer{executions: domain.Executions, watches: domain.Watches, restores: domain.Restores})
 	pb.RegisterNotificationServiceServer(s, &notificationServer{notifications: domain.Notifications, channels: domain.Channels, feed: domain.Feed})
-	pb.RegisterAuthServiceServer(s, &authServer{tokens: domain.Tokens})
+	pb.RegisterAuthServiceServer(s, &authServer{tokens: domain.Tokens, users: domain.Users, keys: domain.Keys, oidc: domain.OIDC})
 	pb.RegisterHealthServiceServer(s, &healthServer{health: domain.Health})
 	pb.RegisterDashboardServiceServer(s, &dashboardServer{dashboard: domain.Dashboard})
-	pb.RegisterAuditServiceServer(s, &auditServer{})
+	pb.RegisterAuditServiceServer(s, &auditServer{trail: domain.Audit})
 }

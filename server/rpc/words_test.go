@@ -44,6 +44,7 @@ var domainTypes = map[protoreflect.FullName]string{
 	"NotificationChannelType.Field.Kind": "notification.FieldKind",
 	"DatasourceHealthEntry.Status":       "health.Outcome",
 	"Health.Workers.State":               "health.WorkerState",
+	"Reach.Kind":                         "", // a declaration, see server
 	"Access.Role":                        "", // a rank in the domain, see TestEveryRole
 	"TestResult.Status":                  "", // whether there is an error
 	"StorageHealthEntry.Status":          "", // whether the outcome is health.OK

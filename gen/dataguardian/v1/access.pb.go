@@ -83,6 +83,79 @@ func (Access_Role) EnumDescriptor() ([]byte, []int) {
 	return file_dataguardian_v1_access_proto_rawDescGZIP(), []int{0, 0}
 }
 
+// Kind of reach.
+type Reach_Kind int32
+
+const (
+	// Not declared.
+	Reach_reach_unspecified Reach_Kind = 0
+	// Shows and changes nothing of a datasource: a scope makes no difference.
+	Reach_shared Reach_Kind = 1
+	// Reaches beyond datasources: refused for callers with a scope.
+	Reach_whole Reach_Kind = 2
+	// Answers only with what lies in the scope.
+	Reach_filtered Reach_Kind = 3
+	// Names a datasource (datasource_id, else id), which must lie in the scope.
+	Reach_by_datasource Reach_Kind = 4
+	// Names a job (job_id, else id), whose datasource must lie in the scope.
+	Reach_by_job Reach_Kind = 5
+	// Names an execution (execution_id, else id), whose datasource must lie in the scope.
+	Reach_by_execution Reach_Kind = 6
+	// Names a notification about a datasource or job in the scope.
+	Reach_by_notification Reach_Kind = 7
+)
+
+// Enum value maps for Reach_Kind.
+var (
+	Reach_Kind_name = map[int32]string{
+		0: "reach_unspecified",
+		1: "shared",
+		2: "whole",
+		3: "filtered",
+		4: "by_datasource",
+		5: "by_job",
+		6: "by_execution",
+		7: "by_notification",
+	}
+	Reach_Kind_value = map[string]int32{
+		"reach_unspecified": 0,
+		"shared":            1,
+		"whole":             2,
+		"filtered":          3,
+		"by_datasource":     4,
+		"by_job":            5,
+		"by_execution":      6,
+		"by_notification":   7,
+	}
+)
+
+func (x Reach_Kind) Enum() *Reach_Kind {
+	p := new(Reach_Kind)
+	*p = x
+	return p
+}
+
+func (x Reach_Kind) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Reach_Kind) Descriptor() protoreflect.EnumDescriptor {
+	return file_dataguardian_v1_access_proto_enumTypes[1].Descriptor()
+}
+
+func (Reach_Kind) Type() protoreflect.EnumType {
+	return &file_dataguardian_v1_access_proto_enumTypes[1]
+}
+
+func (x Reach_Kind) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Reach_Kind.Descriptor instead.
+func (Reach_Kind) EnumDescriptor() ([]byte, []int) {
+	return file_dataguardian_v1_access_proto_rawDescGZIP(), []int{1, 0}
+}
+
 // Access says who may call an RPC. Every RPC declares it; one that does not is
 // refused for everybody.
 type Access struct {
@@ -121,6 +194,44 @@ func (*Access) Descriptor() ([]byte, []int) {
 	return file_dataguardian_v1_access_proto_rawDescGZIP(), []int{0}
 }
 
+// Reach says what an RPC means to a caller whose scope is some datasources. Every
+// RPC declares it; one that does not is refused for callers with a scope.
+type Reach struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Reach) Reset() {
+	*x = Reach{}
+	mi := &file_dataguardian_v1_access_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Reach) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Reach) ProtoMessage() {}
+
+func (x *Reach) ProtoReflect() protoreflect.Message {
+	mi := &file_dataguardian_v1_access_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Reach.ProtoReflect.Descriptor instead.
+func (*Reach) Descriptor() ([]byte, []int) {
+	return file_dataguardian_v1_access_proto_rawDescGZIP(), []int{1}
+}
+
 var file_dataguardian_v1_access_proto_extTypes = []protoimpl.ExtensionInfo{
 	{
 		ExtendedType:  (*descriptorpb.MethodOptions)(nil),
@@ -128,6 +239,22 @@ var file_dataguardian_v1_access_proto_extTypes = []protoimpl.ExtensionInfo{
 		Field:         50101,
 		Name:          "dataguardian.v1.access",
 		Tag:           "varint,50101,opt,name=access,enum=dataguardian.v1.Access_Role",
+		Filename:      "dataguardian/v1/access.proto",
+	},
+	{
+		ExtendedType:  (*descriptorpb.MethodOptions)(nil),
+		ExtensionType: (*Reach_Kind)(nil),
+		Field:         50102,
+		Name:          "dataguardian.v1.reach",
+		Tag:           "varint,50102,opt,name=reach,enum=dataguardian.v1.Reach_Kind",
+		Filename:      "dataguardian/v1/access.proto",
+	},
+	{
+		ExtendedType:  (*descriptorpb.MethodOptions)(nil),
+		ExtensionType: (*string)(nil),
+		Field:         50103,
+		Name:          "dataguardian.v1.audit",
+		Tag:           "bytes,50103,opt,name=audit",
 		Filename:      "dataguardian/v1/access.proto",
 	},
 }
@@ -138,6 +265,16 @@ var (
 	//
 	// optional dataguardian.v1.Access.Role access = 50101;
 	E_Access = &file_dataguardian_v1_access_proto_extTypes[0]
+	// What the RPC means to a caller with a scope.
+	//
+	// optional dataguardian.v1.Reach.Kind reach = 50102;
+	E_Reach = &file_dataguardian_v1_access_proto_extTypes[1]
+	// What the audit log calls it: a thing and what happens to it, such as
+	// "backup_job.update", or "none" for what is not written down. An RPC that
+	// declares nothing is written down under its own name.
+	//
+	// optional string audit = 50103;
+	E_Audit = &file_dataguardian_v1_access_proto_extTypes[2]
 )
 
 var File_dataguardian_v1_access_proto protoreflect.FileDescriptor
@@ -153,8 +290,22 @@ const file_dataguardian_v1_access_proto_rawDesc = "" +
 	"\n" +
 	"\x06viewer\x10\x02\x12\f\n" +
 	"\boperator\x10\x03\x12\t\n" +
-	"\x05admin\x10\x04:V\n" +
-	"\x06access\x12\x1e.google.protobuf.MethodOptions\x18\xb5\x87\x03 \x01(\x0e2\x1c.dataguardian.v1.Access.RoleR\x06accessBNZGgithub.com/dataguardian/dataguardian/gen/dataguardian/v1;dataguardianv1\x92\x03\x02\b\x02b\beditionsp\xe8\a"
+	"\x05admin\x10\x04\"\x92\x01\n" +
+	"\x05Reach\"\x88\x01\n" +
+	"\x04Kind\x12\x15\n" +
+	"\x11reach_unspecified\x10\x00\x12\n" +
+	"\n" +
+	"\x06shared\x10\x01\x12\t\n" +
+	"\x05whole\x10\x02\x12\f\n" +
+	"\bfiltered\x10\x03\x12\x11\n" +
+	"\rby_datasource\x10\x04\x12\n" +
+	"\n" +
+	"\x06by_job\x10\x05\x12\x10\n" +
+	"\fby_execution\x10\x06\x12\x13\n" +
+	"\x0fby_notification\x10\a:V\n" +
+	"\x06access\x12\x1e.google.protobuf.MethodOptions\x18\xb5\x87\x03 \x01(\x0e2\x1c.dataguardian.v1.Access.RoleR\x06access:S\n" +
+	"\x05reach\x12\x1e.google.protobuf.MethodOptions\x18\xb6\x87\x03 \x01(\x0e2\x1b.dataguardian.v1.Reach.KindR\x05reach:6\n" +
+	"\x05audit\x12\x1e.google.protobuf.MethodOptions\x18\xb7\x87\x03 \x01(\tR\x05auditBNZGgithub.com/dataguardian/dataguardian/gen/dataguardian/v1;dataguardianv1\x92\x03\x02\b\x02b\beditionsp\xe8\a"
 
 var (
 	file_dataguardian_v1_access_proto_rawDescOnce sync.Once
@@ -168,20 +319,25 @@ func file_dataguardian_v1_access_proto_rawDescGZIP() []byte {
 	return file_dataguardian_v1_access_proto_rawDescData
 }
 
-var file_dataguardian_v1_access_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_dataguardian_v1_access_proto_msgTypes = make([]protoimpl.MessageInfo, 1)
+var file_dataguardian_v1_access_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
+var file_dataguardian_v1_access_proto_msgTypes = make([]protoimpl.MessageInfo, 2)
 var file_dataguardian_v1_access_proto_goTypes = []any{
 	(Access_Role)(0),                   // 0: dataguardian.v1.Access.Role
-	(*Access)(nil),                     // 1: dataguardian.v1.Access
-	(*descriptorpb.MethodOptions)(nil), // 2: google.protobuf.MethodOptions
+	(Reach_Kind)(0),                    // 1: dataguardian.v1.Reach.Kind
+	(*Access)(nil),                     // 2: dataguardian.v1.Access
+	(*Reach)(nil),                      // 3: dataguardian.v1.Reach
+	(*descriptorpb.MethodOptions)(nil), // 4: google.protobuf.MethodOptions
 }
 var file_dataguardian_v1_access_proto_depIdxs = []int32{
-	2, // 0: dataguardian.v1.access:extendee -> google.protobuf.MethodOptions
-	0, // 1: dataguardian.v1.access:type_name -> dataguardian.v1.Access.Role
-	2, // [2:2] is the sub-list for method output_type
-	2, // [2:2] is the sub-list for method input_type
-	1, // [1:2] is the sub-list for extension type_name
-	0, // [0:1] is the sub-list for extension extendee
+	4, // 0: dataguardian.v1.access:extendee -> google.protobuf.MethodOptions
+	4, // 1: dataguardian.v1.reach:extendee -> google.protobuf.MethodOptions
+	4, // 2: dataguardian.v1.audit:extendee -> google.protobuf.MethodOptions
+	0, // 3: dataguardian.v1.access:type_name -> dataguardian.v1.Access.Role
+	1, // 4: dataguardian.v1.reach:type_name -> dataguardian.v1.Reach.Kind
+	5, // [5:5] is the sub-list for method output_type
+	5, // [5:5] is the sub-list for method input_type
+	3, // [3:5] is the sub-list for extension type_name
+	0, // [0:3] is the sub-list for extension extendee
 	0, // [0:0] is the sub-list for field type_name
 }
 
@@ -195,9 +351,9 @@ func file_dataguardian_v1_access_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_dataguardian_v1_access_proto_rawDesc), len(file_dataguardian_v1_access_proto_rawDesc)),
-			NumEnums:      1,
-			NumMessages:   1,
-			NumExtensions: 1,
+			NumEnums:      2,
+			NumMessages:   2,
+			NumExtensions: 3,
 			NumServices:   0,
 		},
 		GoTypes:           file_dataguardian_v1_access_proto_goTypes,

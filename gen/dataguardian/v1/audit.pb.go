@@ -40,12 +40,18 @@ type AuditLog struct {
 	EntityId *string `protobuf:"bytes,5,opt,name=entity_id,json=entityId" json:"entity_id,omitempty"`
 	// Address the call came from.
 	Address string `protobuf:"bytes,6,opt,name=address" json:"address,omitempty"`
-	// ok, or the code of the error.
+	// ok, the code of the error, or "started" while the call goes on (and when the
+	// server ended before it).
 	Outcome string `protobuf:"bytes,7,opt,name=outcome" json:"outcome,omitempty"`
 	// More: the names of changed fields.
 	Metadata *structpb.Struct `protobuf:"bytes,8,opt,name=metadata" json:"metadata,omitempty"`
 	// When.
-	CreatedAt     *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=created_at,json=createdAt" json:"created_at,omitempty"`
+	CreatedAt *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=created_at,json=createdAt" json:"created_at,omitempty"`
+	// Calls that this entry stands for: refused ones of the same kind within a minute
+	// are one entry.
+	Count int32 `protobuf:"varint,10,opt,name=count" json:"count,omitempty"`
+	// Id of the request, as in the answer's header X-Request-Id.
+	RequestId     string `protobuf:"bytes,11,opt,name=request_id,json=requestId" json:"request_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -143,6 +149,20 @@ func (x *AuditLog) GetCreatedAt() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *AuditLog) GetCount() int32 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
+func (x *AuditLog) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
 // ListAuditLogsRequest filters and pages the list.
 type ListAuditLogsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -157,7 +177,13 @@ type ListAuditLogsRequest struct {
 	// Only at or after.
 	From *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=from" json:"from,omitempty"`
 	// Only before.
-	To            *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=to" json:"to,omitempty"`
+	To *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=to" json:"to,omitempty"`
+	// Only about this kind of thing, such as backup_job.
+	EntityType string `protobuf:"bytes,7,opt,name=entity_type,json=entityType" json:"entity_type,omitempty"`
+	// Only about this thing.
+	EntityId string `protobuf:"bytes,8,opt,name=entity_id,json=entityId" json:"entity_id,omitempty"`
+	// Only with this outcome.
+	Outcome       string `protobuf:"bytes,9,opt,name=outcome" json:"outcome,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -234,6 +260,27 @@ func (x *ListAuditLogsRequest) GetTo() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *ListAuditLogsRequest) GetEntityType() string {
+	if x != nil {
+		return x.EntityType
+	}
+	return ""
+}
+
+func (x *ListAuditLogsRequest) GetEntityId() string {
+	if x != nil {
+		return x.EntityId
+	}
+	return ""
+}
+
+func (x *ListAuditLogsRequest) GetOutcome() string {
+	if x != nil {
+		return x.Outcome
+	}
+	return ""
+}
+
 // ListAuditLogsResponse is one page of entries.
 type ListAuditLogsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -293,7 +340,7 @@ var File_dataguardian_v1_audit_proto protoreflect.FileDescriptor
 
 const file_dataguardian_v1_audit_proto_rawDesc = "" +
 	"\n" +
-	"\x1bdataguardian/v1/audit.proto\x12\x0fdataguardian.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cdataguardian/v1/access.proto\x1a\x1cdataguardian/v1/common.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb1\x02\n" +
+	"\x1bdataguardian/v1/audit.proto\x12\x0fdataguardian.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cdataguardian/v1/access.proto\x1a\x1cdataguardian/v1/common.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe6\x02\n" +
 	"\bAuditLog\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x14\n" +
 	"\x05actor\x18\x02 \x01(\tR\x05actor\x12\x16\n" +
@@ -305,21 +352,29 @@ const file_dataguardian_v1_audit_proto_rawDesc = "" +
 	"\aoutcome\x18\a \x01(\tR\aoutcome\x123\n" +
 	"\bmetadata\x18\b \x01(\v2\x17.google.protobuf.StructR\bmetadata\x129\n" +
 	"\n" +
-	"created_at\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\tcreatedAt\"\xff\x01\n" +
+	"created_at\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\tcreatedAt\x12\x14\n" +
+	"\x05count\x18\n" +
+	" \x01(\x05R\x05count\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\v \x01(\tR\trequestId\"\xf6\x02\n" +
 	"\x14ListAuditLogsRequest\x12$\n" +
 	"\x04page\x18\x01 \x01(\x05B\x10\xbaH\b\x1a\x06\x18\xc0\x84=(\x01\xaa\x01\x02\b\x01R\x04page\x12$\n" +
 	"\x05limit\x18\x02 \x01(\x05B\x0e\xbaH\x06\x1a\x04\x18d(\x01\xaa\x01\x02\b\x01R\x05limit\x12\x1e\n" +
 	"\x05actor\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\xc8\x01R\x05actor\x12\x1f\n" +
 	"\x06action\x18\x04 \x01(\tB\a\xbaH\x04r\x02\x18dR\x06action\x12.\n" +
 	"\x04from\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x04from\x12*\n" +
-	"\x02to\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x02to\"\x83\x01\n" +
+	"\x02to\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x02to\x12(\n" +
+	"\ventity_type\x18\a \x01(\tB\a\xbaH\x04r\x02\x18dR\n" +
+	"entityType\x12(\n" +
+	"\tentity_id\x18\b \x01(\tB\v\xbaH\b\xd8\x01\x01r\x03\xb0\x01\x01R\bentityId\x12!\n" +
+	"\aoutcome\x18\t \x01(\tB\a\xbaH\x04r\x02\x18dR\aoutcome\"\x83\x01\n" +
 	"\x15ListAuditLogsResponse\x12-\n" +
 	"\x04data\x18\x01 \x03(\v2\x19.dataguardian.v1.AuditLogR\x04data\x12;\n" +
 	"\n" +
 	"pagination\x18\x02 \x01(\v2\x1b.dataguardian.v1.PaginationR\n" +
-	"pagination2\x8b\x01\n" +
-	"\fAuditService\x12{\n" +
-	"\rListAuditLogs\x12%.dataguardian.v1.ListAuditLogsRequest\x1a&.dataguardian.v1.ListAuditLogsResponse\"\x1b\xa8\xbb\x18\x04\x82\xd3\xe4\x93\x02\x11\x12\x0f/api/audit-logsBNZGgithub.com/dataguardian/dataguardian/gen/dataguardian/v1;dataguardianv1\x92\x03\x02\b\x02b\beditionsp\xe8\a"
+	"pagination2\x98\x01\n" +
+	"\fAuditService\x12\x87\x01\n" +
+	"\rListAuditLogs\x12%.dataguardian.v1.ListAuditLogsRequest\x1a&.dataguardian.v1.ListAuditLogsResponse\"'\xa8\xbb\x18\x04\xb0\xbb\x18\x02\xba\xbb\x18\x04none\x82\xd3\xe4\x93\x02\x11\x12\x0f/api/audit-logsBNZGgithub.com/dataguardian/dataguardian/gen/dataguardian/v1;dataguardianv1\x92\x03\x02\b\x02b\beditionsp\xe8\a"
 
 var (
 	file_dataguardian_v1_audit_proto_rawDescOnce sync.Once

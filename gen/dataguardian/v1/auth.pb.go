@@ -25,6 +25,629 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// Account is a user as administrators see it.
+type Account struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// UUID.
+	Id string `protobuf:"bytes,1,opt,name=id" json:"id,omitempty"`
+	// Name to log in with.
+	Username string `protobuf:"bytes,2,opt,name=username" json:"username,omitempty"`
+	// Role.
+	Role Access_Role `protobuf:"varint,3,opt,name=role,enum=dataguardian.v1.Access_Role" json:"role,omitempty"`
+	// Whether the user comes from the OpenID provider and has no password here.
+	External bool `protobuf:"varint,4,opt,name=external" json:"external,omitempty"`
+	// When the user logged in last.
+	LastLoginAt *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=last_login_at,json=lastLoginAt" json:"last_login_at,omitempty"`
+	// Time of creation.
+	CreatedAt *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=created_at,json=createdAt" json:"created_at,omitempty"`
+	// Time of the last change.
+	UpdatedAt     *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=updated_at,json=updatedAt" json:"updated_at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Account) Reset() {
+	*x = Account{}
+	mi := &file_dataguardian_v1_auth_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Account) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Account) ProtoMessage() {}
+
+func (x *Account) ProtoReflect() protoreflect.Message {
+	mi := &file_dataguardian_v1_auth_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Account.ProtoReflect.Descriptor instead.
+func (*Account) Descriptor() ([]byte, []int) {
+	return file_dataguardian_v1_auth_proto_rawDescGZIP(), []int{0}
+}
+
+func (x *Account) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *Account) GetUsername() string {
+	if x != nil {
+		return x.Username
+	}
+	return ""
+}
+
+func (x *Account) GetRole() Access_Role {
+	if x != nil {
+		return x.Role
+	}
+	return Access_role_unspecified
+}
+
+func (x *Account) GetExternal() bool {
+	if x != nil {
+		return x.External
+	}
+	return false
+}
+
+func (x *Account) GetLastLoginAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.LastLoginAt
+	}
+	return nil
+}
+
+func (x *Account) GetCreatedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.CreatedAt
+	}
+	return nil
+}
+
+func (x *Account) GetUpdatedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.UpdatedAt
+	}
+	return nil
+}
+
+// ChangePasswordRequest holds the old and the new password.
+type ChangePasswordRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The present password.
+	CurrentPassword string `protobuf:"bytes,1,opt,name=current_password,json=currentPassword" json:"current_password,omitempty"`
+	// The new one: at least 10 characters.
+	NewPassword   string `protobuf:"bytes,2,opt,name=new_password,json=newPassword" json:"new_password,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ChangePasswordRequest) Reset() {
+	*x = ChangePasswordRequest{}
+	mi := &file_dataguardian_v1_auth_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ChangePasswordRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ChangePasswordRequest) ProtoMessage() {}
+
+func (x *ChangePasswordRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_dataguardian_v1_auth_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ChangePasswordRequest.ProtoReflect.Descriptor instead.
+func (*ChangePasswordRequest) Descriptor() ([]byte, []int) {
+	return file_dataguardian_v1_auth_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *ChangePasswordRequest) GetCurrentPassword() string {
+	if x != nil {
+		return x.CurrentPassword
+	}
+	return ""
+}
+
+func (x *ChangePasswordRequest) GetNewPassword() string {
+	if x != nil {
+		return x.NewPassword
+	}
+	return ""
+}
+
+// ChangePasswordResponse says that the password is another one.
+type ChangePasswordResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// A sentence for a person.
+	Message       string `protobuf:"bytes,1,opt,name=message" json:"message,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ChangePasswordResponse) Reset() {
+	*x = ChangePasswordResponse{}
+	mi := &file_dataguardian_v1_auth_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ChangePasswordResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ChangePasswordResponse) ProtoMessage() {}
+
+func (x *ChangePasswordResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_dataguardian_v1_auth_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ChangePasswordResponse.ProtoReflect.Descriptor instead.
+func (*ChangePasswordResponse) Descriptor() ([]byte, []int) {
+	return file_dataguardian_v1_auth_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *ChangePasswordResponse) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
+// ListUsersRequest pages the list.
+type ListUsersRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The page, from 1. Default 1.
+	Page *int32 `protobuf:"varint,1,opt,name=page" json:"page,omitempty"`
+	// Rows per page, 1 to 100. Default 20.
+	Limit         *int32 `protobuf:"varint,2,opt,name=limit" json:"limit,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListUsersRequest) Reset() {
+	*x = ListUsersRequest{}
+	mi := &file_dataguardian_v1_auth_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListUsersRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListUsersRequest) ProtoMessage() {}
+
+func (x *ListUsersRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_dataguardian_v1_auth_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListUsersRequest.ProtoReflect.Descriptor instead.
+func (*ListUsersRequest) Descriptor() ([]byte, []int) {
+	return file_dataguardian_v1_auth_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *ListUsersRequest) GetPage() int32 {
+	if x != nil && x.Page != nil {
+		return *x.Page
+	}
+	return 0
+}
+
+func (x *ListUsersRequest) GetLimit() int32 {
+	if x != nil && x.Limit != nil {
+		return *x.Limit
+	}
+	return 0
+}
+
+// ListUsersResponse is one page of users.
+type ListUsersResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The page's rows.
+	Data []*Account `protobuf:"bytes,1,rep,name=data" json:"data,omitempty"`
+	// Where the page stands in the whole.
+	Pagination    *Pagination `protobuf:"bytes,2,opt,name=pagination" json:"pagination,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListUsersResponse) Reset() {
+	*x = ListUsersResponse{}
+	mi := &file_dataguardian_v1_auth_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListUsersResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListUsersResponse) ProtoMessage() {}
+
+func (x *ListUsersResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_dataguardian_v1_auth_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListUsersResponse.ProtoReflect.Descriptor instead.
+func (*ListUsersResponse) Descriptor() ([]byte, []int) {
+	return file_dataguardian_v1_auth_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *ListUsersResponse) GetData() []*Account {
+	if x != nil {
+		return x.Data
+	}
+	return nil
+}
+
+func (x *ListUsersResponse) GetPagination() *Pagination {
+	if x != nil {
+		return x.Pagination
+	}
+	return nil
+}
+
+// CreateUserRequest describes a new user.
+type CreateUserRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Unique name, whatever the case of its letters.
+	Username string `protobuf:"bytes,1,opt,name=username" json:"username,omitempty"`
+	// At least 10 characters.
+	Password string `protobuf:"bytes,2,opt,name=password" json:"password,omitempty"`
+	// viewer, operator or admin.
+	Role          Access_Role `protobuf:"varint,3,opt,name=role,enum=dataguardian.v1.Access_Role" json:"role,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CreateUserRequest) Reset() {
+	*x = CreateUserRequest{}
+	mi := &file_dataguardian_v1_auth_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CreateUserRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CreateUserRequest) ProtoMessage() {}
+
+func (x *CreateUserRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_dataguardian_v1_auth_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CreateUserRequest.ProtoReflect.Descriptor instead.
+func (*CreateUserRequest) Descriptor() ([]byte, []int) {
+	return file_dataguardian_v1_auth_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *CreateUserRequest) GetUsername() string {
+	if x != nil {
+		return x.Username
+	}
+	return ""
+}
+
+func (x *CreateUserRequest) GetPassword() string {
+	if x != nil {
+		return x.Password
+	}
+	return ""
+}
+
+func (x *CreateUserRequest) GetRole() Access_Role {
+	if x != nil {
+		return x.Role
+	}
+	return Access_role_unspecified
+}
+
+// UpdateUserRequest holds the fields to change.
+type UpdateUserRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// UUID.
+	Id string `protobuf:"bytes,1,opt,name=id" json:"id,omitempty"`
+	// New role: viewer, operator or admin.
+	Role Access_Role `protobuf:"varint,2,opt,name=role,enum=dataguardian.v1.Access_Role" json:"role,omitempty"`
+	// New password: at least 10 characters.
+	Password      *string `protobuf:"bytes,3,opt,name=password" json:"password,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UpdateUserRequest) Reset() {
+	*x = UpdateUserRequest{}
+	mi := &file_dataguardian_v1_auth_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UpdateUserRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UpdateUserRequest) ProtoMessage() {}
+
+func (x *UpdateUserRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_dataguardian_v1_auth_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UpdateUserRequest.ProtoReflect.Descriptor instead.
+func (*UpdateUserRequest) Descriptor() ([]byte, []int) {
+	return file_dataguardian_v1_auth_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *UpdateUserRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *UpdateUserRequest) GetRole() Access_Role {
+	if x != nil {
+		return x.Role
+	}
+	return Access_role_unspecified
+}
+
+func (x *UpdateUserRequest) GetPassword() string {
+	if x != nil && x.Password != nil {
+		return *x.Password
+	}
+	return ""
+}
+
+// DeleteUserRequest names a user.
+type DeleteUserRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// UUID.
+	Id            string `protobuf:"bytes,1,opt,name=id" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteUserRequest) Reset() {
+	*x = DeleteUserRequest{}
+	mi := &file_dataguardian_v1_auth_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteUserRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteUserRequest) ProtoMessage() {}
+
+func (x *DeleteUserRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_dataguardian_v1_auth_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteUserRequest.ProtoReflect.Descriptor instead.
+func (*DeleteUserRequest) Descriptor() ([]byte, []int) {
+	return file_dataguardian_v1_auth_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *DeleteUserRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+// RotateKeyRequest says how far to go.
+type RotateKeyRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Only add the new key to the key file, so that it can be copied to other
+	// machines before it is used. The next rotation uses it.
+	PrepareOnly bool `protobuf:"varint,1,opt,name=prepare_only,json=prepareOnly" json:"prepare_only,omitempty"`
+	// Afterwards remove old keys from the file that encrypt nothing any more.
+	DropOld       bool `protobuf:"varint,2,opt,name=drop_old,json=dropOld" json:"drop_old,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RotateKeyRequest) Reset() {
+	*x = RotateKeyRequest{}
+	mi := &file_dataguardian_v1_auth_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RotateKeyRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RotateKeyRequest) ProtoMessage() {}
+
+func (x *RotateKeyRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_dataguardian_v1_auth_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RotateKeyRequest.ProtoReflect.Descriptor instead.
+func (*RotateKeyRequest) Descriptor() ([]byte, []int) {
+	return file_dataguardian_v1_auth_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *RotateKeyRequest) GetPrepareOnly() bool {
+	if x != nil {
+		return x.PrepareOnly
+	}
+	return false
+}
+
+func (x *RotateKeyRequest) GetDropOld() bool {
+	if x != nil {
+		return x.DropOld
+	}
+	return false
+}
+
+// RotateKeyResponse says what was done.
+type RotateKeyResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Id of the key that encrypts from now on.
+	KeyId string `protobuf:"bytes,1,opt,name=key_id,json=keyId" json:"key_id,omitempty"`
+	// Credentials that were encrypted anew.
+	Resealed int32 `protobuf:"varint,2,opt,name=resealed" json:"resealed,omitempty"`
+	// Keys in the file.
+	Keys int32 `protobuf:"varint,3,opt,name=keys" json:"keys,omitempty"`
+	// Path of the key file on the server.
+	KeyFile string `protobuf:"bytes,4,opt,name=key_file,json=keyFile" json:"key_file,omitempty"`
+	// A sentence for a person.
+	Message       string `protobuf:"bytes,5,opt,name=message" json:"message,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RotateKeyResponse) Reset() {
+	*x = RotateKeyResponse{}
+	mi := &file_dataguardian_v1_auth_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RotateKeyResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RotateKeyResponse) ProtoMessage() {}
+
+func (x *RotateKeyResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_dataguardian_v1_auth_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RotateKeyResponse.ProtoReflect.Descriptor instead.
+func (*RotateKeyResponse) Descriptor() ([]byte, []int) {
+	return file_dataguardian_v1_auth_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *RotateKeyResponse) GetKeyId() string {
+	if x != nil {
+		return x.KeyId
+	}
+	return ""
+}
+
+func (x *RotateKeyResponse) GetResealed() int32 {
+	if x != nil {
+		return x.Resealed
+	}
+	return 0
+}
+
+func (x *RotateKeyResponse) GetKeys() int32 {
+	if x != nil {
+		return x.Keys
+	}
+	return 0
+}
+
+func (x *RotateKeyResponse) GetKeyFile() string {
+	if x != nil {
+		return x.KeyFile
+	}
+	return ""
+}
+
+func (x *RotateKeyResponse) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
 // User names a person.
 type User struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -38,7 +661,7 @@ type User struct {
 
 func (x *User) Reset() {
 	*x = User{}
-	mi := &file_dataguardian_v1_auth_proto_msgTypes[0]
+	mi := &file_dataguardian_v1_auth_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -50,7 +673,7 @@ func (x *User) String() string {
 func (*User) ProtoMessage() {}
 
 func (x *User) ProtoReflect() protoreflect.Message {
-	mi := &file_dataguardian_v1_auth_proto_msgTypes[0]
+	mi := &file_dataguardian_v1_auth_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -63,7 +686,7 @@ func (x *User) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use User.ProtoReflect.Descriptor instead.
 func (*User) Descriptor() ([]byte, []int) {
-	return file_dataguardian_v1_auth_proto_rawDescGZIP(), []int{0}
+	return file_dataguardian_v1_auth_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *User) GetUsername() string {
@@ -94,14 +717,17 @@ type Token struct {
 	// When it was used last, to the minute.
 	LastUsedAt *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=last_used_at,json=lastUsedAt" json:"last_used_at,omitempty"`
 	// Time of creation.
-	CreatedAt     *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=created_at,json=createdAt" json:"created_at,omitempty"`
+	CreatedAt *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=created_at,json=createdAt" json:"created_at,omitempty"`
+	// Tags: the token reaches only datasources that have one of them, with their jobs,
+	// executions, backups and notifications. Empty: everything.
+	Scope         []string `protobuf:"bytes,7,rep,name=scope" json:"scope,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Token) Reset() {
 	*x = Token{}
-	mi := &file_dataguardian_v1_auth_proto_msgTypes[1]
+	mi := &file_dataguardian_v1_auth_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -113,7 +739,7 @@ func (x *Token) String() string {
 func (*Token) ProtoMessage() {}
 
 func (x *Token) ProtoReflect() protoreflect.Message {
-	mi := &file_dataguardian_v1_auth_proto_msgTypes[1]
+	mi := &file_dataguardian_v1_auth_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -126,7 +752,7 @@ func (x *Token) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Token.ProtoReflect.Descriptor instead.
 func (*Token) Descriptor() ([]byte, []int) {
-	return file_dataguardian_v1_auth_proto_rawDescGZIP(), []int{1}
+	return file_dataguardian_v1_auth_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Token) GetId() string {
@@ -171,6 +797,13 @@ func (x *Token) GetCreatedAt() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *Token) GetScope() []string {
+	if x != nil {
+		return x.Scope
+	}
+	return nil
+}
+
 // GetAuthStatusRequest asks for the status.
 type GetAuthStatusRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -180,7 +813,7 @@ type GetAuthStatusRequest struct {
 
 func (x *GetAuthStatusRequest) Reset() {
 	*x = GetAuthStatusRequest{}
-	mi := &file_dataguardian_v1_auth_proto_msgTypes[2]
+	mi := &file_dataguardian_v1_auth_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -192,7 +825,7 @@ func (x *GetAuthStatusRequest) String() string {
 func (*GetAuthStatusRequest) ProtoMessage() {}
 
 func (x *GetAuthStatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dataguardian_v1_auth_proto_msgTypes[2]
+	mi := &file_dataguardian_v1_auth_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -205,7 +838,7 @@ func (x *GetAuthStatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetAuthStatusRequest.ProtoReflect.Descriptor instead.
 func (*GetAuthStatusRequest) Descriptor() ([]byte, []int) {
-	return file_dataguardian_v1_auth_proto_rawDescGZIP(), []int{2}
+	return file_dataguardian_v1_auth_proto_rawDescGZIP(), []int{12}
 }
 
 // GetAuthStatusResponse says who is there.
@@ -216,14 +849,16 @@ type GetAuthStatusResponse struct {
 	// Whether the caller's credential is good.
 	Authenticated bool `protobuf:"varint,2,opt,name=authenticated" json:"authenticated,omitempty"`
 	// The caller, when it is a user.
-	User          *User `protobuf:"bytes,3,opt,name=user" json:"user,omitempty"`
+	User *User `protobuf:"bytes,3,opt,name=user" json:"user,omitempty"`
+	// Whether people can log in with an OpenID provider, at /api/auth/oidc/login.
+	Oidc          bool `protobuf:"varint,4,opt,name=oidc" json:"oidc,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *GetAuthStatusResponse) Reset() {
 	*x = GetAuthStatusResponse{}
-	mi := &file_dataguardian_v1_auth_proto_msgTypes[3]
+	mi := &file_dataguardian_v1_auth_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -235,7 +870,7 @@ func (x *GetAuthStatusResponse) String() string {
 func (*GetAuthStatusResponse) ProtoMessage() {}
 
 func (x *GetAuthStatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dataguardian_v1_auth_proto_msgTypes[3]
+	mi := &file_dataguardian_v1_auth_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -248,7 +883,7 @@ func (x *GetAuthStatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetAuthStatusResponse.ProtoReflect.Descriptor instead.
 func (*GetAuthStatusResponse) Descriptor() ([]byte, []int) {
-	return file_dataguardian_v1_auth_proto_rawDescGZIP(), []int{3}
+	return file_dataguardian_v1_auth_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *GetAuthStatusResponse) GetHasUser() bool {
@@ -272,6 +907,13 @@ func (x *GetAuthStatusResponse) GetUser() *User {
 	return nil
 }
 
+func (x *GetAuthStatusResponse) GetOidc() bool {
+	if x != nil {
+		return x.Oidc
+	}
+	return false
+}
+
 // SetupFirstUserRequest describes the first user.
 type SetupFirstUserRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -285,7 +927,7 @@ type SetupFirstUserRequest struct {
 
 func (x *SetupFirstUserRequest) Reset() {
 	*x = SetupFirstUserRequest{}
-	mi := &file_dataguardian_v1_auth_proto_msgTypes[4]
+	mi := &file_dataguardian_v1_auth_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -297,7 +939,7 @@ func (x *SetupFirstUserRequest) String() string {
 func (*SetupFirstUserRequest) ProtoMessage() {}
 
 func (x *SetupFirstUserRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dataguardian_v1_auth_proto_msgTypes[4]
+	mi := &file_dataguardian_v1_auth_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -310,7 +952,7 @@ func (x *SetupFirstUserRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetupFirstUserRequest.ProtoReflect.Descriptor instead.
 func (*SetupFirstUserRequest) Descriptor() ([]byte, []int) {
-	return file_dataguardian_v1_auth_proto_rawDescGZIP(), []int{4}
+	return file_dataguardian_v1_auth_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *SetupFirstUserRequest) GetUsername() string {
@@ -340,7 +982,7 @@ type LoginRequest struct {
 
 func (x *LoginRequest) Reset() {
 	*x = LoginRequest{}
-	mi := &file_dataguardian_v1_auth_proto_msgTypes[5]
+	mi := &file_dataguardian_v1_auth_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -352,7 +994,7 @@ func (x *LoginRequest) String() string {
 func (*LoginRequest) ProtoMessage() {}
 
 func (x *LoginRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dataguardian_v1_auth_proto_msgTypes[5]
+	mi := &file_dataguardian_v1_auth_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -365,7 +1007,7 @@ func (x *LoginRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LoginRequest.ProtoReflect.Descriptor instead.
 func (*LoginRequest) Descriptor() ([]byte, []int) {
-	return file_dataguardian_v1_auth_proto_rawDescGZIP(), []int{5}
+	return file_dataguardian_v1_auth_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *LoginRequest) GetUsername() string {
@@ -395,7 +1037,7 @@ type SessionResponse struct {
 
 func (x *SessionResponse) Reset() {
 	*x = SessionResponse{}
-	mi := &file_dataguardian_v1_auth_proto_msgTypes[6]
+	mi := &file_dataguardian_v1_auth_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -407,7 +1049,7 @@ func (x *SessionResponse) String() string {
 func (*SessionResponse) ProtoMessage() {}
 
 func (x *SessionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dataguardian_v1_auth_proto_msgTypes[6]
+	mi := &file_dataguardian_v1_auth_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -420,7 +1062,7 @@ func (x *SessionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionResponse.ProtoReflect.Descriptor instead.
 func (*SessionResponse) Descriptor() ([]byte, []int) {
-	return file_dataguardian_v1_auth_proto_rawDescGZIP(), []int{6}
+	return file_dataguardian_v1_auth_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *SessionResponse) GetMessage() string {
@@ -446,7 +1088,7 @@ type LogoutRequest struct {
 
 func (x *LogoutRequest) Reset() {
 	*x = LogoutRequest{}
-	mi := &file_dataguardian_v1_auth_proto_msgTypes[7]
+	mi := &file_dataguardian_v1_auth_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -458,7 +1100,7 @@ func (x *LogoutRequest) String() string {
 func (*LogoutRequest) ProtoMessage() {}
 
 func (x *LogoutRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dataguardian_v1_auth_proto_msgTypes[7]
+	mi := &file_dataguardian_v1_auth_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -471,7 +1113,7 @@ func (x *LogoutRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogoutRequest.ProtoReflect.Descriptor instead.
 func (*LogoutRequest) Descriptor() ([]byte, []int) {
-	return file_dataguardian_v1_auth_proto_rawDescGZIP(), []int{7}
+	return file_dataguardian_v1_auth_proto_rawDescGZIP(), []int{17}
 }
 
 // LogoutResponse says that it has ended.
@@ -485,7 +1127,7 @@ type LogoutResponse struct {
 
 func (x *LogoutResponse) Reset() {
 	*x = LogoutResponse{}
-	mi := &file_dataguardian_v1_auth_proto_msgTypes[8]
+	mi := &file_dataguardian_v1_auth_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -497,7 +1139,7 @@ func (x *LogoutResponse) String() string {
 func (*LogoutResponse) ProtoMessage() {}
 
 func (x *LogoutResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dataguardian_v1_auth_proto_msgTypes[8]
+	mi := &file_dataguardian_v1_auth_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -510,7 +1152,7 @@ func (x *LogoutResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogoutResponse.ProtoReflect.Descriptor instead.
 func (*LogoutResponse) Descriptor() ([]byte, []int) {
-	return file_dataguardian_v1_auth_proto_rawDescGZIP(), []int{8}
+	return file_dataguardian_v1_auth_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *LogoutResponse) GetMessage() string {
@@ -529,7 +1171,7 @@ type GetMeRequest struct {
 
 func (x *GetMeRequest) Reset() {
 	*x = GetMeRequest{}
-	mi := &file_dataguardian_v1_auth_proto_msgTypes[9]
+	mi := &file_dataguardian_v1_auth_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -541,7 +1183,7 @@ func (x *GetMeRequest) String() string {
 func (*GetMeRequest) ProtoMessage() {}
 
 func (x *GetMeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dataguardian_v1_auth_proto_msgTypes[9]
+	mi := &file_dataguardian_v1_auth_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -554,7 +1196,7 @@ func (x *GetMeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetMeRequest.ProtoReflect.Descriptor instead.
 func (*GetMeRequest) Descriptor() ([]byte, []int) {
-	return file_dataguardian_v1_auth_proto_rawDescGZIP(), []int{9}
+	return file_dataguardian_v1_auth_proto_rawDescGZIP(), []int{19}
 }
 
 // GetMeResponse says who the caller is.
@@ -568,7 +1210,7 @@ type GetMeResponse struct {
 
 func (x *GetMeResponse) Reset() {
 	*x = GetMeResponse{}
-	mi := &file_dataguardian_v1_auth_proto_msgTypes[10]
+	mi := &file_dataguardian_v1_auth_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -580,7 +1222,7 @@ func (x *GetMeResponse) String() string {
 func (*GetMeResponse) ProtoMessage() {}
 
 func (x *GetMeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dataguardian_v1_auth_proto_msgTypes[10]
+	mi := &file_dataguardian_v1_auth_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -593,7 +1235,7 @@ func (x *GetMeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetMeResponse.ProtoReflect.Descriptor instead.
 func (*GetMeResponse) Descriptor() ([]byte, []int) {
-	return file_dataguardian_v1_auth_proto_rawDescGZIP(), []int{10}
+	return file_dataguardian_v1_auth_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *GetMeResponse) GetUser() *User {
@@ -616,7 +1258,7 @@ type ListTokensRequest struct {
 
 func (x *ListTokensRequest) Reset() {
 	*x = ListTokensRequest{}
-	mi := &file_dataguardian_v1_auth_proto_msgTypes[11]
+	mi := &file_dataguardian_v1_auth_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -628,7 +1270,7 @@ func (x *ListTokensRequest) String() string {
 func (*ListTokensRequest) ProtoMessage() {}
 
 func (x *ListTokensRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dataguardian_v1_auth_proto_msgTypes[11]
+	mi := &file_dataguardian_v1_auth_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -641,7 +1283,7 @@ func (x *ListTokensRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTokensRequest.ProtoReflect.Descriptor instead.
 func (*ListTokensRequest) Descriptor() ([]byte, []int) {
-	return file_dataguardian_v1_auth_proto_rawDescGZIP(), []int{11}
+	return file_dataguardian_v1_auth_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ListTokensRequest) GetPage() int32 {
@@ -671,7 +1313,7 @@ type ListTokensResponse struct {
 
 func (x *ListTokensResponse) Reset() {
 	*x = ListTokensResponse{}
-	mi := &file_dataguardian_v1_auth_proto_msgTypes[12]
+	mi := &file_dataguardian_v1_auth_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -683,7 +1325,7 @@ func (x *ListTokensResponse) String() string {
 func (*ListTokensResponse) ProtoMessage() {}
 
 func (x *ListTokensResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dataguardian_v1_auth_proto_msgTypes[12]
+	mi := &file_dataguardian_v1_auth_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -696,7 +1338,7 @@ func (x *ListTokensResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTokensResponse.ProtoReflect.Descriptor instead.
 func (*ListTokensResponse) Descriptor() ([]byte, []int) {
-	return file_dataguardian_v1_auth_proto_rawDescGZIP(), []int{12}
+	return file_dataguardian_v1_auth_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ListTokensResponse) GetData() []*Token {
@@ -721,14 +1363,17 @@ type CreateTokenRequest struct {
 	// viewer, operator or admin.
 	Role Access_Role `protobuf:"varint,2,opt,name=role,enum=dataguardian.v1.Access_Role" json:"role,omitempty"`
 	// When it ends by itself. Default: never.
-	ExpiresAt     *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=expires_at,json=expiresAt" json:"expires_at,omitempty"`
+	ExpiresAt *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=expires_at,json=expiresAt" json:"expires_at,omitempty"`
+	// Tags of the datasources it reaches, see Token.scope. A token with a scope is a
+	// viewer or an operator. Default: everything.
+	Scope         []string `protobuf:"bytes,4,rep,name=scope" json:"scope,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *CreateTokenRequest) Reset() {
 	*x = CreateTokenRequest{}
-	mi := &file_dataguardian_v1_auth_proto_msgTypes[13]
+	mi := &file_dataguardian_v1_auth_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -740,7 +1385,7 @@ func (x *CreateTokenRequest) String() string {
 func (*CreateTokenRequest) ProtoMessage() {}
 
 func (x *CreateTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dataguardian_v1_auth_proto_msgTypes[13]
+	mi := &file_dataguardian_v1_auth_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -753,7 +1398,7 @@ func (x *CreateTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTokenRequest.ProtoReflect.Descriptor instead.
 func (*CreateTokenRequest) Descriptor() ([]byte, []int) {
-	return file_dataguardian_v1_auth_proto_rawDescGZIP(), []int{13}
+	return file_dataguardian_v1_auth_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *CreateTokenRequest) GetName() string {
@@ -777,6 +1422,13 @@ func (x *CreateTokenRequest) GetExpiresAt() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *CreateTokenRequest) GetScope() []string {
+	if x != nil {
+		return x.Scope
+	}
+	return nil
+}
+
 // CreateTokenResponse is the token with its secret.
 type CreateTokenResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -791,14 +1443,16 @@ type CreateTokenResponse struct {
 	// The secret. Keep it now: it cannot be shown again.
 	Token string `protobuf:"bytes,5,opt,name=token" json:"token,omitempty"`
 	// Time of creation.
-	CreatedAt     *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=created_at,json=createdAt" json:"created_at,omitempty"`
+	CreatedAt *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=created_at,json=createdAt" json:"created_at,omitempty"`
+	// Tags of the datasources it reaches.
+	Scope         []string `protobuf:"bytes,7,rep,name=scope" json:"scope,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *CreateTokenResponse) Reset() {
 	*x = CreateTokenResponse{}
-	mi := &file_dataguardian_v1_auth_proto_msgTypes[14]
+	mi := &file_dataguardian_v1_auth_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -810,7 +1464,7 @@ func (x *CreateTokenResponse) String() string {
 func (*CreateTokenResponse) ProtoMessage() {}
 
 func (x *CreateTokenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dataguardian_v1_auth_proto_msgTypes[14]
+	mi := &file_dataguardian_v1_auth_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -823,7 +1477,7 @@ func (x *CreateTokenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTokenResponse.ProtoReflect.Descriptor instead.
 func (*CreateTokenResponse) Descriptor() ([]byte, []int) {
-	return file_dataguardian_v1_auth_proto_rawDescGZIP(), []int{14}
+	return file_dataguardian_v1_auth_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *CreateTokenResponse) GetId() string {
@@ -868,6 +1522,13 @@ func (x *CreateTokenResponse) GetCreatedAt() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *CreateTokenResponse) GetScope() []string {
+	if x != nil {
+		return x.Scope
+	}
+	return nil
+}
+
 // RevokeTokenRequest names a token.
 type RevokeTokenRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -879,7 +1540,7 @@ type RevokeTokenRequest struct {
 
 func (x *RevokeTokenRequest) Reset() {
 	*x = RevokeTokenRequest{}
-	mi := &file_dataguardian_v1_auth_proto_msgTypes[15]
+	mi := &file_dataguardian_v1_auth_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -891,7 +1552,7 @@ func (x *RevokeTokenRequest) String() string {
 func (*RevokeTokenRequest) ProtoMessage() {}
 
 func (x *RevokeTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dataguardian_v1_auth_proto_msgTypes[15]
+	mi := &file_dataguardian_v1_auth_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -904,7 +1565,7 @@ func (x *RevokeTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeTokenRequest.ProtoReflect.Descriptor instead.
 func (*RevokeTokenRequest) Descriptor() ([]byte, []int) {
-	return file_dataguardian_v1_auth_proto_rawDescGZIP(), []int{15}
+	return file_dataguardian_v1_auth_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *RevokeTokenRequest) GetId() string {
@@ -918,10 +1579,58 @@ var File_dataguardian_v1_auth_proto protoreflect.FileDescriptor
 
 const file_dataguardian_v1_auth_proto_rawDesc = "" +
 	"\n" +
-	"\x1adataguardian/v1/auth.proto\x12\x0fdataguardian.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cdataguardian/v1/access.proto\x1a\x1cdataguardian/v1/common.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"[\n" +
+	"\x1adataguardian/v1/auth.proto\x12\x0fdataguardian.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cdataguardian/v1/access.proto\x1a\x1cdataguardian/v1/common.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb9\x02\n" +
+	"\aAccount\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1a\n" +
+	"\busername\x18\x02 \x01(\tR\busername\x120\n" +
+	"\x04role\x18\x03 \x01(\x0e2\x1c.dataguardian.v1.Access.RoleR\x04role\x12\x1a\n" +
+	"\bexternal\x18\x04 \x01(\bR\bexternal\x12>\n" +
+	"\rlast_login_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\vlastLoginAt\x129\n" +
+	"\n" +
+	"created_at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\tcreatedAt\x129\n" +
+	"\n" +
+	"updated_at\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\tupdatedAt\"}\n" +
+	"\x15ChangePasswordRequest\x125\n" +
+	"\x10current_password\x18\x01 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01\x18\xe8\aR\x0fcurrentPassword\x12-\n" +
+	"\fnew_password\x18\x02 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\n" +
+	"\x18\xe8\aR\vnewPassword\"2\n" +
+	"\x16ChangePasswordResponse\x12\x18\n" +
+	"\amessage\x18\x01 \x01(\tR\amessage\"^\n" +
+	"\x10ListUsersRequest\x12$\n" +
+	"\x04page\x18\x01 \x01(\x05B\x10\xbaH\b\x1a\x06\x18\xc0\x84=(\x01\xaa\x01\x02\b\x01R\x04page\x12$\n" +
+	"\x05limit\x18\x02 \x01(\x05B\x0e\xbaH\x06\x1a\x04\x18d(\x01\xaa\x01\x02\b\x01R\x05limit\"~\n" +
+	"\x11ListUsersResponse\x12,\n" +
+	"\x04data\x18\x01 \x03(\v2\x18.dataguardian.v1.AccountR\x04data\x12;\n" +
+	"\n" +
+	"pagination\x18\x02 \x01(\v2\x1b.dataguardian.v1.PaginationR\n" +
+	"pagination\"\xa2\x01\n" +
+	"\x11CreateUserRequest\x12%\n" +
+	"\busername\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18dR\busername\x12&\n" +
+	"\bpassword\x18\x02 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\n" +
+	"\x18\xe8\aR\bpassword\x12>\n" +
+	"\x04role\x18\x03 \x01(\x0e2\x1c.dataguardian.v1.Access.RoleB\f\xbaH\t\x82\x01\x06\x18\x02\x18\x03\x18\x04R\x04role\"\x9c\x01\n" +
+	"\x11UpdateUserRequest\x12\x18\n" +
+	"\x02id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x02id\x12@\n" +
+	"\x04role\x18\x02 \x01(\x0e2\x1c.dataguardian.v1.Access.RoleB\x0e\xbaH\v\x82\x01\b\x18\x00\x18\x02\x18\x03\x18\x04R\x04role\x12+\n" +
+	"\bpassword\x18\x03 \x01(\tB\x0f\xbaH\ar\x05\x10\n" +
+	"\x18\xe8\a\xaa\x01\x02\b\x01R\bpassword\"-\n" +
+	"\x11DeleteUserRequest\x12\x18\n" +
+	"\x02id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x02id\"P\n" +
+	"\x10RotateKeyRequest\x12!\n" +
+	"\fprepare_only\x18\x01 \x01(\bR\vprepareOnly\x12\x19\n" +
+	"\bdrop_old\x18\x02 \x01(\bR\adropOld\"\x8f\x01\n" +
+	"\x11RotateKeyResponse\x12\x15\n" +
+	"\x06key_id\x18\x01 \x01(\tR\x05keyId\x12\x1a\n" +
+	"\bresealed\x18\x02 \x01(\x05R\bresealed\x12\x12\n" +
+	"\x04keys\x18\x03 \x01(\x05R\x04keys\x12\x19\n" +
+	"\bkey_file\x18\x04 \x01(\tR\akeyFile\x12\x18\n" +
+	"\amessage\x18\x05 \x01(\tR\amessage\"[\n" +
 	"\x04User\x12\x1a\n" +
 	"\busername\x18\x01 \x01(\tR\busername\x127\n" +
-	"\x04role\x18\x02 \x01(\x0e2\x1c.dataguardian.v1.Access.RoleB\x05\xaa\x01\x02\b\x01R\x04role\"\x91\x02\n" +
+	"\x04role\x18\x02 \x01(\x0e2\x1c.dataguardian.v1.Access.RoleB\x05\xaa\x01\x02\b\x01R\x04role\"\xa7\x02\n" +
 	"\x05Token\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x120\n" +
@@ -931,12 +1640,14 @@ const file_dataguardian_v1_auth_proto_rawDesc = "" +
 	"\flast_used_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"lastUsedAt\x129\n" +
 	"\n" +
-	"created_at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\tcreatedAt\"\x16\n" +
-	"\x14GetAuthStatusRequest\"\x83\x01\n" +
+	"created_at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\tcreatedAt\x12\x14\n" +
+	"\x05scope\x18\a \x03(\tR\x05scope\"\x16\n" +
+	"\x14GetAuthStatusRequest\"\x97\x01\n" +
 	"\x15GetAuthStatusResponse\x12\x19\n" +
 	"\bhas_user\x18\x01 \x01(\bR\ahasUser\x12$\n" +
 	"\rauthenticated\x18\x02 \x01(\bR\rauthenticated\x12)\n" +
-	"\x04user\x18\x03 \x01(\v2\x15.dataguardian.v1.UserR\x04user\"f\n" +
+	"\x04user\x18\x03 \x01(\v2\x15.dataguardian.v1.UserR\x04user\x12\x12\n" +
+	"\x04oidc\x18\x04 \x01(\bR\x04oidc\"f\n" +
 	"\x15SetupFirstUserRequest\x12%\n" +
 	"\busername\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18dR\busername\x12&\n" +
 	"\bpassword\x18\x02 \x01(\tB\n" +
@@ -962,13 +1673,14 @@ const file_dataguardian_v1_auth_proto_rawDesc = "" +
 	"\x04data\x18\x01 \x03(\v2\x16.dataguardian.v1.TokenR\x04data\x12;\n" +
 	"\n" +
 	"pagination\x18\x02 \x01(\v2\x1b.dataguardian.v1.PaginationR\n" +
-	"pagination\"\xaf\x01\n" +
+	"pagination\"\xd9\x01\n" +
 	"\x12CreateTokenRequest\x12\x1e\n" +
 	"\x04name\x18\x01 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\xc8\x01R\x04name\x12>\n" +
 	"\x04role\x18\x02 \x01(\x0e2\x1c.dataguardian.v1.Access.RoleB\f\xbaH\t\x82\x01\x06\x18\x02\x18\x03\x18\x04R\x04role\x129\n" +
 	"\n" +
-	"expires_at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\texpiresAt\"\xf7\x01\n" +
+	"expires_at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\texpiresAt\x12(\n" +
+	"\x05scope\x18\x04 \x03(\tB\x12\xbaH\x0f\x92\x01\f\x102\x18\x01\"\x06r\x04\x10\x01\x18dR\x05scope\"\x8d\x02\n" +
 	"\x13CreateTokenResponse\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x120\n" +
@@ -977,19 +1689,31 @@ const file_dataguardian_v1_auth_proto_rawDesc = "" +
 	"expires_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\texpiresAt\x12\x14\n" +
 	"\x05token\x18\x05 \x01(\tR\x05token\x129\n" +
 	"\n" +
-	"created_at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\tcreatedAt\".\n" +
+	"created_at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\tcreatedAt\x12\x14\n" +
+	"\x05scope\x18\a \x03(\tR\x05scope\".\n" +
 	"\x12RevokeTokenRequest\x12\x18\n" +
-	"\x02id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x02id2\x9e\a\n" +
-	"\vAuthService\x12|\n" +
-	"\rGetAuthStatus\x12%.dataguardian.v1.GetAuthStatusRequest\x1a&.dataguardian.v1.GetAuthStatusResponse\"\x1c\xa8\xbb\x18\x01\x82\xd3\xe4\x93\x02\x12\x12\x10/api/auth/status\x12z\n" +
-	"\x0eSetupFirstUser\x12&.dataguardian.v1.SetupFirstUserRequest\x1a .dataguardian.v1.SessionResponse\"\x1e\xa8\xbb\x18\x01\x82\xd3\xe4\x93\x02\x14:\x01*\"\x0f/api/auth/setup\x12h\n" +
-	"\x05Login\x12\x1d.dataguardian.v1.LoginRequest\x1a .dataguardian.v1.SessionResponse\"\x1e\xa8\xbb\x18\x01\x82\xd3\xe4\x93\x02\x14:\x01*\"\x0f/api/auth/login\x12j\n" +
-	"\x06Logout\x12\x1e.dataguardian.v1.LogoutRequest\x1a\x1f.dataguardian.v1.LogoutResponse\"\x1f\xa8\xbb\x18\x02\x82\xd3\xe4\x93\x02\x15:\x01*\"\x10/api/auth/logout\x12`\n" +
-	"\x05GetMe\x12\x1d.dataguardian.v1.GetMeRequest\x1a\x1e.dataguardian.v1.GetMeResponse\"\x18\xa8\xbb\x18\x02\x82\xd3\xe4\x93\x02\x0e\x12\f/api/auth/me\x12s\n" +
+	"\x02id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x02id2\xdb\x0e\n" +
+	"\vAuthService\x12\x88\x01\n" +
+	"\rGetAuthStatus\x12%.dataguardian.v1.GetAuthStatusRequest\x1a&.dataguardian.v1.GetAuthStatusResponse\"(\xa8\xbb\x18\x01\xb0\xbb\x18\x01\xba\xbb\x18\x04none\x82\xd3\xe4\x93\x02\x12\x12\x10/api/auth/status\x12\x8c\x01\n" +
+	"\x0eSetupFirstUser\x12&.dataguardian.v1.SetupFirstUserRequest\x1a .dataguardian.v1.SessionResponse\"0\xa8\xbb\x18\x01\xb0\xbb\x18\x01\xba\xbb\x18\n" +
+	"user.setup\x82\xd3\xe4\x93\x02\x14:\x01*\"\x0f/api/auth/setup\x12}\n" +
+	"\x05Login\x12\x1d.dataguardian.v1.LoginRequest\x1a .dataguardian.v1.SessionResponse\"3\xa8\xbb\x18\x01\xb0\xbb\x18\x01\xba\xbb\x18\rsession.login\x82\xd3\xe4\x93\x02\x14:\x01*\"\x0f/api/auth/login\x12\x80\x01\n" +
+	"\x06Logout\x12\x1e.dataguardian.v1.LogoutRequest\x1a\x1f.dataguardian.v1.LogoutResponse\"5\xa8\xbb\x18\x02\xb0\xbb\x18\x01\xba\xbb\x18\x0esession.logout\x82\xd3\xe4\x93\x02\x15:\x01*\"\x10/api/auth/logout\x12l\n" +
+	"\x05GetMe\x12\x1d.dataguardian.v1.GetMeRequest\x1a\x1e.dataguardian.v1.GetMeResponse\"$\xa8\xbb\x18\x02\xb0\xbb\x18\x01\xba\xbb\x18\x04none\x82\xd3\xe4\x93\x02\x0e\x12\f/api/auth/me\x12\x7f\n" +
 	"\n" +
-	"ListTokens\x12\".dataguardian.v1.ListTokensRequest\x1a#.dataguardian.v1.ListTokensResponse\"\x1c\xa8\xbb\x18\x04\x82\xd3\xe4\x93\x02\x12\x12\x10/api/auth/tokens\x12y\n" +
-	"\vCreateToken\x12#.dataguardian.v1.CreateTokenRequest\x1a$.dataguardian.v1.CreateTokenResponse\"\x1f\xa8\xbb\x18\x04\x82\xd3\xe4\x93\x02\x15:\x01*\"\x10/api/auth/tokens\x12m\n" +
-	"\vRevokeToken\x12#.dataguardian.v1.RevokeTokenRequest\x1a\x16.google.protobuf.Empty\"!\xa8\xbb\x18\x04\x82\xd3\xe4\x93\x02\x17*\x15/api/auth/tokens/{id}BNZGgithub.com/dataguardian/dataguardian/gen/dataguardian/v1;dataguardianv1\x92\x03\x02\b\x02b\beditionsp\xe8\a"
+	"ListTokens\x12\".dataguardian.v1.ListTokensRequest\x1a#.dataguardian.v1.ListTokensResponse\"(\xa8\xbb\x18\x04\xb0\xbb\x18\x02\xba\xbb\x18\x04none\x82\xd3\xe4\x93\x02\x12\x12\x10/api/auth/tokens\x12\x8d\x01\n" +
+	"\vCreateToken\x12#.dataguardian.v1.CreateTokenRequest\x1a$.dataguardian.v1.CreateTokenResponse\"3\xa8\xbb\x18\x04\xb0\xbb\x18\x02\xba\xbb\x18\ftoken.create\x82\xd3\xe4\x93\x02\x15:\x01*\"\x10/api/auth/tokens\x12\x81\x01\n" +
+	"\vRevokeToken\x12#.dataguardian.v1.RevokeTokenRequest\x1a\x16.google.protobuf.Empty\"5\xa8\xbb\x18\x04\xb0\xbb\x18\x02\xba\xbb\x18\ftoken.revoke\x82\xd3\xe4\x93\x02\x17*\x15/api/auth/tokens/{id}\x12\xa0\x01\n" +
+	"\x0eChangePassword\x12&.dataguardian.v1.ChangePasswordRequest\x1a'.dataguardian.v1.ChangePasswordResponse\"=\xa8\xbb\x18\x02\xb0\xbb\x18\x01\xba\xbb\x18\x14user.change_password\x82\xd3\xe4\x93\x02\x17:\x01*\"\x12/api/auth/password\x12{\n" +
+	"\tListUsers\x12!.dataguardian.v1.ListUsersRequest\x1a\".dataguardian.v1.ListUsersResponse\"'\xa8\xbb\x18\x04\xb0\xbb\x18\x02\xba\xbb\x18\x04none\x82\xd3\xe4\x93\x02\x11\x12\x0f/api/auth/users\x12}\n" +
+	"\n" +
+	"CreateUser\x12\".dataguardian.v1.CreateUserRequest\x1a\x18.dataguardian.v1.Account\"1\xa8\xbb\x18\x04\xb0\xbb\x18\x02\xba\xbb\x18\vuser.create\x82\xd3\xe4\x93\x02\x14:\x01*\"\x0f/api/auth/users\x12\x82\x01\n" +
+	"\n" +
+	"UpdateUser\x12\".dataguardian.v1.UpdateUserRequest\x1a\x18.dataguardian.v1.Account\"6\xa8\xbb\x18\x04\xb0\xbb\x18\x02\xba\xbb\x18\vuser.update\x82\xd3\xe4\x93\x02\x19:\x01*\x1a\x14/api/auth/users/{id}\x12}\n" +
+	"\n" +
+	"DeleteUser\x12\".dataguardian.v1.DeleteUserRequest\x1a\x16.google.protobuf.Empty\"3\xa8\xbb\x18\x04\xb0\xbb\x18\x02\xba\xbb\x18\vuser.delete\x82\xd3\xe4\x93\x02\x16*\x14/api/auth/users/{id}\x12\x89\x01\n" +
+	"\tRotateKey\x12!.dataguardian.v1.RotateKeyRequest\x1a\".dataguardian.v1.RotateKeyResponse\"5\xa8\xbb\x18\x04\xb0\xbb\x18\x02\xba\xbb\x18\n" +
+	"key.rotate\x82\xd3\xe4\x93\x02\x19:\x01*\"\x14/api/auth/key/rotateBNZGgithub.com/dataguardian/dataguardian/gen/dataguardian/v1;dataguardianv1\x92\x03\x02\b\x02b\beditionsp\xe8\a"
 
 var (
 	file_dataguardian_v1_auth_proto_rawDescOnce sync.Once
@@ -1003,66 +1727,96 @@ func file_dataguardian_v1_auth_proto_rawDescGZIP() []byte {
 	return file_dataguardian_v1_auth_proto_rawDescData
 }
 
-var file_dataguardian_v1_auth_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
+var file_dataguardian_v1_auth_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
 var file_dataguardian_v1_auth_proto_goTypes = []any{
-	(*User)(nil),                  // 0: dataguardian.v1.User
-	(*Token)(nil),                 // 1: dataguardian.v1.Token
-	(*GetAuthStatusRequest)(nil),  // 2: dataguardian.v1.GetAuthStatusRequest
-	(*GetAuthStatusResponse)(nil), // 3: dataguardian.v1.GetAuthStatusResponse
-	(*SetupFirstUserRequest)(nil), // 4: dataguardian.v1.SetupFirstUserRequest
-	(*LoginRequest)(nil),          // 5: dataguardian.v1.LoginRequest
-	(*SessionResponse)(nil),       // 6: dataguardian.v1.SessionResponse
-	(*LogoutRequest)(nil),         // 7: dataguardian.v1.LogoutRequest
-	(*LogoutResponse)(nil),        // 8: dataguardian.v1.LogoutResponse
-	(*GetMeRequest)(nil),          // 9: dataguardian.v1.GetMeRequest
-	(*GetMeResponse)(nil),         // 10: dataguardian.v1.GetMeResponse
-	(*ListTokensRequest)(nil),     // 11: dataguardian.v1.ListTokensRequest
-	(*ListTokensResponse)(nil),    // 12: dataguardian.v1.ListTokensResponse
-	(*CreateTokenRequest)(nil),    // 13: dataguardian.v1.CreateTokenRequest
-	(*CreateTokenResponse)(nil),   // 14: dataguardian.v1.CreateTokenResponse
-	(*RevokeTokenRequest)(nil),    // 15: dataguardian.v1.RevokeTokenRequest
-	(Access_Role)(0),              // 16: dataguardian.v1.Access.Role
-	(*timestamppb.Timestamp)(nil), // 17: google.protobuf.Timestamp
-	(*Pagination)(nil),            // 18: dataguardian.v1.Pagination
-	(*emptypb.Empty)(nil),         // 19: google.protobuf.Empty
+	(*Account)(nil),                // 0: dataguardian.v1.Account
+	(*ChangePasswordRequest)(nil),  // 1: dataguardian.v1.ChangePasswordRequest
+	(*ChangePasswordResponse)(nil), // 2: dataguardian.v1.ChangePasswordResponse
+	(*ListUsersRequest)(nil),       // 3: dataguardian.v1.ListUsersRequest
+	(*ListUsersResponse)(nil),      // 4: dataguardian.v1.ListUsersResponse
+	(*CreateUserRequest)(nil),      // 5: dataguardian.v1.CreateUserRequest
+	(*UpdateUserRequest)(nil),      // 6: dataguardian.v1.UpdateUserRequest
+	(*DeleteUserRequest)(nil),      // 7: dataguardian.v1.DeleteUserRequest
+	(*RotateKeyRequest)(nil),       // 8: dataguardian.v1.RotateKeyRequest
+	(*RotateKeyResponse)(nil),      // 9: dataguardian.v1.RotateKeyResponse
+	(*User)(nil),                   // 10: dataguardian.v1.User
+	(*Token)(nil),                  // 11: dataguardian.v1.Token
+	(*GetAuthStatusRequest)(nil),   // 12: dataguardian.v1.GetAuthStatusRequest
+	(*GetAuthStatusResponse)(nil),  // 13: dataguardian.v1.GetAuthStatusResponse
+	(*SetupFirstUserRequest)(nil),  // 14: dataguardian.v1.SetupFirstUserRequest
+	(*LoginRequest)(nil),           // 15: dataguardian.v1.LoginRequest
+	(*SessionResponse)(nil),        // 16: dataguardian.v1.SessionResponse
+	(*LogoutRequest)(nil),          // 17: dataguardian.v1.LogoutRequest
+	(*LogoutResponse)(nil),         // 18: dataguardian.v1.LogoutResponse
+	(*GetMeRequest)(nil),           // 19: dataguardian.v1.GetMeRequest
+	(*GetMeResponse)(nil),          // 20: dataguardian.v1.GetMeResponse
+	(*ListTokensRequest)(nil),      // 21: dataguardian.v1.ListTokensRequest
+	(*ListTokensResponse)(nil),     // 22: dataguardian.v1.ListTokensResponse
+	(*CreateTokenRequest)(nil),     // 23: dataguardian.v1.CreateTokenRequest
+	(*CreateTokenResponse)(nil),    // 24: dataguardian.v1.CreateTokenResponse
+	(*RevokeTokenRequest)(nil),     // 25: dataguardian.v1.RevokeTokenRequest
+	(Access_Role)(0),               // 26: dataguardian.v1.Access.Role
+	(*timestamppb.Timestamp)(nil),  // 27: google.protobuf.Timestamp
+	(*Pagination)(nil),             // 28: dataguardian.v1.Pagination
+	(*emptypb.Empty)(nil),          // 29: google.protobuf.Empty
 }
 var file_dataguardian_v1_auth_proto_depIdxs = []int32{
-	16, // 0: dataguardian.v1.User.role:type_name -> dataguardian.v1.Access.Role
-	16, // 1: dataguardian.v1.Token.role:type_name -> dataguardian.v1.Access.Role
-	17, // 2: dataguardian.v1.Token.expires_at:type_name -> google.protobuf.Timestamp
-	17, // 3: dataguardian.v1.Token.last_used_at:type_name -> google.protobuf.Timestamp
-	17, // 4: dataguardian.v1.Token.created_at:type_name -> google.protobuf.Timestamp
-	0,  // 5: dataguardian.v1.GetAuthStatusResponse.user:type_name -> dataguardian.v1.User
-	0,  // 6: dataguardian.v1.SessionResponse.user:type_name -> dataguardian.v1.User
-	0,  // 7: dataguardian.v1.GetMeResponse.user:type_name -> dataguardian.v1.User
-	1,  // 8: dataguardian.v1.ListTokensResponse.data:type_name -> dataguardian.v1.Token
-	18, // 9: dataguardian.v1.ListTokensResponse.pagination:type_name -> dataguardian.v1.Pagination
-	16, // 10: dataguardian.v1.CreateTokenRequest.role:type_name -> dataguardian.v1.Access.Role
-	17, // 11: dataguardian.v1.CreateTokenRequest.expires_at:type_name -> google.protobuf.Timestamp
-	16, // 12: dataguardian.v1.CreateTokenResponse.role:type_name -> dataguardian.v1.Access.Role
-	17, // 13: dataguardian.v1.CreateTokenResponse.expires_at:type_name -> google.protobuf.Timestamp
-	17, // 14: dataguardian.v1.CreateTokenResponse.created_at:type_name -> google.protobuf.Timestamp
-	2,  // 15: dataguardian.v1.AuthService.GetAuthStatus:input_type -> dataguardian.v1.GetAuthStatusRequest
-	4,  // 16: dataguardian.v1.AuthService.SetupFirstUser:input_type -> dataguardian.v1.SetupFirstUserRequest
-	5,  // 17: dataguardian.v1.AuthService.Login:input_type -> dataguardian.v1.LoginRequest
-	7,  // 18: dataguardian.v1.AuthService.Logout:input_type -> dataguardian.v1.LogoutRequest
-	9,  // 19: dataguardian.v1.AuthService.GetMe:input_type -> dataguardian.v1.GetMeRequest
-	11, // 20: dataguardian.v1.AuthService.ListTokens:input_type -> dataguardian.v1.ListTokensRequest
-	13, // 21: dataguardian.v1.AuthService.CreateToken:input_type -> dataguardian.v1.CreateTokenRequest
-	15, // 22: dataguardian.v1.AuthService.RevokeToken:input_type -> dataguardian.v1.RevokeTokenRequest
-	3,  // 23: dataguardian.v1.AuthService.GetAuthStatus:output_type -> dataguardian.v1.GetAuthStatusResponse
-	6,  // 24: dataguardian.v1.AuthService.SetupFirstUser:output_type -> dataguardian.v1.SessionResponse
-	6,  // 25: dataguardian.v1.AuthService.Login:output_type -> dataguardian.v1.SessionResponse
-	8,  // 26: dataguardian.v1.AuthService.Logout:output_type -> dataguardian.v1.LogoutResponse
-	10, // 27: dataguardian.v1.AuthService.GetMe:output_type -> dataguardian.v1.GetMeResponse
-	12, // 28: dataguardian.v1.AuthService.ListTokens:output_type -> dataguardian.v1.ListTokensResponse
-	14, // 29: dataguardian.v1.AuthService.CreateToken:output_type -> dataguardian.v1.CreateTokenResponse
-	19, // 30: dataguardian.v1.AuthService.RevokeToken:output_type -> google.protobuf.Empty
-	23, // [23:31] is the sub-list for method output_type
-	15, // [15:23] is the sub-list for method input_type
-	15, // [15:15] is the sub-list for extension type_name
-	15, // [15:15] is the sub-list for extension extendee
-	0,  // [0:15] is the sub-list for field type_name
+	26, // 0: dataguardian.v1.Account.role:type_name -> dataguardian.v1.Access.Role
+	27, // 1: dataguardian.v1.Account.last_login_at:type_name -> google.protobuf.Timestamp
+	27, // 2: dataguardian.v1.Account.created_at:type_name -> google.protobuf.Timestamp
+	27, // 3: dataguardian.v1.Account.updated_at:type_name -> google.protobuf.Timestamp
+	0,  // 4: dataguardian.v1.ListUsersResponse.data:type_name -> dataguardian.v1.Account
+	28, // 5: dataguardian.v1.ListUsersResponse.pagination:type_name -> dataguardian.v1.Pagination
+	26, // 6: dataguardian.v1.CreateUserRequest.role:type_name -> dataguardian.v1.Access.Role
+	26, // 7: dataguardian.v1.UpdateUserRequest.role:type_name -> dataguardian.v1.Access.Role
+	26, // 8: dataguardian.v1.User.role:type_name -> dataguardian.v1.Access.Role
+	26, // 9: dataguardian.v1.Token.role:type_name -> dataguardian.v1.Access.Role
+	27, // 10: dataguardian.v1.Token.expires_at:type_name -> google.protobuf.Timestamp
+	27, // 11: dataguardian.v1.Token.last_used_at:type_name -> google.protobuf.Timestamp
+	27, // 12: dataguardian.v1.Token.created_at:type_name -> google.protobuf.Timestamp
+	10, // 13: dataguardian.v1.GetAuthStatusResponse.user:type_name -> dataguardian.v1.User
+	10, // 14: dataguardian.v1.SessionResponse.user:type_name -> dataguardian.v1.User
+	10, // 15: dataguardian.v1.GetMeResponse.user:type_name -> dataguardian.v1.User
+	11, // 16: dataguardian.v1.ListTokensResponse.data:type_name -> dataguardian.v1.Token
+	28, // 17: dataguardian.v1.ListTokensResponse.pagination:type_name -> dataguardian.v1.Pagination
+	26, // 18: dataguardian.v1.CreateTokenRequest.role:type_name -> dataguardian.v1.Access.Role
+	27, // 19: dataguardian.v1.CreateTokenRequest.expires_at:type_name -> google.protobuf.Timestamp
+	26, // 20: dataguardian.v1.CreateTokenResponse.role:type_name -> dataguardian.v1.Access.Role
+	27, // 21: dataguardian.v1.CreateTokenResponse.expires_at:type_name -> google.protobuf.Timestamp
+	27, // 22: dataguardian.v1.CreateTokenResponse.created_at:type_name -> google.protobuf.Timestamp
+	12, // 23: dataguardian.v1.AuthService.GetAuthStatus:input_type -> dataguardian.v1.GetAuthStatusRequest
+	14, // 24: dataguardian.v1.AuthService.SetupFirstUser:input_type -> dataguardian.v1.SetupFirstUserRequest
+	15, // 25: dataguardian.v1.AuthService.Login:input_type -> dataguardian.v1.LoginRequest
+	17, // 26: dataguardian.v1.AuthService.Logout:input_type -> dataguardian.v1.LogoutRequest
+	19, // 27: dataguardian.v1.AuthService.GetMe:input_type -> dataguardian.v1.GetMeRequest
+	21, // 28: dataguardian.v1.AuthService.ListTokens:input_type -> dataguardian.v1.ListTokensRequest
+	23, // 29: dataguardian.v1.AuthService.CreateToken:input_type -> dataguardian.v1.CreateTokenRequest
+	25, // 30: dataguardian.v1.AuthService.RevokeToken:input_type -> dataguardian.v1.RevokeTokenRequest
+	1,  // 31: dataguardian.v1.AuthService.ChangePassword:input_type -> dataguardian.v1.ChangePasswordRequest
+	3,  // 32: dataguardian.v1.AuthService.ListUsers:input_type -> dataguardian.v1.ListUsersRequest
+	5,  // 33: dataguardian.v1.AuthService.CreateUser:input_type -> dataguardian.v1.CreateUserRequest
+	6,  // 34: dataguardian.v1.AuthService.UpdateUser:input_type -> dataguardian.v1.UpdateUserRequest
+	7,  // 35: dataguardian.v1.AuthService.DeleteUser:input_type -> dataguardian.v1.DeleteUserRequest
+	8,  // 36: dataguardian.v1.AuthService.RotateKey:input_type -> dataguardian.v1.RotateKeyRequest
+	13, // 37: dataguardian.v1.AuthService.GetAuthStatus:output_type -> dataguardian.v1.GetAuthStatusResponse
+	16, // 38: dataguardian.v1.AuthService.SetupFirstUser:output_type -> dataguardian.v1.SessionResponse
+	16, // 39: dataguardian.v1.AuthService.Login:output_type -> dataguardian.v1.SessionResponse
+	18, // 40: dataguardian.v1.AuthService.Logout:output_type -> dataguardian.v1.LogoutResponse
+	20, // 41: dataguardian.v1.AuthService.GetMe:output_type -> dataguardian.v1.GetMeResponse
+	22, // 42: dataguardian.v1.AuthService.ListTokens:output_type -> dataguardian.v1.ListTokensResponse
+	24, // 43: dataguardian.v1.AuthService.CreateToken:output_type -> dataguardian.v1.CreateTokenResponse
+	29, // 44: dataguardian.v1.AuthService.RevokeToken:output_type -> google.protobuf.Empty
+	2,  // 45: dataguardian.v1.AuthService.ChangePassword:output_type -> dataguardian.v1.ChangePasswordResponse
+	4,  // 46: dataguardian.v1.AuthService.ListUsers:output_type -> dataguardian.v1.ListUsersResponse
+	0,  // 47: dataguardian.v1.AuthService.CreateUser:output_type -> dataguardian.v1.Account
+	0,  // 48: dataguardian.v1.AuthService.UpdateUser:output_type -> dataguardian.v1.Account
+	29, // 49: dataguardian.v1.AuthService.DeleteUser:output_type -> google.protobuf.Empty
+	9,  // 50: dataguardian.v1.AuthService.RotateKey:output_type -> dataguardian.v1.RotateKeyResponse
+	37, // [37:51] is the sub-list for method output_type
+	23, // [23:37] is the sub-list for method input_type
+	23, // [23:23] is the sub-list for extension type_name
+	23, // [23:23] is the sub-list for extension extendee
+	0,  // [0:23] is the sub-list for field type_name
 }
 
 func init() { file_dataguardian_v1_auth_proto_init() }
@@ -1078,7 +1832,7 @@ func file_dataguardian_v1_auth_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_dataguardian_v1_auth_proto_rawDesc), len(file_dataguardian_v1_auth_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   16,
+			NumMessages:   26,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -3486,20 +3486,20 @@ const file_dataguardian_v1_backup_proto_rawDesc = "" +
 	"\amessage\x18\x04 \x01(\tR\amessage\"\x81\x01\n" +
 	"\x15DownloadBackupRequest\x12+\n" +
 	"\fexecution_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\vexecutionId\x12;\n" +
-	"\x13storage_location_id\x18\x02 \x01(\tB\v\xbaH\b\xd8\x01\x01r\x03\xb0\x01\x01R\x11storageLocationId2\xed\f\n" +
-	"\rBackupService\x12\x7f\n" +
-	"\x0eListBackupJobs\x12&.dataguardian.v1.ListBackupJobsRequest\x1a'.dataguardian.v1.ListBackupJobsResponse\"\x1c\xa8\xbb\x18\x02\x82\xd3\xe4\x93\x02\x12\x12\x10/api/backup-jobs\x12w\n" +
-	"\x0fCreateBackupJob\x12'.dataguardian.v1.CreateBackupJobRequest\x1a\x1a.dataguardian.v1.BackupJob\"\x1f\xa8\xbb\x18\x04\x82\xd3\xe4\x93\x02\x15:\x01*\"\x10/api/backup-jobs\x12s\n" +
-	"\fGetBackupJob\x12$.dataguardian.v1.GetBackupJobRequest\x1a\x1a.dataguardian.v1.BackupJob\"!\xa8\xbb\x18\x02\x82\xd3\xe4\x93\x02\x17\x12\x15/api/backup-jobs/{id}\x12|\n" +
-	"\x0fUpdateBackupJob\x12'.dataguardian.v1.UpdateBackupJobRequest\x1a\x1a.dataguardian.v1.BackupJob\"$\xa8\xbb\x18\x04\x82\xd3\xe4\x93\x02\x1a:\x01*\x1a\x15/api/backup-jobs/{id}\x12u\n" +
-	"\x0fDeleteBackupJob\x12'.dataguardian.v1.DeleteBackupJobRequest\x1a\x16.google.protobuf.Empty\"!\xa8\xbb\x18\x04\x82\xd3\xe4\x93\x02\x17*\x15/api/backup-jobs/{id}\x12\x85\x01\n" +
-	"\fRunBackupJob\x12$.dataguardian.v1.RunBackupJobRequest\x1a%.dataguardian.v1.RunBackupJobResponse\"(\xa8\xbb\x18\x03\x82\xd3\xe4\x93\x02\x1e:\x01*\"\x19/api/backup-jobs/{id}/run\x12\x94\x01\n" +
-	"\x10PreviewRetention\x12(.dataguardian.v1.PreviewRetentionRequest\x1a).dataguardian.v1.PreviewRetentionResponse\"+\xa8\xbb\x18\x02\x82\xd3\xe4\x93\x02!\x12\x1f/api/backup-jobs/{id}/retention\x12\x9c\x01\n" +
-	"\x15ListBackupDatasources\x12-.dataguardian.v1.ListBackupDatasourcesRequest\x1a..dataguardian.v1.ListBackupDatasourcesResponse\"$\xa8\xbb\x18\x02\x82\xd3\xe4\x93\x02\x1a\x12\x18/api/backups/datasources\x12\x8e\x01\n" +
-	"\vListBackups\x12#.dataguardian.v1.ListBackupsRequest\x1a$.dataguardian.v1.ListBackupsResponse\"4\xa8\xbb\x18\x02\x82\xd3\xe4\x93\x02*\x12(/api/backups/datasources/{datasource_id}\x12\x92\x01\n" +
-	"\rRestoreBackup\x12%.dataguardian.v1.RestoreBackupRequest\x1a&.dataguardian.v1.RestoreBackupResponse\"2\xa8\xbb\x18\x03\x82\xd3\xe4\x93\x02(:\x01*\"#/api/backups/{execution_id}/restore\x12\x8e\x01\n" +
-	"\fVerifyBackup\x12$.dataguardian.v1.VerifyBackupRequest\x1a%.dataguardian.v1.VerifyBackupResponse\"1\xa8\xbb\x18\x03\x82\xd3\xe4\x93\x02':\x01*\"\"/api/backups/{execution_id}/verify\x12\x82\x01\n" +
-	"\x0eDownloadBackup\x12&.dataguardian.v1.DownloadBackupRequest\x1a\x14.google.api.HttpBody\"0\xa8\xbb\x18\x03\x82\xd3\xe4\x93\x02&\x12$/api/backups/{execution_id}/download0\x01BNZGgithub.com/dataguardian/dataguardian/gen/dataguardian/v1;dataguardianv1\x92\x03\x02\b\x02b\beditionsp\xe8\a"
+	"\x13storage_location_id\x18\x02 \x01(\tB\v\xbaH\b\xd8\x01\x01r\x03\xb0\x01\x01R\x11storageLocationId2\xd0\x0e\n" +
+	"\rBackupService\x12\x8b\x01\n" +
+	"\x0eListBackupJobs\x12&.dataguardian.v1.ListBackupJobsRequest\x1a'.dataguardian.v1.ListBackupJobsResponse\"(\xa8\xbb\x18\x02\xb0\xbb\x18\x03\xba\xbb\x18\x04none\x82\xd3\xe4\x93\x02\x12\x12\x10/api/backup-jobs\x12\x90\x01\n" +
+	"\x0fCreateBackupJob\x12'.dataguardian.v1.CreateBackupJobRequest\x1a\x1a.dataguardian.v1.BackupJob\"8\xa8\xbb\x18\x04\xb0\xbb\x18\x02\xba\xbb\x18\x11backup_job.create\x82\xd3\xe4\x93\x02\x15:\x01*\"\x10/api/backup-jobs\x12\x7f\n" +
+	"\fGetBackupJob\x12$.dataguardian.v1.GetBackupJobRequest\x1a\x1a.dataguardian.v1.BackupJob\"-\xa8\xbb\x18\x02\xb0\xbb\x18\x05\xba\xbb\x18\x04none\x82\xd3\xe4\x93\x02\x17\x12\x15/api/backup-jobs/{id}\x12\x95\x01\n" +
+	"\x0fUpdateBackupJob\x12'.dataguardian.v1.UpdateBackupJobRequest\x1a\x1a.dataguardian.v1.BackupJob\"=\xa8\xbb\x18\x04\xb0\xbb\x18\x02\xba\xbb\x18\x11backup_job.update\x82\xd3\xe4\x93\x02\x1a:\x01*\x1a\x15/api/backup-jobs/{id}\x12\x8e\x01\n" +
+	"\x0fDeleteBackupJob\x12'.dataguardian.v1.DeleteBackupJobRequest\x1a\x16.google.protobuf.Empty\":\xa8\xbb\x18\x04\xb0\xbb\x18\x02\xba\xbb\x18\x11backup_job.delete\x82\xd3\xe4\x93\x02\x17*\x15/api/backup-jobs/{id}\x12\x9b\x01\n" +
+	"\fRunBackupJob\x12$.dataguardian.v1.RunBackupJobRequest\x1a%.dataguardian.v1.RunBackupJobResponse\">\xa8\xbb\x18\x03\xb0\xbb\x18\x05\xba\xbb\x18\x0ebackup_job.run\x82\xd3\xe4\x93\x02\x1e:\x01*\"\x19/api/backup-jobs/{id}/run\x12\xa0\x01\n" +
+	"\x10PreviewRetention\x12(.dataguardian.v1.PreviewRetentionRequest\x1a).dataguardian.v1.PreviewRetentionResponse\"7\xa8\xbb\x18\x02\xb0\xbb\x18\x05\xba\xbb\x18\x04none\x82\xd3\xe4\x93\x02!\x12\x1f/api/backup-jobs/{id}/retention\x12\xa8\x01\n" +
+	"\x15ListBackupDatasources\x12-.dataguardian.v1.ListBackupDatasourcesRequest\x1a..dataguardian.v1.ListBackupDatasourcesResponse\"0\xa8\xbb\x18\x02\xb0\xbb\x18\x03\xba\xbb\x18\x04none\x82\xd3\xe4\x93\x02\x1a\x12\x18/api/backups/datasources\x12\x9a\x01\n" +
+	"\vListBackups\x12#.dataguardian.v1.ListBackupsRequest\x1a$.dataguardian.v1.ListBackupsResponse\"@\xa8\xbb\x18\x02\xb0\xbb\x18\x04\xba\xbb\x18\x04none\x82\xd3\xe4\x93\x02*\x12(/api/backups/datasources/{datasource_id}\x12\xa8\x01\n" +
+	"\rRestoreBackup\x12%.dataguardian.v1.RestoreBackupRequest\x1a&.dataguardian.v1.RestoreBackupResponse\"H\xa8\xbb\x18\x03\xb0\xbb\x18\x06\xba\xbb\x18\x0ebackup.restore\x82\xd3\xe4\x93\x02(:\x01*\"#/api/backups/{execution_id}/restore\x12\xa3\x01\n" +
+	"\fVerifyBackup\x12$.dataguardian.v1.VerifyBackupRequest\x1a%.dataguardian.v1.VerifyBackupResponse\"F\xa8\xbb\x18\x03\xb0\xbb\x18\x06\xba\xbb\x18\rbackup.verify\x82\xd3\xe4\x93\x02':\x01*\"\"/api/backups/{execution_id}/verify\x12\x99\x01\n" +
+	"\x0eDownloadBackup\x12&.dataguardian.v1.DownloadBackupRequest\x1a\x14.google.api.HttpBody\"G\xa8\xbb\x18\x03\xb0\xbb\x18\x06\xba\xbb\x18\x0fbackup.download\x82\xd3\xe4\x93\x02&\x12$/api/backups/{execution_id}/download0\x01BNZGgithub.com/dataguardian/dataguardian/gen/dataguardian/v1;dataguardianv1\x92\x03\x02\b\x02b\beditionsp\xe8\a"
 
 var (
 	file_dataguardian_v1_backup_proto_rawDescOnce sync.Once

@@ -1387,16 +1387,16 @@ const file_dataguardian_v1_datasource_proto_rawDesc = "" +
 	"\x04rows\x18\x02 \x03(\v2\x1a.google.protobuf.ListValueR\x04rows\x12\x1a\n" +
 	"\browCount\x18\x03 \x01(\x05R\browCount\x12$\n" +
 	"\rexecutionTime\x18\x04 \x01(\x05R\rexecutionTime\x12\x1f\n" +
-	"\amessage\x18\x05 \x01(\tB\x05\xaa\x01\x02\b\x01R\amessage2\xce\b\n" +
-	"\x11DatasourceService\x12\x82\x01\n" +
-	"\x0fListDatasources\x12'.dataguardian.v1.ListDatasourcesRequest\x1a(.dataguardian.v1.ListDatasourcesResponse\"\x1c\xa8\xbb\x18\x02\x82\xd3\xe4\x93\x02\x12\x12\x10/api/datasources\x12z\n" +
-	"\x10CreateDatasource\x12(.dataguardian.v1.CreateDatasourceRequest\x1a\x1b.dataguardian.v1.Datasource\"\x1f\xa8\xbb\x18\x04\x82\xd3\xe4\x93\x02\x15:\x01*\"\x10/api/datasources\x12v\n" +
-	"\rGetDatasource\x12%.dataguardian.v1.GetDatasourceRequest\x1a\x1b.dataguardian.v1.Datasource\"!\xa8\xbb\x18\x02\x82\xd3\xe4\x93\x02\x17\x12\x15/api/datasources/{id}\x12\x7f\n" +
-	"\x10UpdateDatasource\x12(.dataguardian.v1.UpdateDatasourceRequest\x1a\x1b.dataguardian.v1.Datasource\"$\xa8\xbb\x18\x04\x82\xd3\xe4\x93\x02\x1a:\x01*\x1a\x15/api/datasources/{id}\x12w\n" +
-	"\x10DeleteDatasource\x12(.dataguardian.v1.DeleteDatasourceRequest\x1a\x16.google.protobuf.Empty\"!\xa8\xbb\x18\x04\x82\xd3\xe4\x93\x02\x17*\x15/api/datasources/{id}\x12\x8c\x01\n" +
-	"\x0eTestDatasource\x12&.dataguardian.v1.TestDatasourceRequest\x1a'.dataguardian.v1.TestDatasourceResponse\")\xa8\xbb\x18\x03\x82\xd3\xe4\x93\x02\x1f:\x01*\"\x1a/api/datasources/{id}/test\x12\xa3\x01\n" +
-	"\x13GetDatasourceSchema\x12+.dataguardian.v1.GetDatasourceSchemaRequest\x1a,.dataguardian.v1.GetDatasourceSchemaResponse\"1\xa8\xbb\x18\x02\x82\xd3\xe4\x93\x02'b\aschemas\x12\x1c/api/datasources/{id}/schema\x12\x90\x01\n" +
-	"\x0fQueryDatasource\x12'.dataguardian.v1.QueryDatasourceRequest\x1a(.dataguardian.v1.QueryDatasourceResponse\"*\xa8\xbb\x18\x03\x82\xd3\xe4\x93\x02 :\x01*\"\x1b/api/datasources/{id}/queryBNZGgithub.com/dataguardian/dataguardian/gen/dataguardian/v1;dataguardianv1\x92\x03\x02\b\x02b\beditionsp\xe8\a"
+	"\amessage\x18\x05 \x01(\tB\x05\xaa\x01\x02\b\x01R\amessage2\xf0\t\n" +
+	"\x11DatasourceService\x12\x8e\x01\n" +
+	"\x0fListDatasources\x12'.dataguardian.v1.ListDatasourcesRequest\x1a(.dataguardian.v1.ListDatasourcesResponse\"(\xa8\xbb\x18\x02\xb0\xbb\x18\x03\xba\xbb\x18\x04none\x82\xd3\xe4\x93\x02\x12\x12\x10/api/datasources\x12\x93\x01\n" +
+	"\x10CreateDatasource\x12(.dataguardian.v1.CreateDatasourceRequest\x1a\x1b.dataguardian.v1.Datasource\"8\xa8\xbb\x18\x04\xb0\xbb\x18\x02\xba\xbb\x18\x11datasource.create\x82\xd3\xe4\x93\x02\x15:\x01*\"\x10/api/datasources\x12\x82\x01\n" +
+	"\rGetDatasource\x12%.dataguardian.v1.GetDatasourceRequest\x1a\x1b.dataguardian.v1.Datasource\"-\xa8\xbb\x18\x02\xb0\xbb\x18\x04\xba\xbb\x18\x04none\x82\xd3\xe4\x93\x02\x17\x12\x15/api/datasources/{id}\x12\x98\x01\n" +
+	"\x10UpdateDatasource\x12(.dataguardian.v1.UpdateDatasourceRequest\x1a\x1b.dataguardian.v1.Datasource\"=\xa8\xbb\x18\x04\xb0\xbb\x18\x02\xba\xbb\x18\x11datasource.update\x82\xd3\xe4\x93\x02\x1a:\x01*\x1a\x15/api/datasources/{id}\x12\x90\x01\n" +
+	"\x10DeleteDatasource\x12(.dataguardian.v1.DeleteDatasourceRequest\x1a\x16.google.protobuf.Empty\":\xa8\xbb\x18\x04\xb0\xbb\x18\x02\xba\xbb\x18\x11datasource.delete\x82\xd3\xe4\x93\x02\x17*\x15/api/datasources/{id}\x12\xa3\x01\n" +
+	"\x0eTestDatasource\x12&.dataguardian.v1.TestDatasourceRequest\x1a'.dataguardian.v1.TestDatasourceResponse\"@\xa8\xbb\x18\x03\xb0\xbb\x18\x04\xba\xbb\x18\x0fdatasource.test\x82\xd3\xe4\x93\x02\x1f:\x01*\"\x1a/api/datasources/{id}/test\x12\xaf\x01\n" +
+	"\x13GetDatasourceSchema\x12+.dataguardian.v1.GetDatasourceSchemaRequest\x1a,.dataguardian.v1.GetDatasourceSchemaResponse\"=\xa8\xbb\x18\x02\xb0\xbb\x18\x04\xba\xbb\x18\x04none\x82\xd3\xe4\x93\x02'b\aschemas\x12\x1c/api/datasources/{id}/schema\x12\xa8\x01\n" +
+	"\x0fQueryDatasource\x12'.dataguardian.v1.QueryDatasourceRequest\x1a(.dataguardian.v1.QueryDatasourceResponse\"B\xa8\xbb\x18\x03\xb0\xbb\x18\x04\xba\xbb\x18\x10datasource.query\x82\xd3\xe4\x93\x02 :\x01*\"\x1b/api/datasources/{id}/queryBNZGgithub.com/dataguardian/dataguardian/gen/dataguardian/v1;dataguardianv1\x92\x03\x02\b\x02b\beditionsp\xe8\a"
 
 var (
 	file_dataguardian_v1_datasource_proto_rawDescOnce sync.Once

@@ -2405,16 +2405,16 @@ const file_dataguardian_v1_execution_proto_rawDesc = "" +
 	"\x13RetryUploadResponse\x12!\n" +
 	"\fexecution_id\x18\x01 \x01(\tR\vexecutionId\x129\n" +
 	"\x06status\x18\x02 \x01(\x0e2!.dataguardian.v1.Execution.StatusR\x06status\x12\x18\n" +
-	"\amessage\x18\x03 \x01(\tR\amessage2\xd1\b\n" +
-	"\x10ExecutionService\x12~\n" +
-	"\x0eListExecutions\x12&.dataguardian.v1.ListExecutionsRequest\x1a'.dataguardian.v1.ListExecutionsResponse\"\x1b\xa8\xbb\x18\x02\x82\xd3\xe4\x93\x02\x11\x12\x0f/api/executions\x12r\n" +
-	"\fGetExecution\x12$.dataguardian.v1.GetExecutionRequest\x1a\x1a.dataguardian.v1.Execution\" \xa8\xbb\x18\x02\x82\xd3\xe4\x93\x02\x16\x12\x14/api/executions/{id}\x12t\n" +
-	"\x0fDeleteExecution\x12'.dataguardian.v1.DeleteExecutionRequest\x1a\x16.google.protobuf.Empty\" \xa8\xbb\x18\x04\x82\xd3\xe4\x93\x02\x16*\x14/api/executions/{id}\x12\x8e\x01\n" +
-	"\x10GetExecutionLogs\x12(.dataguardian.v1.GetExecutionLogsRequest\x1a).dataguardian.v1.GetExecutionLogsResponse\"%\xa8\xbb\x18\x02\x82\xd3\xe4\x93\x02\x1b\x12\x19/api/executions/{id}/logs\x12\xa0\x01\n" +
-	"\x13StreamExecutionLogs\x12+.dataguardian.v1.StreamExecutionLogsRequest\x1a,.dataguardian.v1.StreamExecutionLogsResponse\",\xa8\xbb\x18\x02\x82\xd3\xe4\x93\x02\"\x12 /api/executions/{id}/logs/stream0\x01\x12\x7f\n" +
-	"\x0fWatchExecutions\x12'.dataguardian.v1.WatchExecutionsRequest\x1a(.dataguardian.v1.WatchExecutionsResponse\"\x17\xa8\xbb\x18\x02\x82\xd3\xe4\x93\x02\r\x12\v/api/events0\x01\x12\x90\x01\n" +
-	"\x0fCancelExecution\x12'.dataguardian.v1.CancelExecutionRequest\x1a(.dataguardian.v1.CancelExecutionResponse\"*\xa8\xbb\x18\x03\x82\xd3\xe4\x93\x02 :\x01*\"\x1b/api/executions/{id}/cancel\x12\x8a\x01\n" +
-	"\vRetryUpload\x12#.dataguardian.v1.RetryUploadRequest\x1a$.dataguardian.v1.RetryUploadResponse\"0\xa8\xbb\x18\x03\x82\xd3\xe4\x93\x02&:\x01*\"!/api/executions/{id}/retry-uploadBNZGgithub.com/dataguardian/dataguardian/gen/dataguardian/v1;dataguardianv1\x92\x03\x02\b\x02b\beditionsp\xe8\a"
+	"\amessage\x18\x03 \x01(\tR\amessage2\xde\t\n" +
+	"\x10ExecutionService\x12\x8a\x01\n" +
+	"\x0eListExecutions\x12&.dataguardian.v1.ListExecutionsRequest\x1a'.dataguardian.v1.ListExecutionsResponse\"'\xa8\xbb\x18\x02\xb0\xbb\x18\x03\xba\xbb\x18\x04none\x82\xd3\xe4\x93\x02\x11\x12\x0f/api/executions\x12~\n" +
+	"\fGetExecution\x12$.dataguardian.v1.GetExecutionRequest\x1a\x1a.dataguardian.v1.Execution\",\xa8\xbb\x18\x02\xb0\xbb\x18\x06\xba\xbb\x18\x04none\x82\xd3\xe4\x93\x02\x16\x12\x14/api/executions/{id}\x12\x8c\x01\n" +
+	"\x0fDeleteExecution\x12'.dataguardian.v1.DeleteExecutionRequest\x1a\x16.google.protobuf.Empty\"8\xa8\xbb\x18\x04\xb0\xbb\x18\x06\xba\xbb\x18\x10execution.delete\x82\xd3\xe4\x93\x02\x16*\x14/api/executions/{id}\x12\x9a\x01\n" +
+	"\x10GetExecutionLogs\x12(.dataguardian.v1.GetExecutionLogsRequest\x1a).dataguardian.v1.GetExecutionLogsResponse\"1\xa8\xbb\x18\x02\xb0\xbb\x18\x06\xba\xbb\x18\x04none\x82\xd3\xe4\x93\x02\x1b\x12\x19/api/executions/{id}/logs\x12\xac\x01\n" +
+	"\x13StreamExecutionLogs\x12+.dataguardian.v1.StreamExecutionLogsRequest\x1a,.dataguardian.v1.StreamExecutionLogsResponse\"8\xa8\xbb\x18\x02\xb0\xbb\x18\x06\xba\xbb\x18\x04none\x82\xd3\xe4\x93\x02\"\x12 /api/executions/{id}/logs/stream0\x01\x12\x8b\x01\n" +
+	"\x0fWatchExecutions\x12'.dataguardian.v1.WatchExecutionsRequest\x1a(.dataguardian.v1.WatchExecutionsResponse\"#\xa8\xbb\x18\x02\xb0\xbb\x18\x02\xba\xbb\x18\x04none\x82\xd3\xe4\x93\x02\r\x12\v/api/events0\x01\x12\xa8\x01\n" +
+	"\x0fCancelExecution\x12'.dataguardian.v1.CancelExecutionRequest\x1a(.dataguardian.v1.CancelExecutionResponse\"B\xa8\xbb\x18\x03\xb0\xbb\x18\x06\xba\xbb\x18\x10execution.cancel\x82\xd3\xe4\x93\x02 :\x01*\"\x1b/api/executions/{id}/cancel\x12\xa8\x01\n" +
+	"\vRetryUpload\x12#.dataguardian.v1.RetryUploadRequest\x1a$.dataguardian.v1.RetryUploadResponse\"N\xa8\xbb\x18\x03\xb0\xbb\x18\x06\xba\xbb\x18\x16execution.retry_upload\x82\xd3\xe4\x93\x02&:\x01*\"!/api/executions/{id}/retry-uploadBNZGgithub.com/dataguardian/dataguardian/gen/dataguardian/v1;dataguardianv1\x92\x03\x02\b\x02b\beditionsp\xe8\a"
 
 var (
 	file_dataguardian_v1_execution_proto_rawDescOnce sync.Once

@@ -2471,21 +2471,21 @@ const file_dataguardian_v1_notification_proto_rawDesc = "" +
 	"\x06status\x18\x01 \x01(\x0e2\".dataguardian.v1.TestResult.StatusR\x06status\x12\x1b\n" +
 	"\x05error\x18\x02 \x01(\tB\x05\xaa\x01\x02\b\x01R\x05error\x12$\n" +
 	"\n" +
-	"error_code\x18\x03 \x01(\tB\x05\xaa\x01\x02\b\x01R\terrorCode2\xe1\x10\n" +
-	"\x13NotificationService\x12\x8a\x01\n" +
-	"\x11ListNotifications\x12).dataguardian.v1.ListNotificationsRequest\x1a*.dataguardian.v1.ListNotificationsResponse\"\x1e\xa8\xbb\x18\x02\x82\xd3\xe4\x93\x02\x14\x12\x12/api/notifications\x12\xab\x01\n" +
-	"\x18MarkAllNotificationsRead\x120.dataguardian.v1.MarkAllNotificationsReadRequest\x1a1.dataguardian.v1.MarkAllNotificationsReadResponse\"*\xa8\xbb\x18\x03\x82\xd3\xe4\x93\x02 :\x01*\x1a\x1b/api/notifications/read-all\x12\xa0\x01\n" +
-	"\x14MarkNotificationRead\x12,.dataguardian.v1.MarkNotificationReadRequest\x1a-.dataguardian.v1.MarkNotificationReadResponse\"+\xa8\xbb\x18\x03\x82\xd3\xe4\x93\x02!:\x01*\x1a\x1c/api/notifications/{id}/read\x12}\n" +
-	"\x12DeleteNotification\x12*.dataguardian.v1.DeleteNotificationRequest\x1a\x16.google.protobuf.Empty\"#\xa8\xbb\x18\x03\x82\xd3\xe4\x93\x02\x19*\x17/api/notifications/{id}\x12\x96\x01\n" +
-	"\x12WatchNotifications\x12*.dataguardian.v1.WatchNotificationsRequest\x1a+.dataguardian.v1.WatchNotificationsResponse\"%\xa8\xbb\x18\x02\x82\xd3\xe4\x93\x02\x1b\x12\x19/api/notifications/stream0\x01\x12\xa7\x01\n" +
-	"\x18ListNotificationChannels\x120.dataguardian.v1.ListNotificationChannelsRequest\x1a1.dataguardian.v1.ListNotificationChannelsResponse\"&\xa8\xbb\x18\x02\x82\xd3\xe4\x93\x02\x1c\x12\x1a/api/notification-channels\x12\x9f\x01\n" +
-	"\x19CreateNotificationChannel\x121.dataguardian.v1.CreateNotificationChannelRequest\x1a$.dataguardian.v1.NotificationChannel\")\xa8\xbb\x18\x04\x82\xd3\xe4\x93\x02\x1f:\x01*\"\x1a/api/notification-channels\x12\x9b\x01\n" +
-	"\x16GetNotificationChannel\x12..dataguardian.v1.GetNotificationChannelRequest\x1a$.dataguardian.v1.NotificationChannel\"+\xa8\xbb\x18\x02\x82\xd3\xe4\x93\x02!\x12\x1f/api/notification-channels/{id}\x12\xa4\x01\n" +
-	"\x19UpdateNotificationChannel\x121.dataguardian.v1.UpdateNotificationChannelRequest\x1a$.dataguardian.v1.NotificationChannel\".\xa8\xbb\x18\x04\x82\xd3\xe4\x93\x02$:\x01*\x1a\x1f/api/notification-channels/{id}\x12\x93\x01\n" +
-	"\x19DeleteNotificationChannel\x121.dataguardian.v1.DeleteNotificationChannelRequest\x1a\x16.google.protobuf.Empty\"+\xa8\xbb\x18\x04\x82\xd3\xe4\x93\x02!*\x1f/api/notification-channels/{id}\x12\xbd\x01\n" +
-	"\x1aListNotificationDeliveries\x122.dataguardian.v1.ListNotificationDeliveriesRequest\x1a3.dataguardian.v1.ListNotificationDeliveriesResponse\"6\xa8\xbb\x18\x02\x82\xd3\xe4\x93\x02,\x12*/api/notification-channels/{id}/deliveries\x12\xb8\x01\n" +
-	"\x1cListNotificationChannelTypes\x124.dataguardian.v1.ListNotificationChannelTypesRequest\x1a5.dataguardian.v1.ListNotificationChannelTypesResponse\"+\xa8\xbb\x18\x02\x82\xd3\xe4\x93\x02!\x12\x1f/api/notification-channel-types\x12\xb1\x01\n" +
-	"\x17TestNotificationChannel\x12/.dataguardian.v1.TestNotificationChannelRequest\x1a0.dataguardian.v1.TestNotificationChannelResponse\"3\xa8\xbb\x18\x04\x82\xd3\xe4\x93\x02):\x01*\"$/api/notification-channels/{id}/testBNZGgithub.com/dataguardian/dataguardian/gen/dataguardian/v1;dataguardianv1\x92\x03\x02\b\x02b\beditionsp\xe8\a"
+	"error_code\x18\x03 \x01(\tB\x05\xaa\x01\x02\b\x01R\terrorCode2\x85\x13\n" +
+	"\x13NotificationService\x12\x96\x01\n" +
+	"\x11ListNotifications\x12).dataguardian.v1.ListNotificationsRequest\x1a*.dataguardian.v1.ListNotificationsResponse\"*\xa8\xbb\x18\x02\xb0\xbb\x18\x03\xba\xbb\x18\x04none\x82\xd3\xe4\x93\x02\x14\x12\x12/api/notifications\x12\xc8\x01\n" +
+	"\x18MarkAllNotificationsRead\x120.dataguardian.v1.MarkAllNotificationsReadRequest\x1a1.dataguardian.v1.MarkAllNotificationsReadResponse\"G\xa8\xbb\x18\x03\xb0\xbb\x18\x02\xba\xbb\x18\x15notification.read_all\x82\xd3\xe4\x93\x02 :\x01*\x1a\x1b/api/notifications/read-all\x12\xb9\x01\n" +
+	"\x14MarkNotificationRead\x12,.dataguardian.v1.MarkNotificationReadRequest\x1a-.dataguardian.v1.MarkNotificationReadResponse\"D\xa8\xbb\x18\x03\xb0\xbb\x18\a\xba\xbb\x18\x11notification.read\x82\xd3\xe4\x93\x02!:\x01*\x1a\x1c/api/notifications/{id}/read\x12\x98\x01\n" +
+	"\x12DeleteNotification\x12*.dataguardian.v1.DeleteNotificationRequest\x1a\x16.google.protobuf.Empty\">\xa8\xbb\x18\x03\xb0\xbb\x18\a\xba\xbb\x18\x13notification.delete\x82\xd3\xe4\x93\x02\x19*\x17/api/notifications/{id}\x12\xa2\x01\n" +
+	"\x12WatchNotifications\x12*.dataguardian.v1.WatchNotificationsRequest\x1a+.dataguardian.v1.WatchNotificationsResponse\"1\xa8\xbb\x18\x02\xb0\xbb\x18\x02\xba\xbb\x18\x04none\x82\xd3\xe4\x93\x02\x1b\x12\x19/api/notifications/stream0\x01\x12\xb3\x01\n" +
+	"\x18ListNotificationChannels\x120.dataguardian.v1.ListNotificationChannelsRequest\x1a1.dataguardian.v1.ListNotificationChannelsResponse\"2\xa8\xbb\x18\x02\xb0\xbb\x18\x02\xba\xbb\x18\x04none\x82\xd3\xe4\x93\x02\x1c\x12\x1a/api/notification-channels\x12\xc2\x01\n" +
+	"\x19CreateNotificationChannel\x121.dataguardian.v1.CreateNotificationChannelRequest\x1a$.dataguardian.v1.NotificationChannel\"L\xa8\xbb\x18\x04\xb0\xbb\x18\x02\xba\xbb\x18\x1bnotification_channel.create\x82\xd3\xe4\x93\x02\x1f:\x01*\"\x1a/api/notification-channels\x12\xa7\x01\n" +
+	"\x16GetNotificationChannel\x12..dataguardian.v1.GetNotificationChannelRequest\x1a$.dataguardian.v1.NotificationChannel\"7\xa8\xbb\x18\x02\xb0\xbb\x18\x02\xba\xbb\x18\x04none\x82\xd3\xe4\x93\x02!\x12\x1f/api/notification-channels/{id}\x12\xc7\x01\n" +
+	"\x19UpdateNotificationChannel\x121.dataguardian.v1.UpdateNotificationChannelRequest\x1a$.dataguardian.v1.NotificationChannel\"Q\xa8\xbb\x18\x04\xb0\xbb\x18\x02\xba\xbb\x18\x1bnotification_channel.update\x82\xd3\xe4\x93\x02$:\x01*\x1a\x1f/api/notification-channels/{id}\x12\xb6\x01\n" +
+	"\x19DeleteNotificationChannel\x121.dataguardian.v1.DeleteNotificationChannelRequest\x1a\x16.google.protobuf.Empty\"N\xa8\xbb\x18\x04\xb0\xbb\x18\x02\xba\xbb\x18\x1bnotification_channel.delete\x82\xd3\xe4\x93\x02!*\x1f/api/notification-channels/{id}\x12\xc9\x01\n" +
+	"\x1aListNotificationDeliveries\x122.dataguardian.v1.ListNotificationDeliveriesRequest\x1a3.dataguardian.v1.ListNotificationDeliveriesResponse\"B\xa8\xbb\x18\x02\xb0\xbb\x18\x02\xba\xbb\x18\x04none\x82\xd3\xe4\x93\x02,\x12*/api/notification-channels/{id}/deliveries\x12\xc4\x01\n" +
+	"\x1cListNotificationChannelTypes\x124.dataguardian.v1.ListNotificationChannelTypesRequest\x1a5.dataguardian.v1.ListNotificationChannelTypesResponse\"7\xa8\xbb\x18\x02\xb0\xbb\x18\x01\xba\xbb\x18\x04none\x82\xd3\xe4\x93\x02!\x12\x1f/api/notification-channel-types\x12\xd2\x01\n" +
+	"\x17TestNotificationChannel\x12/.dataguardian.v1.TestNotificationChannelRequest\x1a0.dataguardian.v1.TestNotificationChannelResponse\"T\xa8\xbb\x18\x04\xb0\xbb\x18\x02\xba\xbb\x18\x19notification_channel.test\x82\xd3\xe4\x93\x02):\x01*\"$/api/notification-channels/{id}/testBNZGgithub.com/dataguardian/dataguardian/gen/dataguardian/v1;dataguardianv1\x92\x03\x02\b\x02b\beditionsp\xe8\a"
 
 var (
 	file_dataguardian_v1_notification_proto_rawDescOnce sync.Once

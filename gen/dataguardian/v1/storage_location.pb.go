@@ -1411,19 +1411,19 @@ const file_dataguardian_v1_storage_location_proto_rawDesc = "" +
 	"\x1aDownloadStorageFileRequest\x12\x18\n" +
 	"\x02id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x02id\x12\x1e\n" +
 	"\x04path\x18\x02 \x01(\tB\n" +
-	"\xbaH\ar\x05\x10\x01(\x80\bR\x04path2\xea\f\n" +
-	"\x16StorageLocationService\x12\x97\x01\n" +
-	"\x14ListStorageLocations\x12,.dataguardian.v1.ListStorageLocationsRequest\x1a-.dataguardian.v1.ListStorageLocationsResponse\"\"\xa8\xbb\x18\x02\x82\xd3\xe4\x93\x02\x18\x12\x16/api/storage-locations\x12\x8f\x01\n" +
-	"\x15CreateStorageLocation\x12-.dataguardian.v1.CreateStorageLocationRequest\x1a .dataguardian.v1.StorageLocation\"%\xa8\xbb\x18\x04\x82\xd3\xe4\x93\x02\x1b:\x01*\"\x16/api/storage-locations\x12\x90\x01\n" +
-	"\x11TestStorageConfig\x12).dataguardian.v1.TestStorageConfigRequest\x1a$.dataguardian.v1.TestStorageResponse\"*\xa8\xbb\x18\x04\x82\xd3\xe4\x93\x02 :\x01*\"\x1b/api/storage-locations/test\x12\x8b\x01\n" +
-	"\x12GetStorageLocation\x12*.dataguardian.v1.GetStorageLocationRequest\x1a .dataguardian.v1.StorageLocation\"'\xa8\xbb\x18\x02\x82\xd3\xe4\x93\x02\x1d\x12\x1b/api/storage-locations/{id}\x12\x94\x01\n" +
-	"\x15UpdateStorageLocation\x12-.dataguardian.v1.UpdateStorageLocationRequest\x1a .dataguardian.v1.StorageLocation\"*\xa8\xbb\x18\x04\x82\xd3\xe4\x93\x02 :\x01*\x1a\x1b/api/storage-locations/{id}\x12\x87\x01\n" +
-	"\x15DeleteStorageLocation\x12-.dataguardian.v1.DeleteStorageLocationRequest\x1a\x16.google.protobuf.Empty\"'\xa8\xbb\x18\x04\x82\xd3\xe4\x93\x02\x1d*\x1b/api/storage-locations/{id}\x12\x99\x01\n" +
-	"\x13TestStorageLocation\x12+.dataguardian.v1.TestStorageLocationRequest\x1a$.dataguardian.v1.TestStorageResponse\"/\xa8\xbb\x18\x03\x82\xd3\xe4\x93\x02%:\x01*\" /api/storage-locations/{id}/test\x12\x96\x01\n" +
-	"\x10ListStorageFiles\x12(.dataguardian.v1.ListStorageFilesRequest\x1a).dataguardian.v1.ListStorageFilesResponse\"-\xa8\xbb\x18\x02\x82\xd3\xe4\x93\x02#\x12!/api/storage-locations/{id}/files\x12\x85\x01\n" +
-	"\x11DeleteStorageFile\x12).dataguardian.v1.DeleteStorageFileRequest\x1a\x16.google.protobuf.Empty\"-\xa8\xbb\x18\x04\x82\xd3\xe4\x93\x02#*!/api/storage-locations/{id}/files\x12\x8f\x01\n" +
-	"\x0fCopyStorageFile\x12'.dataguardian.v1.CopyStorageFileRequest\x1a\x1c.dataguardian.v1.StorageFile\"5\xa8\xbb\x18\x04\x82\xd3\xe4\x93\x02+:\x01*\"&/api/storage-locations/{id}/files/copy\x12\x92\x01\n" +
-	"\x13DownloadStorageFile\x12+.dataguardian.v1.DownloadStorageFileRequest\x1a\x14.google.api.HttpBody\"6\xa8\xbb\x18\x03\x82\xd3\xe4\x93\x02,\x12*/api/storage-locations/{id}/files/download0\x01BNZGgithub.com/dataguardian/dataguardian/gen/dataguardian/v1;dataguardianv1\x92\x03\x02\b\x02b\beditionsp\xe8\a"
+	"\xbaH\ar\x05\x10\x01(\x80\bR\x04path2\xf5\x0e\n" +
+	"\x16StorageLocationService\x12\xa3\x01\n" +
+	"\x14ListStorageLocations\x12,.dataguardian.v1.ListStorageLocationsRequest\x1a-.dataguardian.v1.ListStorageLocationsResponse\".\xa8\xbb\x18\x02\xb0\xbb\x18\x02\xba\xbb\x18\x04none\x82\xd3\xe4\x93\x02\x18\x12\x16/api/storage-locations\x12\xae\x01\n" +
+	"\x15CreateStorageLocation\x12-.dataguardian.v1.CreateStorageLocationRequest\x1a .dataguardian.v1.StorageLocation\"D\xa8\xbb\x18\x04\xb0\xbb\x18\x02\xba\xbb\x18\x17storage_location.create\x82\xd3\xe4\x93\x02\x1b:\x01*\"\x16/api/storage-locations\x12\xac\x01\n" +
+	"\x11TestStorageConfig\x12).dataguardian.v1.TestStorageConfigRequest\x1a$.dataguardian.v1.TestStorageResponse\"F\xa8\xbb\x18\x04\xb0\xbb\x18\x02\xba\xbb\x18\x14storage_location.try\x82\xd3\xe4\x93\x02 :\x01*\"\x1b/api/storage-locations/test\x12\x97\x01\n" +
+	"\x12GetStorageLocation\x12*.dataguardian.v1.GetStorageLocationRequest\x1a .dataguardian.v1.StorageLocation\"3\xa8\xbb\x18\x02\xb0\xbb\x18\x02\xba\xbb\x18\x04none\x82\xd3\xe4\x93\x02\x1d\x12\x1b/api/storage-locations/{id}\x12\xb3\x01\n" +
+	"\x15UpdateStorageLocation\x12-.dataguardian.v1.UpdateStorageLocationRequest\x1a .dataguardian.v1.StorageLocation\"I\xa8\xbb\x18\x04\xb0\xbb\x18\x02\xba\xbb\x18\x17storage_location.update\x82\xd3\xe4\x93\x02 :\x01*\x1a\x1b/api/storage-locations/{id}\x12\xa6\x01\n" +
+	"\x15DeleteStorageLocation\x12-.dataguardian.v1.DeleteStorageLocationRequest\x1a\x16.google.protobuf.Empty\"F\xa8\xbb\x18\x04\xb0\xbb\x18\x02\xba\xbb\x18\x17storage_location.delete\x82\xd3\xe4\x93\x02\x1d*\x1b/api/storage-locations/{id}\x12\xb6\x01\n" +
+	"\x13TestStorageLocation\x12+.dataguardian.v1.TestStorageLocationRequest\x1a$.dataguardian.v1.TestStorageResponse\"L\xa8\xbb\x18\x03\xb0\xbb\x18\x02\xba\xbb\x18\x15storage_location.test\x82\xd3\xe4\x93\x02%:\x01*\" /api/storage-locations/{id}/test\x12\xa2\x01\n" +
+	"\x10ListStorageFiles\x12(.dataguardian.v1.ListStorageFilesRequest\x1a).dataguardian.v1.ListStorageFilesResponse\"9\xa8\xbb\x18\x02\xb0\xbb\x18\x02\xba\xbb\x18\x04none\x82\xd3\xe4\x93\x02#\x12!/api/storage-locations/{id}/files\x12\xa0\x01\n" +
+	"\x11DeleteStorageFile\x12).dataguardian.v1.DeleteStorageFileRequest\x1a\x16.google.protobuf.Empty\"H\xa8\xbb\x18\x04\xb0\xbb\x18\x02\xba\xbb\x18\x13storage_file.delete\x82\xd3\xe4\x93\x02#*!/api/storage-locations/{id}/files\x12\xa8\x01\n" +
+	"\x0fCopyStorageFile\x12'.dataguardian.v1.CopyStorageFileRequest\x1a\x1c.dataguardian.v1.StorageFile\"N\xa8\xbb\x18\x04\xb0\xbb\x18\x02\xba\xbb\x18\x11storage_file.copy\x82\xd3\xe4\x93\x02+:\x01*\"&/api/storage-locations/{id}/files/copy\x12\xaf\x01\n" +
+	"\x13DownloadStorageFile\x12+.dataguardian.v1.DownloadStorageFileRequest\x1a\x14.google.api.HttpBody\"S\xa8\xbb\x18\x03\xb0\xbb\x18\x02\xba\xbb\x18\x15storage_file.download\x82\xd3\xe4\x93\x02,\x12*/api/storage-locations/{id}/files/download0\x01BNZGgithub.com/dataguardian/dataguardian/gen/dataguardian/v1;dataguardianv1\x92\x03\x02\b\x02b\beditionsp\xe8\a"
 
 var (
 	file_dataguardian_v1_storage_location_proto_rawDescOnce sync.Once

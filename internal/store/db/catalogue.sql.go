@@ -21,6 +21,7 @@ left join (
     group by e.datasource_id
 ) b on b.datasource_id = d.id
 where d.deleted_at is null
+    and ($1::text[] is null or d.tags && $1)
 order by d.name
 `
 
@@ -35,8 +36,8 @@ type BackupDatasourcesRow struct {
 	Newest    time.Time
 }
 
-func (q *Queries) BackupDatasources(ctx context.Context) ([]BackupDatasourcesRow, error) {
-	rows, err := q.db.Query(ctx, BackupDatasources)
+func (q *Queries) BackupDatasources(ctx context.Context, scope []string) ([]BackupDatasourcesRow, error) {
+	rows, err := q.db.Query(ctx, BackupDatasources, scope)
 	if err != nil {
 		return nil, err
 	}

@@ -17,6 +17,7 @@ where deleted_at is null
     and ($2::text is null or status = $2)
     and ($3::boolean is null or enabled = $3)
     and ($4::text is null or tags @> array[$4])
+    and ($5::text[] is null or tags && $5)
 `
 
 type CountDatasourcesParams struct {
@@ -24,6 +25,7 @@ type CountDatasourcesParams struct {
 	Status  *string
 	Enabled *bool
 	Tag     *string
+	Scope   []string
 }
 
 func (q *Queries) CountDatasources(ctx context.Context, arg CountDatasourcesParams) (int64, error) {
@@ -32,6 +34,7 @@ func (q *Queries) CountDatasources(ctx context.Context, arg CountDatasourcesPara
 		arg.Status,
 		arg.Enabled,
 		arg.Tag,
+		arg.Scope,
 	)
 	var count int64
 	err := row.Scan(&count)
@@ -148,8 +151,9 @@ where deleted_at is null
     and ($2::text is null or status = $2)
     and ($3::boolean is null or enabled = $3)
     and ($4::text is null or tags @> array[$4])
+    and ($5::text[] is null or tags && $5)
 order by name
-limit $6::bigint offset $5::bigint
+limit $7::bigint offset $6::bigint
 `
 
 type ListDatasourcesParams struct {
@@ -157,6 +161,7 @@ type ListDatasourcesParams struct {
 	Status     *string
 	Enabled    *bool
 	Tag        *string
+	Scope      []string
 	PageOffset int64
 	PageLimit  int64
 }
@@ -167,6 +172,7 @@ func (q *Queries) ListDatasources(ctx context.Context, arg ListDatasourcesParams
 		arg.Status,
 		arg.Enabled,
 		arg.Tag,
+		arg.Scope,
 		arg.PageOffset,
 		arg.PageLimit,
 	)

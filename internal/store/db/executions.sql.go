@@ -69,6 +69,7 @@ where ($1::uuid is null or e.job_id = $1)
     and ($5::text is null or e.operation = $5)
     and ($6::timestamptz is null or e.created_at >= $6)
     and ($7::timestamptz is null or e.created_at < $7)
+        and ($8::text[] is null or e.datasource_id in (select d.id from datasources d where d.tags && $8))
 `
 
 type CountExecutionsParams struct {
@@ -79,6 +80,7 @@ type CountExecutionsParams struct {
 	Operation         *string
 	FromTime          *time.Time
 	ToTime            *time.Time
+	Scope             []string
 }
 
 func (q *Queries) CountExecutions(ctx context.Context, arg CountExecutionsParams) (int64, error) {
@@ -90,6 +92,7 @@ func (q *Queries) CountExecutions(ctx context.Context, arg CountExecutionsParams
 		arg.Operation,
 		arg.FromTime,
 		arg.ToTime,
+		arg.Scope,
 	)
 	var count int64
 	err := row.Scan(&count)
@@ -310,8 +313,9 @@ where v.id in (
         and ($5::text is null or e.operation = $5)
         and ($6::timestamptz is null or e.created_at >= $6)
         and ($7::timestamptz is null or e.created_at < $7)
+        and ($8::text[] is null or e.datasource_id in (select d.id from datasources d where d.tags && $8))
     order by e.created_at desc, e.id desc
-    limit $9::bigint offset $8::bigint
+    limit $10::bigint offset $9::bigint
 )
 order by v.created_at desc, v.id desc
 `
@@ -324,6 +328,7 @@ type ListExecutionsParams struct {
 	Operation         *string
 	FromTime          *time.Time
 	ToTime            *time.Time
+	Scope             []string
 	PageOffset        int64
 	PageLimit         int64
 }
@@ -338,6 +343,7 @@ func (q *Queries) ListExecutions(ctx context.Context, arg ListExecutionsParams) 
 		arg.Operation,
 		arg.FromTime,
 		arg.ToTime,
+		arg.Scope,
 		arg.PageOffset,
 		arg.PageLimit,
 	)

@@ -15,16 +15,23 @@ select count(*) from health_checks h
 where ($1::uuid is null or h.datasource_id = $1)
     and ($2::timestamptz is null or h.checked_at >= $2)
     and ($3::timestamptz is null or h.checked_at < $3)
+    and ($4::text[] is null or h.datasource_id in (select d.id from datasources d where d.tags && $4))
 `
 
 type CountDatasourceChecksParams struct {
 	EntityID *string
 	FromTime *time.Time
 	ToTime   *time.Time
+	Scope    []string
 }
 
 func (q *Queries) CountDatasourceChecks(ctx context.Context, arg CountDatasourceChecksParams) (int64, error) {
-	row := q.db.QueryRow(ctx, CountDatasourceChecks, arg.EntityID, arg.FromTime, arg.ToTime)
+	row := q.db.QueryRow(ctx, CountDatasourceChecks,
+		arg.EntityID,
+		arg.FromTime,
+		arg.ToTime,
+		arg.Scope,
+	)
 	var count int64
 	err := row.Scan(&count)
 	return count, err
@@ -156,14 +163,16 @@ join datasources d on d.id = h.datasource_id
 where ($1::uuid is null or h.datasource_id = $1)
     and ($2::timestamptz is null or h.checked_at >= $2)
     and ($3::timestamptz is null or h.checked_at < $3)
+    and ($4::text[] is null or h.datasource_id in (select d.id from datasources d where d.tags && $4))
 order by h.checked_at desc, h.id desc
-limit $5::bigint offset $4::bigint
+limit $6::bigint offset $5::bigint
 `
 
 type ListDatasourceChecksParams struct {
 	EntityID   *string
 	FromTime   *time.Time
 	ToTime     *time.Time
+	Scope      []string
 	PageOffset int64
 	PageLimit  int64
 }
@@ -179,6 +188,7 @@ func (q *Queries) ListDatasourceChecks(ctx context.Context, arg ListDatasourceCh
 		arg.EntityID,
 		arg.FromTime,
 		arg.ToTime,
+		arg.Scope,
 		arg.PageOffset,
 		arg.PageLimit,
 	)

@@ -67,16 +67,23 @@ where j.deleted_at is null
     and ($1::boolean is null or j.enabled = $1)
     and ($2::uuid is null or j.datasource_id = $2)
     and ($3::uuid is null or j.storage_location_id = $3)
+        and ($4::text[] is null or j.datasource_id in (select d.id from datasources d where d.tags && $4))
 `
 
 type CountJobsParams struct {
 	Enabled           *bool
 	DatasourceID      *string
 	StorageLocationID *string
+	Scope             []string
 }
 
 func (q *Queries) CountJobs(ctx context.Context, arg CountJobsParams) (int64, error) {
-	row := q.db.QueryRow(ctx, CountJobs, arg.Enabled, arg.DatasourceID, arg.StorageLocationID)
+	row := q.db.QueryRow(ctx, CountJobs,
+		arg.Enabled,
+		arg.DatasourceID,
+		arg.StorageLocationID,
+		arg.Scope,
+	)
 	var count int64
 	err := row.Scan(&count)
 	return count, err
@@ -229,8 +236,9 @@ where v.id in (
         and ($1::boolean is null or j.enabled = $1)
         and ($2::uuid is null or j.datasource_id = $2)
         and ($3::uuid is null or j.storage_location_id = $3)
+        and ($4::text[] is null or j.datasource_id in (select d.id from datasources d where d.tags && $4))
     order by j.name
-    limit $5::bigint offset $4::bigint
+    limit $6::bigint offset $5::bigint
 )
 order by v.name
 `
@@ -239,6 +247,7 @@ type ListJobsParams struct {
 	Enabled           *bool
 	DatasourceID      *string
 	StorageLocationID *string
+	Scope             []string
 	PageOffset        int64
 	PageLimit         int64
 }
@@ -248,6 +257,7 @@ func (q *Queries) ListJobs(ctx context.Context, arg ListJobsParams) ([]JobView, 
 		arg.Enabled,
 		arg.DatasourceID,
 		arg.StorageLocationID,
+		arg.Scope,
 		arg.PageOffset,
 		arg.PageLimit,
 	)

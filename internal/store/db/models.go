@@ -10,6 +10,20 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 )
 
+type AuditLog struct {
+	ID         string
+	Actor      string
+	Action     string
+	EntityType string
+	EntityID   *string
+	Address    string
+	Outcome    string
+	RequestID  string
+	Count      int64
+	Metadata   []byte
+	CreatedAt  time.Time
+}
+
 type Chunk struct {
 	ExecutionID string
 	ChunkNumber int64
@@ -247,6 +261,16 @@ type RestoreLeftover struct {
 	CreatedAt    time.Time
 }
 
+type Session struct {
+	ID         string
+	UserID     string
+	Hash       []byte
+	Address    string
+	CreatedAt  time.Time
+	LastUsedAt time.Time
+	ExpiresAt  time.Time
+}
+
 type StorageHealthCheck struct {
 	ID                string
 	StorageLocationID string
@@ -285,6 +309,18 @@ type Token struct {
 	LastUsedAt *time.Time
 	CreatedAt  time.Time
 	RevokedAt  *time.Time
+	Scope      []string
+}
+
+type User struct {
+	ID           string
+	Username     string
+	Role         string
+	PasswordHash string
+	Subject      *string
+	LastLoginAt  *time.Time
+	CreatedAt    time.Time
+	UpdatedAt    time.Time
 }
 
 type WorkerInstance struct {

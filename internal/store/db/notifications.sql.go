@@ -16,16 +16,27 @@ select count(*) from notifications
 where ($1::boolean is null or (read_at is not null) = $1)
     and ($2::text is null or severity = $2)
     and ($3::text is null or type = $3)
+    and ($4::text[] is null or id in (
+        select n.id from notifications n
+        join datasources d on d.tags && $4 and (
+            n.entity_type = 'datasource' and n.entity_id = d.id::text
+            or n.entity_type = 'backup_job' and n.entity_id in (select j.id::text from backup_jobs j where j.datasource_id = d.id))))
 `
 
 type CountNotificationsParams struct {
 	Read     *bool
 	Severity *string
 	Type     *string
+	Scope    []string
 }
 
 func (q *Queries) CountNotifications(ctx context.Context, arg CountNotificationsParams) (int64, error) {
-	row := q.db.QueryRow(ctx, CountNotifications, arg.Read, arg.Severity, arg.Type)
+	row := q.db.QueryRow(ctx, CountNotifications,
+		arg.Read,
+		arg.Severity,
+		arg.Type,
+		arg.Scope,
+	)
 	var count int64
 	err := row.Scan(&count)
 	return count, err
@@ -33,10 +44,15 @@ func (q *Queries) CountNotifications(ctx context.Context, arg CountNotifications
 
 const CountUnreadNotifications = `-- name: CountUnreadNotifications :one
 select count(*) from notifications where read_at is null
+    and ($1::text[] is null or id in (
+        select n.id from notifications n
+        join datasources d on d.tags && $1 and (
+            n.entity_type = 'datasource' and n.entity_id = d.id::text
+            or n.entity_type = 'backup_job' and n.entity_id in (select j.id::text from backup_jobs j where j.datasource_id = d.id))))
 `
 
-func (q *Queries) CountUnreadNotifications(ctx context.Context) (int64, error) {
-	row := q.db.QueryRow(ctx, CountUnreadNotifications)
+func (q *Queries) CountUnreadNotifications(ctx context.Context, scope []string) (int64, error) {
+	row := q.db.QueryRow(ctx, CountUnreadNotifications, scope)
 	var count int64
 	err := row.Scan(&count)
 	return count, err
@@ -113,14 +129,20 @@ from notifications
 where ($1::boolean is null or (read_at is not null) = $1)
     and ($2::text is null or severity = $2)
     and ($3::text is null or type = $3)
+    and ($4::text[] is null or id in (
+        select n.id from notifications n
+        join datasources d on d.tags && $4 and (
+            n.entity_type = 'datasource' and n.entity_id = d.id::text
+            or n.entity_type = 'backup_job' and n.entity_id in (select j.id::text from backup_jobs j where j.datasource_id = d.id))))
 order by seq desc
-limit $5::bigint offset $4::bigint
+limit $6::bigint offset $5::bigint
 `
 
 type ListNotificationsParams struct {
 	Read       *bool
 	Severity   *string
 	Type       *string
+	Scope      []string
 	PageOffset int64
 	PageLimit  int64
 }
@@ -130,6 +152,7 @@ func (q *Queries) ListNotifications(ctx context.Context, arg ListNotificationsPa
 		arg.Read,
 		arg.Severity,
 		arg.Type,
+		arg.Scope,
 		arg.PageOffset,
 		arg.PageLimit,
 	)

@@ -33,7 +33,7 @@ func (q *Queries) CountTokens(ctx context.Context) (int64, error) {
 }
 
 const CreateToken = `-- name: CreateToken :one
-insert into api_tokens (id, name, role, hash, expires_at) values ($1, $2, $3, $4, $5) returning id, name, role, hash, expires_at, last_used_at, created_at, revoked_at
+insert into api_tokens (id, name, role, hash, expires_at, scope) values ($1, $2, $3, $4, $5, $6) returning id, name, role, hash, expires_at, last_used_at, created_at, revoked_at, scope
 `
 
 type CreateTokenParams struct {
@@ -42,6 +42,7 @@ type CreateTokenParams struct {
 	Role      string
 	Hash      []byte
 	ExpiresAt *time.Time
+	Scope     []string
 }
 
 func (q *Queries) CreateToken(ctx context.Context, arg CreateTokenParams) (Token, error) {
@@ -51,6 +52,7 @@ func (q *Queries) CreateToken(ctx context.Context, arg CreateTokenParams) (Token
 		arg.Role,
 		arg.Hash,
 		arg.ExpiresAt,
+		arg.Scope,
 	)
 	var i Token
 	err := row.Scan(
@@ -62,12 +64,13 @@ func (q *Queries) CreateToken(ctx context.Context, arg CreateTokenParams) (Token
 		&i.LastUsedAt,
 		&i.CreatedAt,
 		&i.RevokedAt,
+		&i.Scope,
 	)
 	return i, err
 }
 
 const GetToken = `-- name: GetToken :one
-select id, name, role, hash, expires_at, last_used_at, created_at, revoked_at from api_tokens where id = $1 and revoked_at is null and (expires_at is null or expires_at > now())
+select id, name, role, hash, expires_at, last_used_at, created_at, revoked_at, scope from api_tokens where id = $1 and revoked_at is null and (expires_at is null or expires_at > now())
 `
 
 func (q *Queries) GetToken(ctx context.Context, id string) (Token, error) {
@@ -82,12 +85,13 @@ func (q *Queries) GetToken(ctx context.Context, id string) (Token, error) {
 		&i.LastUsedAt,
 		&i.CreatedAt,
 		&i.RevokedAt,
+		&i.Scope,
 	)
 	return i, err
 }
 
 const ListTokens = `-- name: ListTokens :many
-select id, name, role, hash, expires_at, last_used_at, created_at, revoked_at from api_tokens where revoked_at is null order by name limit $2::bigint offset $1::bigint
+select id, name, role, hash, expires_at, last_used_at, created_at, revoked_at, scope from api_tokens where revoked_at is null order by name limit $2::bigint offset $1::bigint
 `
 
 type ListTokensParams struct {
@@ -113,6 +117,7 @@ func (q *Queries) ListTokens(ctx context.Context, arg ListTokensParams) ([]Token
 			&i.LastUsedAt,
 			&i.CreatedAt,
 			&i.RevokedAt,
+			&i.Scope,
 		); err != nil {
 			return nil, err
 		}

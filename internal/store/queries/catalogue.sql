@@ -9,6 +9,7 @@ left join (
     group by e.datasource_id
 ) b on b.datasource_id = d.id
 where d.deleted_at is null
+    and (sqlc.narg('scope')::text[] is null or d.tags && sqlc.narg('scope'))
 order by d.name;
 
 -- name: BackupsOfDatasource :many

@@ -26,6 +26,7 @@ where deleted_at is null
     and (sqlc.narg('status')::text is null or status = sqlc.narg('status'))
     and (sqlc.narg('enabled')::boolean is null or enabled = sqlc.narg('enabled'))
     and (sqlc.narg('tag')::text is null or tags @> array[sqlc.narg('tag')])
+    and (sqlc.narg('scope')::text[] is null or tags && sqlc.narg('scope'))
 order by name
 limit @page_limit::bigint offset @page_offset::bigint;
 
@@ -35,7 +36,8 @@ where deleted_at is null
     and (sqlc.narg('type')::text is null or type = sqlc.narg('type'))
     and (sqlc.narg('status')::text is null or status = sqlc.narg('status'))
     and (sqlc.narg('enabled')::boolean is null or enabled = sqlc.narg('enabled'))
-    and (sqlc.narg('tag')::text is null or tags @> array[sqlc.narg('tag')]);
+    and (sqlc.narg('tag')::text is null or tags @> array[sqlc.narg('tag')])
+    and (sqlc.narg('scope')::text[] is null or tags && sqlc.narg('scope'));
 
 -- name: DatasourceUse :one
 select

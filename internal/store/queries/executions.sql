@@ -16,6 +16,7 @@ where v.id in (
         and (sqlc.narg('operation')::text is null or e.operation = sqlc.narg('operation'))
         and (sqlc.narg('from_time')::timestamptz is null or e.created_at >= sqlc.narg('from_time'))
         and (sqlc.narg('to_time')::timestamptz is null or e.created_at < sqlc.narg('to_time'))
+        and (sqlc.narg('scope')::text[] is null or e.datasource_id in (select d.id from datasources d where d.tags && sqlc.narg('scope')))
     order by e.created_at desc, e.id desc
     limit @page_limit::bigint offset @page_offset::bigint
 )
@@ -29,7 +30,8 @@ where (sqlc.narg('job_id')::uuid is null or e.job_id = sqlc.narg('job_id'))
     and (sqlc.narg('status')::text is null or e.status = sqlc.narg('status'))
     and (sqlc.narg('operation')::text is null or e.operation = sqlc.narg('operation'))
     and (sqlc.narg('from_time')::timestamptz is null or e.created_at >= sqlc.narg('from_time'))
-    and (sqlc.narg('to_time')::timestamptz is null or e.created_at < sqlc.narg('to_time'));
+    and (sqlc.narg('to_time')::timestamptz is null or e.created_at < sqlc.narg('to_time'))
+        and (sqlc.narg('scope')::text[] is null or e.datasource_id in (select d.id from datasources d where d.tags && sqlc.narg('scope')));
 
 -- name: ListCopies :many
 select * from copy_view where execution_id = any(cast(@execution_ids::text[] as uuid[]))

@@ -42,6 +42,7 @@ join datasources d on d.id = h.datasource_id
 where (sqlc.narg('entity_id')::uuid is null or h.datasource_id = sqlc.narg('entity_id'))
     and (sqlc.narg('from_time')::timestamptz is null or h.checked_at >= sqlc.narg('from_time'))
     and (sqlc.narg('to_time')::timestamptz is null or h.checked_at < sqlc.narg('to_time'))
+    and (sqlc.narg('scope')::text[] is null or h.datasource_id in (select d.id from datasources d where d.tags && sqlc.narg('scope')))
 order by h.checked_at desc, h.id desc
 limit @page_limit::bigint offset @page_offset::bigint;
 
@@ -49,7 +50,8 @@ limit @page_limit::bigint offset @page_offset::bigint;
 select count(*) from health_checks h
 where (sqlc.narg('entity_id')::uuid is null or h.datasource_id = sqlc.narg('entity_id'))
     and (sqlc.narg('from_time')::timestamptz is null or h.checked_at >= sqlc.narg('from_time'))
-    and (sqlc.narg('to_time')::timestamptz is null or h.checked_at < sqlc.narg('to_time'));
+    and (sqlc.narg('to_time')::timestamptz is null or h.checked_at < sqlc.narg('to_time'))
+    and (sqlc.narg('scope')::text[] is null or h.datasource_id in (select d.id from datasources d where d.tags && sqlc.narg('scope')));
 
 -- name: ListStorageChecks :many
 select sqlc.embed(h), l.name as entity_name, l.type as entity_type from storage_health_checks h

@@ -29,6 +29,7 @@ where v.id in (
         and (sqlc.narg('enabled')::boolean is null or j.enabled = sqlc.narg('enabled'))
         and (sqlc.narg('datasource_id')::uuid is null or j.datasource_id = sqlc.narg('datasource_id'))
         and (sqlc.narg('storage_location_id')::uuid is null or j.storage_location_id = sqlc.narg('storage_location_id'))
+        and (sqlc.narg('scope')::text[] is null or j.datasource_id in (select d.id from datasources d where d.tags && sqlc.narg('scope')))
     order by j.name
     limit @page_limit::bigint offset @page_offset::bigint
 )
@@ -39,7 +40,8 @@ select count(*) from backup_jobs j
 where j.deleted_at is null
     and (sqlc.narg('enabled')::boolean is null or j.enabled = sqlc.narg('enabled'))
     and (sqlc.narg('datasource_id')::uuid is null or j.datasource_id = sqlc.narg('datasource_id'))
-    and (sqlc.narg('storage_location_id')::uuid is null or j.storage_location_id = sqlc.narg('storage_location_id'));
+    and (sqlc.narg('storage_location_id')::uuid is null or j.storage_location_id = sqlc.narg('storage_location_id'))
+        and (sqlc.narg('scope')::text[] is null or j.datasource_id in (select d.id from datasources d where d.tags && sqlc.narg('scope')));
 
 -- name: LastExecutions :many
 -- The newest backup run of each job.

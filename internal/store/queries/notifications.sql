@@ -27,6 +27,11 @@ from notifications
 where (sqlc.narg('read')::boolean is null or (read_at is not null) = sqlc.narg('read'))
     and (sqlc.narg('severity')::text is null or severity = sqlc.narg('severity'))
     and (sqlc.narg('type')::text is null or type = sqlc.narg('type'))
+    and (sqlc.narg('scope')::text[] is null or id in (
+        select n.id from notifications n
+        join datasources d on d.tags && sqlc.narg('scope') and (
+            n.entity_type = 'datasource' and n.entity_id = d.id::text
+            or n.entity_type = 'backup_job' and n.entity_id in (select j.id::text from backup_jobs j where j.datasource_id = d.id))))
 order by seq desc
 limit @page_limit::bigint offset @page_offset::bigint;
 
@@ -34,10 +39,20 @@ limit @page_limit::bigint offset @page_offset::bigint;
 select count(*) from notifications
 where (sqlc.narg('read')::boolean is null or (read_at is not null) = sqlc.narg('read'))
     and (sqlc.narg('severity')::text is null or severity = sqlc.narg('severity'))
-    and (sqlc.narg('type')::text is null or type = sqlc.narg('type'));
+    and (sqlc.narg('type')::text is null or type = sqlc.narg('type'))
+    and (sqlc.narg('scope')::text[] is null or id in (
+        select n.id from notifications n
+        join datasources d on d.tags && sqlc.narg('scope') and (
+            n.entity_type = 'datasource' and n.entity_id = d.id::text
+            or n.entity_type = 'backup_job' and n.entity_id in (select j.id::text from backup_jobs j where j.datasource_id = d.id))));
 
 -- name: CountUnreadNotifications :one
-select count(*) from notifications where read_at is null;
+select count(*) from notifications where read_at is null
+    and (sqlc.narg('scope')::text[] is null or id in (
+        select n.id from notifications n
+        join datasources d on d.tags && sqlc.narg('scope') and (
+            n.entity_type = 'datasource' and n.entity_id = d.id::text
+            or n.entity_type = 'backup_job' and n.entity_id in (select j.id::text from backup_jobs j where j.datasource_id = d.id))));
 
 -- name: MarkNotificationRead :one
 update notifications set read_at = coalesce(read_at, now()) where id = @id

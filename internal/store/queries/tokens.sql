@@ -1,5 +1,5 @@
 -- name: CreateToken :one
-insert into api_tokens (id, name, role, hash, expires_at) values (@id, @name, @role, @hash, @expires_at) returning *;
+insert into api_tokens (id, name, role, hash, expires_at, scope) values (@id, @name, @role, @hash, @expires_at, @scope) returning *;
 
 -- name: GetToken :one
 select * from api_tokens where id = @id and revoked_at is null and (expires_at is null or expires_at > now());

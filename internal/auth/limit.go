@@ -1,0 +1,122 @@
+package auth
+
+import (
+	"math"
+	"net/netip"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/dataguardian/dataguardian/internal/errs"
+)
+
+// limits bound how often a password may be tried. An address has fewer tries than
+// an account, so that one attacker alone cannot lock somebody out.
+type limits struct {
+	addresses, accounts *limiter
+}
+
+func newLimits() limits {
+	return limits{addresses: newLimiter(10, 6*time.Second), accounts: newLimiter(30, 2*time.Second)}
+}
+
+// try takes one try of an address and one of an account; an empty account counts
+// for none.
+func (l limits) try(address, account string) error {
+	wait, ok := l.addresses.take(network(address))
+	if ok && account != "" {
+		wait, ok = l.accounts.take(strings.ToLower(account))
+	}
+	if ok {
+		return nil
+	}
+	seconds := int(math.Ceil(wait.Seconds()))
+	return errs.New(errs.Exhausted, errs.CodeRateLimited, "too many attempts to log in; try again in %d seconds", seconds).With("retry_after_seconds", seconds)
+}
+
+// good gives the tries of a good login back.
+func (l limits) good(address, account string) {
+	l.addresses.giveBack(network(address))
+	l.accounts.giveBack(strings.ToLower(account))
+}
+
+// network is what one attacker surely has: an IPv4 address, or an IPv6 network.
+func network(address string) string {
+	ip, err := netip.ParseAddr(address)
+	if err != nil || ip.Unmap().Is4() {
+		return address
+	}
+	prefix, err := ip.Prefix(64)
+	if err != nil {
+		return address
+	}
+	return prefix.String()
+}
+
+// maxBuckets bounds the memory of a limiter.
+const maxBuckets = 10_000
+
+// limiter is a bucket of tries for each key; one comes back every so often.
+type limiter struct {
+	size  float64
+	every time.Duration
+
+	mu      sync.Mutex
+	buckets map[string]*bucket
+}
+
+type bucket struct {
+	tries float64
+	at    time.Time
+}
+
+func newLimiter(size int, every time.Duration) *limiter {
+	return &limiter{size: float64(size), every: every, buckets: map[string]*bucket{}}
+}
+
+// take reports whether there was a try, and when there will be one.
+func (l *limiter) take(key string) (time.Duration, bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	b := l.of(key)
+	if b.tries < 1 {
+		return time.Duration((1 - b.tries) * float64(l.every)), false
+	}
+	b.tries--
+	return 0, true
+}
+
+func (l *limiter) giveBack(key string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	b := l.of(key)
+	b.tries = min(b.tries+1, l.size)
+}
+
+func (l *limiter) of(key string) *bucket {
+	now := time.Now()
+	b, ok := l.buckets[key]
+	if !ok {
+		l.makeRoom(now)
+		b = &bucket{tries: l.size, at: now}
+		l.buckets[key] = b
+	}
+	b.tries = min(b.tries+float64(now.Sub(b.at))/float64(l.every), l.size)
+	b.at = now
+	return b
+}
+
+// makeRoom forgets full buckets; should none be, all are.
+func (l *limiter) makeRoom(now time.Time) {
+	if len(l.buckets) < maxBuckets {
+		return
+	}
+	for key, b := range l.buckets {
+		if b.tries+float64(now.Sub(b.at))/float64(l.every) >= l.size {
+			delete(l.buckets, key)
+		}
+	}
+	if len(l.buckets) >= maxBuckets {
+		clear(l.buckets)
+	}
+}

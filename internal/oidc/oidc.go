@@ -1,0 +1,190 @@
+// Package oidc learns from an OpenID provider who somebody is: the authorization
+// code flow with PKCE, state and nonce.
+package oidc
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/subtle"
+	"encoding/base64"
+	"encoding/json"
+	"net/http"
+	"net/url"
+	"sync"
+	"time"
+
+	"github.com/coreos/go-oidc/v3/oidc"
+	"golang.org/x/oauth2"
+
+	"github.com/dataguardian/dataguardian/internal/auth"
+	"github.com/dataguardian/dataguardian/internal/errs"
+)
+
+// callTimeout bounds a call of the provider.
+const callTimeout = 15 * time.Second
+
+// loginTimeout is how long somebody may take at the provider.
+const loginTimeout = 10 * time.Minute
+
+// Config of a Provider.
+type Config struct {
+	Issuer, ClientID, ClientSecret, RedirectURL string
+	// NameClaim is the claim with the user's name, default preferred_username.
+	NameClaim string
+	// RoleClaim is the claim with a word or a list of words, default groups; Roles says
+	// which role each word gives. The highest one counts; without one nobody comes in.
+	RoleClaim string
+	Roles     map[string]auth.Role
+	// Client, when set, calls the provider.
+	Client *http.Client
+}
+
+// Provider is an OpenID provider. It is asked for its addresses when somebody logs
+// in, so that a server starts while the provider is down.
+type Provider struct {
+	config Config
+
+	mu    sync.Mutex
+	found *oidc.Provider
+}
+
+// New returns a provider.
+func New(c Config) *Provider {
+	if c.NameClaim == "" {
+		c.NameClaim = "preferred_username"
+	}
+	if c.RoleClaim == "" {
+		c.RoleClaim = "groups"
+	}
+	if c.Client == nil {
+		c.Client = &http.Client{Timeout: callTimeout}
+	}
+	return &Provider{config: c}
+}
+
+// pending is a login that is under way. The browser keeps it; nobody but the
+// provider's answer has to match it.
+type pending struct {
+	State    string    `json:"s"`
+	Nonce    string    `json:"n"`
+	Verifier string    `json:"v"`
+	Until    time.Time `json:"t"`
+}
+
+// Begin returns where to send a browser, and what it keeps until it is back.
+func (p *Provider) Begin(ctx context.Context) (location, state string, err error) {
+	found, err := p.discover(ctx)
+	if err != nil {
+		return "", "", err
+	}
+	login := pending{State: rand.Text(), Nonce: rand.Text(), Verifier: oauth2.GenerateVerifier(), Until: time.Now().Add(loginTimeout)}
+	text, err := json.Marshal(login)
+	if err != nil {
+		return "", "", err
+	}
+	location = p.oauth(found).AuthCodeURL(login.State, oidc.Nonce(login.Nonce), oauth2.S256ChallengeOption(login.Verifier))
+	return location, base64.RawURLEncoding.EncodeToString(text), nil
+}
+
+// Identify returns who the provider's answer speaks of. state is what Begin gave the
+// browser.
+func (p *Provider) Identify(ctx context.Context, state string, answer url.Values) (auth.Identity, error) {
+	login, err := read(state)
+	if err != nil || subtle.ConstantTimeCompare([]byte(login.State), []byte(answer.Get("state"))) != 1 || time.Now().After(login.Until) {
+		return auth.Identity{}, errs.New(errs.Unauthenticated, errs.CodeUnauthorized, "the login took too long or was begun in another browser; begin again at /api/auth/oidc/login")
+	}
+	if answer.Get("error") != "" {
+		return auth.Identity{}, errs.New(errs.Unauthenticated, errs.CodeUnauthorized, "the OpenID provider has refused the login")
+	}
+	found, err := p.discover(ctx)
+	if err != nil {
+		return auth.Identity{}, err
+	}
+	ctx = oidc.ClientContext(ctx, p.config.Client)
+	tokens, err := p.oauth(found).Exchange(ctx, answer.Get("code"), oauth2.VerifierOption(login.Verifier))
+	if err != nil {
+		return auth.Identity{}, refused(err)
+	}
+	raw, ok := tokens.Extra("id_token").(string)
+	if !ok {
+		return auth.Identity{}, refused(nil)
+	}
+	id, err := found.Verifier(&oidc.Config{ClientID: p.config.ClientID}).Verify(ctx, raw)
+	if err != nil {
+		return auth.Identity{}, refused(err)
+	}
+	if subtle.ConstantTimeCompare([]byte(id.Nonce), []byte(login.Nonce)) != 1 {
+		return auth.Identity{}, refused(nil)
+	}
+	return p.identity(id)
+}
+
+func read(state string) (login pending, err error) {
+	text, err := base64.RawURLEncoding.DecodeString(state)
+	if err == nil {
+		err = json.Unmarshal(text, &login)
+	}
+	if err == nil && (login.State == "" || login.Nonce == "" || login.Verifier == "") {
+		err = errs.New(errs.Malformed, errs.CodeInvalidArgument, "the state of the login is not whole")
+	}
+	return login, err
+}
+
+func refused(cause error) error {
+	return errs.Wrap(cause, errs.Unauthenticated, errs.CodeUnauthorized, "what the OpenID provider sent cannot be trusted; begin again at /api/auth/oidc/login")
+}
+
+// identity reads the claims of a verified token.
+func (p *Provider) identity(id *oidc.IDToken) (auth.Identity, error) {
+	var claims map[string]any
+	if err := id.Claims(&claims); err != nil {
+		return auth.Identity{}, refused(err)
+	}
+	name, _ := claims[p.config.NameClaim].(string)
+	role := p.role(claims[p.config.RoleClaim])
+	switch {
+	case name == "":
+		return auth.Identity{}, errs.New(errs.Denied, errs.CodeForbidden, "the OpenID provider sent no claim %q, which should hold the user's name", p.config.NameClaim)
+	case role == auth.Nobody:
+		return auth.Identity{}, errs.New(errs.Denied, errs.CodeForbidden, "the OpenID provider gives %q no role here: none of the values of its claim %q is known", name, p.config.RoleClaim)
+	}
+	return auth.Identity{Subject: id.Issuer + " " + id.Subject, Username: name, Role: role}, nil
+}
+
+// role is the highest one that a claim gives.
+func (p *Provider) role(claim any) auth.Role {
+	words, ok := claim.([]any)
+	if !ok {
+		words = []any{claim}
+	}
+	role := auth.Nobody
+	for _, word := range words {
+		if text, ok := word.(string); ok {
+			role = max(role, p.config.Roles[text])
+		}
+	}
+	return role
+}
+
+func (p *Provider) oauth(found *oidc.Provider) *oauth2.Config {
+	return &oauth2.Config{
+		ClientID: p.config.ClientID, ClientSecret: p.config.ClientSecret, RedirectURL: p.config.RedirectURL,
+		Endpoint: found.Endpoint(), Scopes: []string{oidc.ScopeOpenID, "profile"},
+	}
+}
+
+// discover asks the provider for its addresses, until it has answered once.
+func (p *Provider) discover(ctx context.Context) (*oidc.Provider, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.found != nil {
+		return p.found, nil
+	}
+	// The provider keeps the context for later calls.
+	found, err := oidc.NewProvider(oidc.ClientContext(context.WithoutCancel(ctx), p.config.Client), p.config.Issuer)
+	if err != nil {
+		return nil, errs.Wrap(err, errs.Unavailable, "OIDC_UNAVAILABLE", "the OpenID provider does not answer; try again, or log in with a password")
+	}
+	p.found = found
+	return found, nil
+}

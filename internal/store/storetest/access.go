@@ -1,0 +1,221 @@
+package storetest
+
+import (
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/dataguardian/dataguardian/internal/audit"
+	"github.com/dataguardian/dataguardian/internal/auth"
+	"github.com/dataguardian/dataguardian/internal/backup"
+	"github.com/dataguardian/dataguardian/internal/datasource"
+	"github.com/dataguardian/dataguardian/internal/errs"
+	"github.com/dataguardian/dataguardian/internal/execution"
+	"github.com/dataguardian/dataguardian/internal/health"
+	"github.com/dataguardian/dataguardian/internal/notification"
+)
+
+func users(t *testing.T, w *world) {
+	s := w.Users()
+	var ada auth.User
+	t.Run("of many first users there is one", func(t *testing.T) {
+		var group sync.WaitGroup
+		made, failed := make([]auth.User, 8), make([]error, 8)
+		for i := range made {
+			group.Go(func() {
+				made[i], failed[i] = s.First(t.Context(), auth.User{ID: id(), Username: "Ada", Role: auth.Admin, PasswordHash: "h"})
+			})
+		}
+		group.Wait()
+		for i, err := range failed {
+			if err == nil {
+				require.Empty(t, ada.ID, "two were made")
+				ada = made[i]
+				continue
+			}
+			requireCode(t, err, errs.Conflict, auth.CodeSetupDone)
+		}
+		require.NotEmpty(t, ada.ID)
+		some, err := s.Any(t.Context())
+		require.NoError(t, err)
+		require.True(t, some)
+	})
+	t.Run("a name is taken in any case, and found in any", func(t *testing.T) {
+		_, err := s.Create(t.Context(), auth.User{ID: id(), Username: "aDA", Role: auth.Viewer})
+		requireCode(t, err, errs.Exists, errs.CodeConflict)
+		requireField(t, err, "username")
+		got, err := s.ByName(t.Context(), "ADA")
+		require.NoError(t, err)
+		require.Equal(t, ada, got)
+		for _, nobody := range []string{"", "ad", "a\x00da", "\xff"} {
+			_, err := s.ByName(t.Context(), nobody)
+			requireNotFound(t, err)
+		}
+		_, err = s.BySubject(t.Context(), "")
+		requireNotFound(t, err)
+	})
+	t.Run("the last administrator stays, and of two at once one does", func(t *testing.T) {
+		demote := func(u *auth.User) { u.Role = auth.Viewer }
+		_, err := s.Update(t.Context(), ada.ID, demote)
+		requireCode(t, err, errs.Conflict, auth.CodeLastAdministrator)
+		requireCode(t, s.Delete(t.Context(), ada.ID), errs.Conflict, auth.CodeLastAdministrator)
+		bob, err := s.Create(t.Context(), auth.User{ID: id(), Username: "bob", Role: auth.Admin, Subject: "issuer 1"})
+		require.NoError(t, err)
+		var group sync.WaitGroup
+		failed := make([]error, 2)
+		group.Go(func() { _, failed[0] = s.Update(t.Context(), ada.ID, demote) })
+		group.Go(func() { failed[1] = s.Delete(t.Context(), bob.ID) })
+		group.Wait()
+		require.True(t, (failed[0] == nil) != (failed[1] == nil), "%v", failed)
+		rows, total, err := s.List(t.Context(), firstPage)
+		require.NoError(t, err)
+		require.Len(t, rows, total)
+		require.Equal(t, "Ada", rows[0].Username)
+	})
+	t.Run("a session ends with its time, its use, its user's password and its user", func(t *testing.T) {
+		u, err := s.Create(t.Context(), auth.User{ID: id(), Username: "eve", Role: auth.Operator, PasswordHash: "h"})
+		require.NoError(t, err)
+		begin := func(lifetime time.Duration) string {
+			n := auth.Session{ID: id(), UserID: u.ID, Hash: []byte{1}, Address: "127.0.0.1"}
+			require.NoError(t, w.Sessions().Begin(t.Context(), n, lifetime))
+			return n.ID
+		}
+		one, over := begin(time.Hour), begin(-time.Second)
+		got, of, err := w.Sessions().Get(t.Context(), one, time.Hour)
+		require.NoError(t, err)
+		require.Equal(t, auth.Session{ID: one, UserID: u.ID, Hash: []byte{1}}, got)
+		require.Equal(t, auth.Operator, of.Role)
+		_, _, err = w.Sessions().Get(t.Context(), over, time.Hour)
+		requireNotFound(t, err)
+		w.exec(t, "update sessions set last_used_at = now() - interval '2 hours' where id = $1", one)
+		_, _, err = w.Sessions().Get(t.Context(), one, time.Hour)
+		requireNotFound(t, err)
+		require.NoError(t, w.Sessions().Touch(t.Context(), one))
+		_, _, err = w.Sessions().Get(t.Context(), one, time.Hour)
+		require.NoError(t, err)
+		require.NoError(t, w.Sessions().Prune(t.Context(), time.Hour))
+		requireNotFound(t, w.Sessions().End(t.Context(), over))
+		_, err = s.Update(t.Context(), u.ID, func(u *auth.User) { u.PasswordHash = "other" })
+		require.NoError(t, err)
+		_, _, err = w.Sessions().Get(t.Context(), one, time.Hour)
+		requireNotFound(t, err)
+		last := begin(time.Hour)
+		require.NoError(t, s.Delete(t.Context(), u.ID))
+		_, _, err = w.Sessions().Get(t.Context(), last, time.Hour)
+		requireNotFound(t, err)
+		requireNotFound(t, w.Sessions().Touch(t.Context(), last))
+	})
+}
+
+// A caller with a scope sees what belongs to datasources with its tags; every list
+// and total is about those only.
+func scope(t *testing.T, w *world) {
+	tagged := func(tag string) func(*datasource.Datasource) {
+		return func(d *datasource.Datasource) { d.Tags = []string{tag, "all"} }
+	}
+	mine, theirs := w.newDatasource(t, tagged("mine")), w.newDatasource(t, tagged("theirs"))
+	jobOf := func(d datasource.Datasource) backup.Job {
+		return w.newJob(t, func(j *backup.Job) { j.DatasourceID = d.ID })
+	}
+	myJob, theirJob := jobOf(mine), jobOf(theirs)
+	myRun, theirRun := w.queue(t, myJob), w.queue(t, theirJob)
+	for _, d := range []datasource.Datasource{mine, theirs} {
+		for _, outcome := range []health.Outcome{health.OK, health.Unreachable} {
+			require.NoError(t, w.Health().RecordDatasource(t.Context(), health.Check{EntityID: d.ID, Outcome: outcome}, atOnce))
+		}
+	}
+	ctx := auth.WithScope(t.Context(), []string{"mine", "nobody's"})
+
+	found, total, err := w.Datasources().List(ctx, datasource.Filter{}, firstPage)
+	require.NoError(t, err)
+	require.Equal(t, 1, total)
+	require.Equal(t, mine.ID, found[0].ID)
+	jobs, total, err := w.Jobs().List(ctx, backup.JobFilter{}, firstPage)
+	require.NoError(t, err)
+	require.Equal(t, 1, total)
+	require.Equal(t, myJob.ID, jobs[0].ID)
+	runs, total, err := w.Executions().List(ctx, execution.Filter{}, firstPage)
+	require.NoError(t, err)
+	require.Equal(t, 1, total)
+	require.Equal(t, myRun.ID, runs[0].ID)
+	runs, total, err = w.Executions().List(ctx, execution.Filter{JobID: theirJob.ID}, firstPage)
+	require.NoError(t, err)
+	require.Zero(t, total)
+	require.Empty(t, runs)
+	checks, total, err := w.Health().Datasources(ctx, health.CheckFilter{}, firstPage)
+	require.NoError(t, err)
+	require.Equal(t, 2, total)
+	require.Equal(t, mine.ID, checks[0].EntityID)
+	backups, err := w.Catalogue().Datasources(ctx)
+	require.NoError(t, err)
+	require.Len(t, backups, 1)
+	notes, total, unread, err := w.Notifications().List(ctx, notification.Filter{}, firstPage)
+	require.NoError(t, err)
+	require.NotZero(t, total)
+	require.Equal(t, total, unread)
+	for _, n := range notes {
+		require.Equal(t, mine.ID, n.EntityID)
+	}
+	all, allTotal, _, err := w.Notifications().List(t.Context(), notification.Filter{}, firstPage)
+	require.NoError(t, err)
+	require.Greater(t, allTotal, total)
+
+	foreign := ""
+	for _, n := range all {
+		if n.EntityID == theirs.ID {
+			foreign = n.ID
+		}
+	}
+	for thing, ids := range map[auth.Thing][2]string{
+		auth.Datasources: {mine.ID, theirs.ID}, auth.Jobs: {myJob.ID, theirJob.ID}, auth.Executions: {myRun.ID, theirRun.ID}, auth.Notifications: {notes[0].ID, foreign},
+	} {
+		in, err := w.Reach().InScope(t.Context(), thing, ids[0], []string{"mine"})
+		require.NoError(t, err)
+		require.True(t, in, thing)
+		for _, out := range append(absent(), ids[1]) {
+			in, err := w.Reach().InScope(t.Context(), thing, out, []string{"mine"})
+			require.NoError(t, err)
+			require.False(t, in, "%s %s", thing, out)
+		}
+	}
+}
+
+func auditLogs(t *testing.T, w *world) {
+	s := w.Audit()
+	entry := audit.Entry{
+		ID: id(), Actor: "ada", Action: "backup.restore", EntityType: "backup", EntityID: id(), Address: "127.0.0.1", Outcome: audit.Started,
+		RequestID: "r", Count: 1, Metadata: map[string]any{"a": "b"},
+	}
+	require.NoError(t, s.Create(t.Context(), entry))
+	require.NoError(t, s.Create(t.Context(), audit.Entry{ID: id(), Actor: "bob\x00", Action: "session.login", EntityType: "session", Outcome: "UNAUTHORIZED", Count: 1}))
+	require.NoError(t, s.Finish(t.Context(), entry.ID, audit.OK, ""))
+	require.NoError(t, s.Add(t.Context(), entry.ID, 4))
+	require.NoError(t, s.Add(t.Context(), id(), 4), "one that was pruned counts no more")
+	requireNotFound(t, s.Finish(t.Context(), id(), audit.OK, ""))
+	rows, total, err := s.List(t.Context(), audit.Filter{}, firstPage)
+	require.NoError(t, err)
+	require.Equal(t, 2, total)
+	require.Equal(t, "session.login", rows[0].Action, "the newest comes first")
+	rows[1].CreatedAt = time.Time{}
+	entry.Outcome, entry.Count = audit.OK, 5
+	require.Equal(t, entry, rows[1])
+	for _, f := range []audit.Filter{{Actor: "ada"}, {Action: "backup.restore"}, {EntityType: "backup"}, {EntityID: entry.EntityID}, {Outcome: audit.OK}} {
+		_, total, err := s.List(t.Context(), f, firstPage)
+		require.NoError(t, err)
+		require.Equal(t, 1, total, "%+v", f)
+	}
+	for f, want := range map[*audit.Filter]int{{From: past(time.Hour)}: 2, {To: past(time.Hour)}: 0} {
+		_, total, err := s.List(t.Context(), *f, firstPage)
+		require.NoError(t, err)
+		require.Equal(t, want, total)
+	}
+	removed, err := s.Prune(t.Context(), time.Hour)
+	require.NoError(t, err)
+	require.Zero(t, removed)
+	w.exec(t, "update audit_logs set created_at = now() - interval '2 hours' where id = $1", entry.ID)
+	removed, err = s.Prune(t.Context(), time.Hour)
+	require.NoError(t, err)
+	require.Equal(t, 1, removed)
+}
