@@ -94,7 +94,7 @@ func NewRecorder(cfg RecorderConfig) *Recorder {
 // Log records a line; several lines in message become one. After Close it does
 // nothing.
 func (r *Recorder) Log(level engine.Level, message string) {
-	message = Escape(r.cfg.Redactor.Redact(strings.TrimRight(message, "\r\n")))
+	message = r.Clean(strings.TrimRight(message, "\r\n"))
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.closed {
@@ -108,6 +108,10 @@ func (r *Recorder) Log(level engine.Level, message string) {
 	}
 	signal(r.saveWake)
 }
+
+// Clean returns a text as a line of the log would show it: without secrets, and safe
+// to print.
+func (r *Recorder) Clean(text string) string { return Escape(r.cfg.Redactor.Redact(text)) }
 
 // Logf formats and records a line.
 func (r *Recorder) Logf(level engine.Level, format string, args ...any) {

@@ -263,7 +263,7 @@ func (a *Attempt) insist(ctx context.Context, book func() error) error {
 
 // Failure fills in why an execution did not end well.
 func (a *Attempt) Failure(result *execution.Result, err error) {
-	result.Status, result.ErrorCode, result.ErrorMessage = execution.Failed, errs.CodeOf(err), errs.Message(err)
+	result.Status, result.ErrorCode, result.ErrorMessage = execution.Failed, errs.CodeOf(err), a.Log.Clean(errs.Message(err))
 	if errors.Is(err, worker.ErrCancelled) {
 		result.Status = execution.Cancelled
 	}

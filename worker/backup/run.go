@@ -214,8 +214,8 @@ func (r *run) dump(ctx context.Context, e engine.Engine, server engine.ServerInf
 	if err != nil {
 		return result, err
 	}
-	for _, warning := range result.Warning {
-		r.Log.Log(engine.LevelWarn, warning)
+	for i, warning := range result.Warning { // they are in the log; the manifest keeps them, too
+		result.Warning[i] = r.Log.Clean(warning)
 	}
 	r.Log.Logf(engine.LevelInfo, "Dumped %d tables", len(result.Tables))
 	return result, nil
