@@ -68,6 +68,26 @@ func RowAAD(table, column, rowID string) string { return table + "/" + column + 
 // Seal encrypts plain and binds it to aad, see RowAAD. It fails with CodeWrongKey
 // when the file was replaced by one that shares no key with the one before.
 func (b *Box) Seal(plain []byte, aad string) ([]byte, error) {
+	k, err := b.current()
+	if err != nil {
+		return nil, err
+	}
+	sealed, err := k.aead.Encrypt(plain, []byte(aad))
+	if err != nil {
+		return nil, errs.Wrap(err, errs.Internal, errs.CodeInternal, "a secret could not be encrypted")
+	}
+	return sealed, nil
+}
+
+// Refresh reads the file again when another process has replaced it. It fails as
+// Seal does.
+func (b *Box) Refresh() error {
+	_, err := b.current()
+	return err
+}
+
+// current returns the keys of the file as it is now.
+func (b *Box) current() (*keys, error) {
 	k := b.keys.Load()
 	if now, err := stampOf(b.path); err == nil && now != k.file {
 		if k = b.reload(k.shares); k == nil {
@@ -75,11 +95,7 @@ func (b *Box) Seal(plain []byte, aad string) ([]byte, error) {
 				"the key file %s was replaced by one that has none of the keys before; put the right one back, or restart this process", b.path)
 		}
 	}
-	sealed, err := k.aead.Encrypt(plain, []byte(aad))
-	if err != nil {
-		return nil, errs.Wrap(err, errs.Internal, errs.CodeInternal, "a secret could not be encrypted")
-	}
-	return sealed, nil
+	return k, nil
 }
 
 // Open decrypts what Seal made for the same aad. It fails with CodeWrongKey when

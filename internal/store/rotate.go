@@ -70,6 +70,9 @@ func (s *Store) RotateKey(ctx context.Context, r Rotation) (done auth.KeyRotatio
 		return done, err
 	}
 	defer func() { err = errors.Join(err, release()) }()
+	if err := box.Refresh(); err != nil { // another process may have rotated before
+		return done, err
+	}
 	if r.PrepareOnly {
 		id, err := box.Prepare()
 		return s.rotated(id, 0, "the new key is in the key file and not in use yet: copy the file to every other machine, then rotate"), err
