@@ -164,7 +164,7 @@ func (c *crew) take(ctx context.Context, l *worker.Leased) error {
 
 // untilClaimed runs jobs one after the other.
 func (b *bench) untilClaimed(ctx context.Context, s *store.Store) (latencies []time.Duration, err error) {
-	redis, err := embedded.StartRedis()
+	redis, err := embedded.StartRedis() //nolint:contextcheck // it lives until it is closed
 	if err != nil {
 		return nil, err
 	}

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"os"
 	"path/filepath"
 	"strings"
@@ -61,12 +60,11 @@ func TestTheExampleUnitsStartWhatThereIs(t *testing.T) {
 // readUnit reads a unit file, see systemd.syntax(7): values by section and key.
 func readUnit(t *testing.T, path string) map[string][]string {
 	t.Helper()
-	file, err := os.Open(path)
+	unit, err := os.ReadFile(path)
 	require.NoError(t, err)
-	defer file.Close()
 	keys, section := map[string][]string{}, ""
-	for lines := bufio.NewScanner(file); lines.Scan(); {
-		line := strings.TrimSpace(lines.Text())
+	for line := range strings.Lines(string(unit)) {
+		line = strings.TrimSpace(line)
 		switch {
 		case line == "" || strings.HasPrefix(line, "#"):
 		case strings.HasPrefix(line, "["):

@@ -98,7 +98,7 @@ func watchAll(cmd *cobra.Command, c *client) error {
 		})
 		switch {
 		case cmd.Context().Err() != nil:
-			return nil // stopped by its user, as it is meant to end
+			return nil //nolint:nilerr // stopped by its user, as it is meant to end
 		case request.GetAfter() == "" || status.Code(err) != codes.Unavailable:
 			return err
 		case !told:

@@ -49,7 +49,9 @@ func run(address, listen string) error {
 	if err != nil {
 		return err
 	}
-	fmt.Printf("open http://%s\n", listener.Addr())
+	if _, err := fmt.Fprintf(os.Stdout, "open http://%s\n", listener.Addr()); err != nil {
+		return err
+	}
 	server := &http.Server{Handler: here(handler(api, token)), ReadHeaderTimeout: 10 * time.Second} // no WriteTimeout: it would cut the stream
 	return server.Serve(listener)
 }

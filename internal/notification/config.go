@@ -79,13 +79,12 @@ func readText(r *settings.Reader, f Field) (string, bool) {
 		limit = maxSecret
 	}
 	before := len(r.Fields())
-	text := ""
+	read := r.Line
 	if f.Kind == PEMField {
-		text = r.String(f.Name, limit) // has lines
-	} else {
-		text = r.Line(f.Name, limit)
+		read = r.String // has lines
 	}
-	return strings.TrimSpace(text), len(r.Fields()) == before
+	text := strings.TrimSpace(read(f.Name, limit))
+	return text, len(r.Fields()) == before
 }
 
 // complaint says what is wrong with a text, or nothing.

@@ -58,7 +58,7 @@ func (b *Bell) listen(ctx context.Context) {
 		return
 	}
 	select {
-	case <-lost:
+	case <-lost: //nolint:errcheck // see above
 	case <-ctx.Done():
 	}
 }

@@ -79,17 +79,15 @@ func (s channels) addState(ctx context.Context, of []notification.Channel) error
 	if err != nil {
 		return failure(err)
 	}
+	place := map[string]*notification.Channel{}
 	for i := range of {
-		for _, row := range waiting {
-			if row.ChannelID == of[i].ID {
-				of[i].Pending = int(row.Waiting)
-			}
-		}
-		for _, row := range last {
-			if row.NotificationDelivery.ChannelID == of[i].ID {
-				of[i].Last = new(deliveryOf(row.NotificationDelivery, row.Type, row.Severity, row.Title))
-			}
-		}
+		place[of[i].ID] = &of[i]
+	}
+	for _, row := range waiting {
+		place[row.ChannelID].Pending = int(row.Waiting)
+	}
+	for _, row := range last {
+		place[row.NotificationDelivery.ChannelID].Last = new(deliveryOf(row.NotificationDelivery, row.Type, row.Severity, row.Title))
 	}
 	return nil
 }

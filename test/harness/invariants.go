@@ -362,7 +362,7 @@ func Gapless(t testing.TB, lines []JSON, what string) {
 		if missing := missingLines.FindStringSubmatch(line.Text("message")); missing != nil && missing[1] == fmt.Sprint(next) && missing[2] == fmt.Sprint(line.Int("seq")) {
 			next = line.Int("seq")
 		}
-		require.EqualValues(t, next, line.Int("seq"), "%s: %s", what, line)
+		require.Equal(t, next, line.Int("seq"), "%s: %s", what, line)
 		next++
 		require.NotEmpty(t, line.Text("message"), what)
 		require.True(t, slices.Contains(levels, line.Text("level")), "%s: %s", what, line)

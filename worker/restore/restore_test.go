@@ -266,7 +266,9 @@ func TestAVerificationComparesSchemasThatAreToldAlike(t *testing.T) {
 			require.Contains(t, r.ErrorMessage, string(other))
 			require.Contains(t, r.ErrorMessage, string(schema))
 		}
-		require.Equal(t, string(other), r.Record.Checked["schema"].(map[string]any)["restored"])
+		checked, ok := r.Record.Checked["schema"].(map[string]any)
+		require.True(t, ok)
+		require.Equal(t, string(other), checked["restored"])
 	}
 }
 

@@ -95,7 +95,7 @@ func (r *restore) feedParallel(ctx context.Context, conn *pgx.Conn, database str
 
 // unpack writes the archive to a file, with what a parallel restore needs to know.
 func (r *restore) unpack(ctx context.Context, file string, input io.Reader) (err error) {
-	out, err := os.OpenFile(file, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	out, err := os.OpenFile(file, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600) //nolint:gosec // in a private directory of ours
 	if err != nil {
 		return errs.Wrap(err, errs.Internal, errs.CodeInternal, "the backup could not be unpacked into the temporary directory")
 	}

@@ -95,7 +95,7 @@ func channels(t *testing.T, w *world) {
 
 // outbox works on channels of its own: the tests before it leave none enabled.
 func outbox(t *testing.T, w *world) {
-	s, ctx := w.Outbox(), t.Context()
+	s := w.Outbox()
 	j := w.newJob(t)
 	told := func(t *testing.T, n int) { // info
 		t.Helper()
@@ -142,7 +142,7 @@ func outbox(t *testing.T, w *world) {
 		told(t, 2)
 		failedBackup(t)
 		for c, want := range map[string]int{all.ID: 3, grave.ID: 1, failures.ID: 1, off.ID: 0} {
-			got, err := w.Channels().Get(ctx, c)
+			got, err := w.Channels().Get(t.Context(), c)
 			require.NoError(t, err)
 			require.Equal(t, want, got.Pending)
 			require.Nil(t, got.Last)
@@ -160,20 +160,20 @@ func outbox(t *testing.T, w *world) {
 			require.Greater(t, p.Notification.Seq, seq)
 			seq = p.Notification.Seq
 			nothing(t)
-			require.NoError(t, s.Done(ctx, p))
-			require.ErrorIs(t, s.Done(ctx, p), notification.ErrClaimLost)
+			require.NoError(t, s.Done(t.Context(), p))
+			require.ErrorIs(t, s.Done(t.Context(), p), notification.ErrClaimLost)
 		}
 		nothing(t)
 		got := state(t, c)
 		require.Zero(t, got.Pending)
 		require.Equal(t, notification.Delivered, got.Last.Status)
 		require.NotNil(t, got.Last.DeliveredAt)
-		rows, total, err := w.Channels().Deliveries(ctx, c.ID, "", paging.Page{Number: 1, Limit: 2})
+		rows, total, err := w.Channels().Deliveries(t.Context(), c.ID, "", paging.Page{Number: 1, Limit: 2})
 		require.NoError(t, err)
 		require.Equal(t, 3, total)
 		require.Len(t, rows, 2)
 		require.Equal(t, *got.Last, rows[0])
-		_, total, err = w.Channels().Deliveries(ctx, c.ID, notification.Waiting, firstPage)
+		_, total, err = w.Channels().Deliveries(t.Context(), c.ID, notification.Waiting, firstPage)
 		require.NoError(t, err)
 		require.Zero(t, total)
 	})
@@ -181,7 +181,7 @@ func outbox(t *testing.T, w *world) {
 		c := only(t)
 		told(t, 2)
 		p := claim(t)
-		require.NoError(t, s.Missed(ctx, p, notification.Miss{Reason: "no answer\x00", Retry: time.Hour, Pause: time.Hour, Unsound: true}))
+		require.NoError(t, s.Missed(t.Context(), p, notification.Miss{Reason: "no answer\x00", Retry: time.Hour, Pause: time.Hour, Unsound: true}))
 		nothing(t)
 		other := w.newChannel(t)
 		told(t, 1)
@@ -196,13 +196,13 @@ func outbox(t *testing.T, w *world) {
 		require.Equal(t, c.ID, again.Channel.ID)
 		require.NotEqual(t, p.Delivery.ID, again.Delivery.ID, "the delivery rests longer than the channel")
 		require.Equal(t, 1, again.Failures)
-		require.NoError(t, s.Done(ctx, again))
+		require.NoError(t, s.Done(t.Context(), again))
 		require.Zero(t, claim(t).Failures)
 	})
 	t.Run("what is given up is not tried again", func(t *testing.T) {
 		c := only(t)
 		told(t, 1)
-		require.NoError(t, s.Missed(ctx, claim(t), notification.Miss{Reason: "never", GiveUp: true}))
+		require.NoError(t, s.Missed(t.Context(), claim(t), notification.Miss{Reason: "never", GiveUp: true}))
 		nothing(t)
 		got := state(t, c)
 		require.Equal(t, notification.GivenUp, got.Last.Status)
@@ -217,17 +217,17 @@ func outbox(t *testing.T, w *world) {
 		p := claim(t)
 		require.Equal(t, lost.Delivery.ID, p.Delivery.ID)
 		require.Equal(t, 2, p.Delivery.Attempts)
-		require.ErrorIs(t, s.Done(ctx, lost), notification.ErrClaimLost)
-		require.ErrorIs(t, s.Missed(ctx, lost, notification.Miss{Reason: "late"}), notification.ErrClaimLost)
-		require.ErrorIs(t, s.Release(ctx, lost), notification.ErrClaimLost)
-		require.NoError(t, s.Done(ctx, p))
+		require.ErrorIs(t, s.Done(t.Context(), lost), notification.ErrClaimLost)
+		require.ErrorIs(t, s.Missed(t.Context(), lost, notification.Miss{Reason: "late"}), notification.ErrClaimLost)
+		require.ErrorIs(t, s.Release(t.Context(), lost), notification.ErrClaimLost)
+		require.NoError(t, s.Done(t.Context(), p))
 		require.Empty(t, state(t, c).Last.LastError)
 	})
 	t.Run("what was given back was not tried", func(t *testing.T) {
 		only(t)
 		told(t, 1)
 		p := claim(t)
-		require.NoError(t, s.Release(ctx, p))
+		require.NoError(t, s.Release(t.Context(), p))
 		again := claim(t)
 		require.Equal(t, p.Delivery.ID, again.Delivery.ID)
 		require.Equal(t, 1, again.Delivery.Attempts)
@@ -235,9 +235,9 @@ func outbox(t *testing.T, w *world) {
 	t.Run("a channel that was changed tries at once", func(t *testing.T) {
 		c := only(t)
 		told(t, 1)
-		require.NoError(t, s.Missed(ctx, claim(t), notification.Miss{Reason: "wrong password", Retry: time.Hour, Pause: time.Hour, Unsound: true}))
+		require.NoError(t, s.Missed(t.Context(), claim(t), notification.Miss{Reason: "wrong password", Retry: time.Hour, Pause: time.Hour, Unsound: true}))
 		nothing(t)
-		_, err := w.Channels().Update(ctx, c.ID, func(c *notification.Channel) error { c.Secrets["secret"] = "right"; return nil })
+		_, err := w.Channels().Update(t.Context(), c.ID, func(c *notification.Channel) error { c.Secrets["secret"] = "right"; return nil })
 		require.NoError(t, err)
 		require.Equal(t, "right", claim(t).Channel.Secrets["secret"])
 	})
@@ -257,12 +257,12 @@ func outbox(t *testing.T, w *world) {
 		c := only(t)
 		told(t, 2)
 		p := claim(t)
-		require.NoError(t, w.Notifications().Delete(ctx, p.Notification.ID))
-		require.NoError(t, s.Done(ctx, p), "it was sent all the same")
+		require.NoError(t, w.Notifications().Delete(t.Context(), p.Notification.ID))
+		require.NoError(t, s.Done(t.Context(), p), "it was sent all the same")
 		require.Equal(t, 1, state(t, c).Pending)
-		require.NoError(t, w.Channels().Delete(ctx, c.ID))
+		require.NoError(t, w.Channels().Delete(t.Context(), c.ID))
 		var left int
-		require.NoError(t, w.conn.QueryRow(ctx, "select count(*) from notification_deliveries").Scan(&left))
+		require.NoError(t, w.conn.QueryRow(t.Context(), "select count(*) from notification_deliveries").Scan(&left))
 		require.Zero(t, left)
 	})
 	t.Run("beyond its limit a channel gets what waits in one message every ten minutes", func(t *testing.T) {
@@ -271,7 +271,7 @@ func outbox(t *testing.T, w *world) {
 		for range 2 {
 			p := claim(t)
 			require.Nil(t, p.Digest)
-			require.NoError(t, s.Done(ctx, p))
+			require.NoError(t, s.Done(t.Context(), p))
 		}
 		told(t, 5)
 		failedBackup(t)
@@ -281,19 +281,19 @@ func outbox(t *testing.T, w *world) {
 		require.Equal(t, notification.BackupFailed, lead.Notification.Type)
 		require.Equal(t, notification.Critical, lead.Notification.Severity)
 		require.Contains(t, lead.Notification.Message, "1 backup_failed, 5 cleanup_completed")
-		require.NoError(t, s.Missed(ctx, lead, notification.Miss{Reason: "no answer"}))
+		require.NoError(t, s.Missed(t.Context(), lead, notification.Miss{Reason: "no answer"}))
 		told(t, 1)
 		p := claim(t)
 		require.Equal(t, "7 notifications in one", p.Notification.Title)
 		told(t, 1) // while it is being sent
-		require.NoError(t, s.Done(ctx, p))
+		require.NoError(t, s.Done(t.Context(), p))
 		require.Equal(t, 1, state(t, c).Pending)
 		nothing(t)
 		w.exec(t, "update notification_channels set digested_at = now() - interval '11 minutes', paused_until = null")
 		p = claim(t)
 		require.NotNil(t, p.Digest)
 		require.NotContains(t, p.Notification.Title, "in one", "one alone stands for itself")
-		require.NoError(t, s.Done(ctx, p))
+		require.NoError(t, s.Done(t.Context(), p))
 		told(t, 1)
 		nothing(t)
 		w.exec(t, "update notification_deliveries set attempted_at = attempted_at - interval '2 hours'")
@@ -304,11 +304,11 @@ func outbox(t *testing.T, w *world) {
 		c := only(t)
 		told(t, 3)
 		w.exec(t, "update notifications set created_at = now() - interval '10 days' where seq in (select seq from notifications order by seq desc limit 2)")
-		removed, err := w.Notifications().Prune(ctx, 9*24*time.Hour)
+		removed, err := w.Notifications().Prune(t.Context(), 9*24*time.Hour)
 		require.NoError(t, err)
 		require.Equal(t, 2, removed)
 		require.Equal(t, 1, state(t, c).Pending)
-		removed, err = w.Notifications().Prune(ctx, 9*24*time.Hour)
+		removed, err = w.Notifications().Prune(t.Context(), 9*24*time.Hour)
 		require.NoError(t, err)
 		require.Zero(t, removed)
 	})
@@ -324,7 +324,7 @@ func outbox(t *testing.T, w *world) {
 		for range workers {
 			group.Go(func() {
 				for {
-					p, found, err := s.Claim(ctx, minute)
+					p, found, err := s.Claim(t.Context(), minute)
 					mu.Lock()
 					done := len(seen) == 2*each
 					if found {
@@ -339,7 +339,7 @@ func outbox(t *testing.T, w *world) {
 						mu.Lock()
 						busy[p.Channel.ID] = false
 						mu.Unlock()
-						err = s.Done(ctx, p)
+						err = s.Done(t.Context(), p)
 					}
 					if err != nil {
 						failures <- err
@@ -365,7 +365,7 @@ func outbox(t *testing.T, w *world) {
 		only(t)
 		rung := make(chan struct{}, 1)
 		dsn := w.conn.Config().ConnString()
-		other, err := store.Open(ctx, store.Config{DSN: dsn, Box: newBox(t), Noted: func() {
+		other, err := store.Open(t.Context(), store.Config{DSN: dsn, Box: newBox(t), Noted: func() {
 			select {
 			case rung <- struct{}{}:
 			default:
@@ -373,7 +373,7 @@ func outbox(t *testing.T, w *world) {
 		}})
 		require.NoError(t, err)
 		t.Cleanup(other.Close)
-		require.NoError(t, other.Catalogue().NoteCleanup(ctx, j, []backup.Backup{{ExecutionID: id()}}))
+		require.NoError(t, other.Catalogue().NoteCleanup(t.Context(), j, []backup.Backup{{ExecutionID: id()}}))
 		select {
 		case <-rung:
 		case <-time.After(minute):

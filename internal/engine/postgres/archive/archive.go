@@ -127,7 +127,7 @@ func (v *Verifier) SetOffsets(copied io.WriterAt) error {
 		position := make([]byte, 1+v.offSize)
 		position[0] = offsetSet
 		for i := range v.offSize {
-			position[1+i] = byte(e.start >> (8 * i))
+			position[1+i] = byte(e.start >> (8 * i) & 0xff)
 		}
 		if _, err := copied.WriteAt(position, e.at); err != nil {
 			return err
