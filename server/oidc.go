@@ -42,7 +42,7 @@ func (c Config) oidcLogin(w http.ResponseWriter, r *http.Request) {
 		gateway.WriteError(w, err)
 		return
 	}
-	http.SetCookie(w, &http.Cookie{Name: stateCookie, Value: state, Path: statePath, MaxAge: stateAge, HttpOnly: true, Secure: r.TLS != nil, SameSite: http.SameSiteLaxMode})
+	http.SetCookie(w, &http.Cookie{Name: stateCookie, Value: state, Path: statePath, MaxAge: stateAge, HttpOnly: true, Secure: r.TLS != nil, SameSite: http.SameSiteLaxMode}) //nolint:gosec // Secure follows the connection: sessions work over plain loopback too
 	http.Redirect(w, r, location, http.StatusFound)
 }
 
@@ -61,7 +61,7 @@ func (c Config) oidcCallback(w http.ResponseWriter, r *http.Request) {
 		ID: uuid.NewString(), Actor: u.Username, Action: "session.login", EntityType: "session", Address: address, RequestID: id,
 		Metadata: map[string]any{"actor_kind": "user", "method": "oidc"},
 	}, err)
-	http.SetCookie(w, &http.Cookie{Name: stateCookie, Path: statePath, MaxAge: -1, HttpOnly: true, Secure: r.TLS != nil, SameSite: http.SameSiteLaxMode})
+	http.SetCookie(w, &http.Cookie{Name: stateCookie, Path: statePath, MaxAge: -1, HttpOnly: true, Secure: r.TLS != nil, SameSite: http.SameSiteLaxMode}) //nolint:gosec // Secure follows the connection: sessions work over plain loopback too
 	if err != nil {
 		gateway.WriteError(w, err)
 		return

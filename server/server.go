@@ -197,7 +197,7 @@ func (s *Server) Addrs() (http, grpc net.Addr) { return s.httpListener.Addr(), s
 func (s *Server) Run(ctx context.Context) error {
 	defer s.Close()
 	ended := make(chan error, 3)
-	go s.guard.watch.run(s.stopping)
+	go s.guard.watch.run(s.stopping) //nolint:contextcheck // it ends with the server
 	go func() { ended <- s.grpc.Serve(s.pipe) }()
 	go func() { ended <- s.grpc.Serve(s.grpcListener) }()
 	go func() { ended <- s.serveHTTP() }()

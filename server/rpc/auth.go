@@ -62,7 +62,7 @@ func begun(ctx context.Context, u auth.User, session, message string, err error)
 // NewSessionCookie returns the cookie of a session. It lives as long as the browser
 // wants: the server knows when the session ends.
 func NewSessionCookie(session string, secure bool) *http.Cookie {
-	return &http.Cookie{Name: SessionCookie, Value: session, Path: "/", HttpOnly: true, Secure: secure, SameSite: http.SameSiteStrictMode}
+	return &http.Cookie{Name: SessionCookie, Value: session, Path: "/", HttpOnly: true, Secure: secure, SameSite: http.SameSiteStrictMode} //nolint:gosec // Secure follows the connection: sessions work over plain loopback too
 }
 
 func setCookie(ctx context.Context, c *http.Cookie) error {
@@ -70,7 +70,7 @@ func setCookie(ctx context.Context, c *http.Cookie) error {
 }
 
 func dropCookie(ctx context.Context) error {
-	c := NewSessionCookie("", OriginOf(ctx).Secure)
+	c := NewSessionCookie("", OriginOf(ctx).Secure) //nolint:gosec // Secure follows the connection: sessions work over plain loopback too
 	c.MaxAge = -1
 	return setCookie(ctx, c)
 }

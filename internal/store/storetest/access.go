@@ -68,7 +68,7 @@ func users(t *testing.T, w *world) {
 		group.Go(func() { _, failed[0] = s.Update(t.Context(), ada.ID, demote) })
 		group.Go(func() { failed[1] = s.Delete(t.Context(), bob.ID) })
 		group.Wait()
-		require.True(t, (failed[0] == nil) != (failed[1] == nil), "%v", failed)
+		require.NotEqual(t, failed[0] == nil, failed[1] == nil, "one of them is the last: %v", failed)
 		rows, total, err := s.List(t.Context(), firstPage)
 		require.NoError(t, err)
 		require.Len(t, rows, total)
