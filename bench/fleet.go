@@ -16,6 +16,7 @@ import (
 	"github.com/dataguardian/dataguardian/internal/embedded"
 	"github.com/dataguardian/dataguardian/internal/execution"
 	"github.com/dataguardian/dataguardian/internal/health"
+	"github.com/dataguardian/dataguardian/internal/logs"
 	"github.com/dataguardian/dataguardian/internal/metrics"
 	"github.com/dataguardian/dataguardian/internal/paging"
 	"github.com/dataguardian/dataguardian/internal/queue"
@@ -181,7 +182,7 @@ func (b *bench) untilClaimed(ctx context.Context, s *store.Store) (latencies []t
 	for i := range ended {
 		running.Go(func() { ended[i] = c.worker(i, w).Run(life) })
 	}
-	latencies, err = b.runJobs(ctx, s, w, c.claimed)
+	latencies, err = b.runJobs(ctx, s, w, logs.NewHub(client, logs.HubConfig{}), c.claimed)
 	stop()
 	running.Wait()
 	client.Close()
@@ -198,7 +199,7 @@ func (c *crew) worker(n int, w wakeups) *worker.Claimer {
 }
 
 // runJobs asks for one job after the other, each when the one before is claimed.
-func (b *bench) runJobs(ctx context.Context, s *store.Store, w wakeups, claimed <-chan string) (latencies []time.Duration, err error) {
+func (b *bench) runJobs(ctx context.Context, s *store.Store, w wakeups, hub logs.Hub, claimed <-chan string) (latencies []time.Duration, err error) {
 	ctx, cancel := context.WithTimeout(ctx, fleetLimit)
 	defer cancel()
 	jobs, _, err := s.Jobs().List(ctx, backup.JobFilter{}, paging.Page{Number: 1, Limit: paging.MaxLimit})
@@ -206,7 +207,7 @@ func (b *bench) runJobs(ctx context.Context, s *store.Store, w wakeups, claimed 
 		return nil, err
 	}
 	service := execution.NewService(execution.Config{
-		Store: s.Executions(), Jobs: s.Jobs(), Datasources: s.Datasources(), Catalogue: s.Catalogue(), Queue: w, Logger: slog.New(slog.DiscardHandler),
+		Store: s.Executions(), Jobs: s.Jobs(), Datasources: s.Datasources(), Catalogue: s.Catalogue(), Queue: w, Hub: hub, Logger: slog.New(slog.DiscardHandler),
 	})
 	for n := range b.runs {
 		asked := time.Now()
