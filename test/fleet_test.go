@@ -145,6 +145,14 @@ func (f *fleet) followAndCancel(t *testing.T, job string) {
 	f.source.AwaitNoDump(t)
 }
 
+// awaitRedis waits until the API's process shows Redis as it is.
+func (f *fleet) awaitRedis(t *testing.T, state string) {
+	t.Helper()
+	eventually(t, func() bool {
+		return harness.ParseJSON(t, f.api.Do(t, http.MethodGet, "/api/health", nil).Text).Text("services.redis") == state
+	}, "the API does not show Redis as %s", state)
+}
+
 // withoutRedis takes Redis away for as long as it takes everybody to notice.
 func (f *fleet) withoutRedis(t *testing.T, job string) {
 	t.Helper()
@@ -154,8 +162,8 @@ func (f *fleet) withoutRedis(t *testing.T, job string) {
 	for _, role := range []string{"backup", "restore", "scheduler"} {
 		f.awaitWorkers(t, role, "stopped", 2)
 	}
+	f.awaitRedis(t, "error") // each process asks for itself
 	h := f.api.Do(t, http.MethodGet, "/api/health", nil).Expect(t, http.StatusServiceUnavailable)
-	require.Equal(t, "error", h.Text("services.redis"))
 	require.Equal(t, "ok", h.Text("services.database"))
 	require.Equal(t, "running", h.Text("services.workers.health"))
 	require.Equal(t, "running", h.Text("services.workers.cleanup"))
@@ -176,6 +184,7 @@ func (f *fleet) withoutRedis(t *testing.T, job string) {
 		return f.ask(t, "SELECT count(*) FROM backup_executions WHERE status = 'completed'") == rows
 	}, "the slot that came due meanwhile does not run") // rows has the cancelled one
 	require.Equal(t, rows+1, f.ask(t, "SELECT count(*) FROM backup_executions"))
+	f.awaitRedis(t, "ok")
 	require.Equal(t, "ok", f.api.Get(t, "/api/health").Text("status"))
 	overview := f.api.Get(t, "/api/dashboard/overview")
 	require.EqualValues(t, rows+1, overview.Int("stats.executions_24h_total"))
