@@ -20,6 +20,7 @@ func TestMain(m *testing.M) {
 }
 
 func TestAQuickRunMeasuresEveryRow(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	require.NoError(t, os.Chmod(filepath.Dir(dir), 0o755))
 	require.NoError(t, os.Chmod(dir, 0o755))
@@ -32,6 +33,9 @@ func TestAQuickRunMeasuresEveryRow(t *testing.T) {
 	want := map[string][]string{
 		"backup":  {"dump only", "pg_dump -Fc", "pg_dump, zstd -1 -T2", "dataguardian"},
 		"mariadb": {"dump only", "mariadb-dump, zstd -1 -T2", "dataguardian"},
+		"restore": {
+			"pg_restore -j2 of -Fd", "dataguardian, PostgreSQL", "zstd -dc | mariadb", "dataguardian, MariaDB", "reading and SHA-256", "dataguardian, verify",
+		},
 		"uploads": {"dump only", "to disk", "to S3", "to GCS"},
 		"spool":   {"full spool, at its peak", "bounded spool, at its peak", "sent again after half was sent"},
 		"memory":  nil,
@@ -68,6 +72,7 @@ func TestAQuickRunMeasuresEveryRow(t *testing.T) {
 }
 
 func TestAProfiledRunLeavesAProfile(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	require.NoError(t, os.Chmod(filepath.Dir(dir), 0o755))
 	require.NoError(t, os.Chmod(dir, 0o755))

@@ -97,6 +97,17 @@ func (c *cluster) program(name string) (string, error) {
 	return exec.LookPath(name)
 }
 
+// copyDatabase makes a database like another, whose last sessions it ends.
+func (c *cluster) copyDatabase(ctx context.Context, from, to string) error {
+	return c.in(ctx, "postgres", func(conn *pgx.Conn) error {
+		const patience = time.Minute
+		if _, err := conn.Exec(ctx, "SELECT pg_terminate_backend(pid, $2) FROM pg_stat_activity WHERE datname = $1", from, patience.Milliseconds()); err != nil {
+			return err
+		}
+		return execute(ctx, conn, "CREATE DATABASE "+pgx.Identifier{to}.Sanitize()+" TEMPLATE "+pgx.Identifier{from}.Sanitize())
+	})
+}
+
 func (c *cluster) dropDatabase(ctx context.Context, name string) error {
 	return c.in(ctx, "postgres", func(conn *pgx.Conn) error {
 		return execute(ctx, conn, "DROP DATABASE "+pgx.Identifier{name}.Sanitize()+" WITH (FORCE)")

@@ -53,6 +53,9 @@ func (b *bench) compete(ctx context.Context, contenders []contender) ([]standing
 	}
 	for round := range b.rounds {
 		for _, i := range order {
+			if !b.quick {
+				unix.Sync() // what the one before has left to be written is not for this one
+			}
 			m, err := contenders[i].once(ctx)
 			if err != nil {
 				return nil, fmt.Errorf("%s: %w", contenders[i].name, err)
@@ -75,6 +78,5 @@ func (c contender) once(ctx context.Context) (m measurement, err error) {
 	if c.clean != nil {
 		defer func() { err = errors.Join(err, c.clean(context.WithoutCancel(ctx))) }()
 	}
-	unix.Sync() // what the one before has left to be written is not for this one
 	return c.run(ctx)
 }

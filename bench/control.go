@@ -47,21 +47,15 @@ func (b *bench) startControl(ctx context.Context, program, name, roles string, s
 	if err := os.Mkdir(c.dir, 0o700); err != nil {
 		return nil, err
 	}
-	if err := b.cluster.CreateDatabase(ctx, name); err != nil {
+	if err := b.metadata(ctx, program, name); err != nil {
 		return nil, err
 	}
 	key := filepath.Join(c.dir, "keyset.json")
 	if _, err := secret.Create(key); err != nil {
 		return nil, err
 	}
-	env := append(os.Environ(), "DATAGUARDIAN_DATABASE_URL="+b.cluster.DSN(name), "DATAGUARDIAN_KEY_FILE="+key)
+	env := append(b.environment(name), "DATAGUARDIAN_KEY_FILE="+key)
 	env = append(env, settings...)
-	if b.profile != "" {
-		env = append(env, profileEnv+"="+b.profile)
-	}
-	if err := c.migrate(ctx, program, env); err != nil {
-		return nil, err
-	}
 	if err := c.launch(program, env, roles); err != nil {
 		return nil, err
 	}
@@ -71,9 +65,35 @@ func (b *bench) startControl(ctx context.Context, program, name, roles string, s
 	return c, nil
 }
 
-func (c *control) migrate(ctx context.Context, program string, env []string) error {
-	cmd := exec.CommandContext(ctx, program, "migrate", "--data-dir="+c.dir) //nolint:gosec // the program that is measured
-	cmd.Env = env
+// environment of a server program with its metadata in a database.
+func (b *bench) environment(database string) []string {
+	env := append(os.Environ(), "DATAGUARDIAN_DATABASE_URL="+b.cluster.DSN(database))
+	if b.profile != "" {
+		env = append(env, profileEnv+"="+b.profile)
+	}
+	return env
+}
+
+// metadata makes an empty database with the schema of a server program. The
+// program makes its schema once; what the servers get are copies.
+func (b *bench) metadata(ctx context.Context, program, name string) error {
+	template, made := b.schemas[program]
+	if !made {
+		template = numbered("schema", len(b.schemas))
+		if err := b.migrate(ctx, program, template); err != nil {
+			return err
+		}
+		b.schemas[program] = template
+	}
+	return b.cluster.copyDatabase(ctx, template, name)
+}
+
+func (b *bench) migrate(ctx context.Context, program, database string) error {
+	if err := b.cluster.CreateDatabase(ctx, database); err != nil {
+		return err
+	}
+	cmd := exec.CommandContext(ctx, program, "migrate", "--data-dir="+b.path(database)) //nolint:gosec // the program that is measured
+	cmd.Env = b.environment(database)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("migrate: %w\n%s", err, out)
 	}
@@ -254,7 +274,7 @@ func (c *control) ended(ctx context.Context, id string) (*pb.Execution, error) {
 
 func completed(e *pb.Execution, err error) error {
 	if err == nil && e.GetStatus() != pb.Execution_completed {
-		return fmt.Errorf("the backup is %s: %s", e.GetStatus(), e.GetErrorMessage())
+		return fmt.Errorf("the %s is %s: %s", e.GetOperation(), e.GetStatus(), e.GetErrorMessage())
 	}
 	return err
 }

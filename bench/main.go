@@ -58,13 +58,13 @@ type options struct {
 	servers    servers       // programs that back up; empty means one built from this tree
 	noTools    bool          // only our servers back up
 	profile    string        // where the CPU profile of a server goes; empty means none
+	quick      bool          // nothing is made equal for all: the numbers mean nothing
 	dir        string        // for all data, beside the temporary directory; removed at the end
 }
 
 func parseOptions(args []string, log io.Writer) (options, error) {
 	var o options
 	var only string
-	var quick bool
 	f := flag.NewFlagSet("bench", flag.ContinueOnError)
 	f.SetOutput(log)
 	f.IntVar(&o.sizeMB, "size", 1000, "size of the database in MB, tables and indexes")
@@ -81,11 +81,11 @@ func parseOptions(args []string, log io.Writer) (options, error) {
 	f.BoolVar(&o.noTools, "no-tools", false, "back up with our servers only, to compare them with each other")
 	f.StringVar(&o.profile, "profile", "", "write the CPU profile of our server to this file, and its heap at the end to FILE.heap; it then runs inside this program")
 	f.StringVar(&o.dir, "dir", os.TempDir(), "where the databases and backups go; about ten times -size is needed, as the memory section goes up to four times -size")
-	f.BoolVar(&quick, "quick", false, "a small run that shows that everything works; its numbers mean nothing")
+	f.BoolVar(&o.quick, "quick", false, "a small run that shows that everything works; its numbers mean nothing")
 	if err := f.Parse(args); err != nil {
 		return o, err
 	}
-	if quick {
+	if o.quick {
 		o.sizeMB, o.executions, o.tails, o.rounds, o.window = 2, 1000, 50, 1, 20*time.Millisecond
 		o.history, o.jobs, o.due, o.runs = 2000, 100, 20, 20
 	}

@@ -20,18 +20,8 @@ import (
 
 // mariadbBackups compares our backup of a database of MariaDB with what people
 // would type.
-func mariadbBackups(ctx context.Context, b *bench) (t table, err error) {
-	err = b.onStage(ctx, func(s *stage) error {
-		t, err = b.mariadbTable(ctx, s)
-		return err
-	})
-	return t, err
-}
-
-func (b *bench) mariadbTable(ctx context.Context, s *stage) (t table, _ error) {
-	m := testkit.NewMariaDB(s, testkit.WithFlag("--innodb-buffer-pool-size=512M"))
-	b.say("making a database of about %d MB in MariaDB %s", b.sizeMB, m.Version)
-	size, err := makeMariaCompany(ctx, m, int64(b.sizeMB)*1e6)
+func mariadbBackups(ctx context.Context, b *bench) (t table, _ error) {
+	m, size, err := b.mariaCompany(ctx)
 	if err != nil {
 		return t, err
 	}
@@ -44,9 +34,7 @@ func (b *bench) mariadbTable(ctx context.Context, s *stage) (t table, _ error) {
 	if err != nil {
 		return t, err
 	}
-	datasource, err := control.datasource(ctx, pb.Datasource_mariadb, "company in MariaDB", map[string]any{
-		"host": m.Host, "port": m.Port, "database": source, "username": m.User, "password": m.Password,
-	})
+	datasource, err := control.datasource(ctx, pb.Datasource_mariadb, "company in MariaDB", mariaConnection(m))
 	if err != nil {
 		return t, err
 	}
@@ -69,31 +57,51 @@ func (b *bench) mariadbTable(ctx context.Context, s *stage) (t table, _ error) {
 	return backupTable(fmt.Sprintf("Backup of a database of %s of MariaDB %s to the local disk", megabytes(size), m.Version), standings, standings[1:tools], size, b.rounds), nil
 }
 
+// mariaConnection is how a server of ours reaches the company in MariaDB.
+func mariaConnection(m *testkit.Maria) map[string]any {
+	return map[string]any{"host": m.Host, "port": m.Port, "database": source, "username": m.User, "password": m.Password}
+}
+
+// mariaTools are the programs that people back MariaDB up with.
+type mariaTools struct {
+	dump, zstd string
+	options    string // file that says how to reach the server
+	env        []string
+}
+
+// findMariaTools writes the file of options.
+func findMariaTools(m *testkit.Maria, options string) (mariaTools, error) {
+	t := mariaTools{options: options, env: []string{"PATH=" + os.Getenv("PATH"), "LC_ALL=C.UTF-8"}}
+	var missing error
+	if t.dump, missing = exec.LookPath("mariadb-dump"); missing == nil {
+		t.zstd, missing = exec.LookPath("zstd")
+	}
+	if missing != nil {
+		return t, fmt.Errorf("%w; scripts/install-packages.sh bench installs it", missing)
+	}
+	client := fmt.Sprintf("[client]\nhost=%s\nport=%d\nuser=%s\npassword=%s\n", m.Host, m.Port, m.User, m.Password)
+	return t, os.WriteFile(options, []byte(client), 0o600)
+}
+
+func (t mariaTools) dumping() []string {
+	return []string{t.dump, "--defaults-file=" + t.options, "--single-transaction", "--routines", "--triggers", "--events", source}
+}
+
+func (t mariaTools) compressing() []string { return []string{t.zstd, "-q", "-1", "-T2", "-c"} }
+
 // mariadbTools are the contenders that are not ours. mydumper takes part where it
 // is installed.
 func (b *bench) mariadbTools(m *testkit.Maria) ([]contender, error) {
-	dump, err := exec.LookPath("mariadb-dump")
+	t, err := findMariaTools(m, b.path("mariadb.cnf"))
 	if err != nil {
-		return nil, fmt.Errorf("%w; scripts/install-packages.sh bench installs it", err)
-	}
-	zstd, err := exec.LookPath("zstd")
-	if err != nil {
-		return nil, fmt.Errorf("%w; scripts/install-packages.sh bench installs it", err)
-	}
-	options := b.path("mariadb.cnf")
-	client := fmt.Sprintf("[client]\nhost=%s\nport=%d\nuser=%s\npassword=%s\n", m.Host, m.Port, m.User, m.Password)
-	if err := os.WriteFile(options, []byte(client), 0o600); err != nil {
 		return nil, err
 	}
-	env := []string{"PATH=" + os.Getenv("PATH"), "LC_ALL=C.UTF-8"}
-	command := []string{dump, "--defaults-file=" + options, "--single-transaction", "--routines", "--triggers", "--events", source}
-	file := b.path("mariadb.sql")
 	all := []contender{
-		pipeline(dumpOnly, env, "", command),
-		pipeline("mariadb-dump, zstd -1 -T2", env, file, command, []string{zstd, "-q", "-1", "-T2", "-c"}),
+		pipeline(dumpOnly, t.env, "", t.dumping()),
+		pipeline("mariadb-dump, zstd -1 -T2", t.env, b.path("mariadb.sql"), t.dumping(), t.compressing()),
 	}
 	if mydumper, err := exec.LookPath("mydumper"); err == nil {
-		all = append(all, b.mydumper(mydumper, options, env))
+		all = append(all, b.mydumper(mydumper, t.options, t.env))
 	} else {
 		b.say("mydumper is not installed and does not take part")
 	}

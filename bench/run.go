@@ -9,6 +9,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"time"
+
+	"github.com/dataguardian/dataguardian/internal/testkit"
 )
 
 // section measures one thing and returns its table.
@@ -21,6 +23,7 @@ func sections() []section {
 	return []section{
 		{"backup", backups},
 		{"mariadb", mariadbBackups},
+		{"restore", restores},
 		{"uploads", uploads},
 		{"spool", spools},
 		{"memory", memory},
@@ -46,13 +49,19 @@ type bench struct {
 	work    string // everything is below it
 	cluster *cluster
 
+	schemas map[string]string // databases with the schemas of server programs
+
 	size   int64    // of the database "company"; 0 until it is made
 	server *control // that several sections share; nil until one needs it
+
+	stage     *stage         // of servers that several sections share
+	maria     *testkit.Maria // with the company; nil until a section needs it
+	mariaSize int64
 }
 
 // run measures what the options ask for and prints each table when it is there.
-func run(ctx context.Context, o options, out, log io.Writer) (_ []table, err error) {
-	b := &bench{options: o, log: log}
+func run(ctx context.Context, o options, out, log io.Writer) (tables []table, err error) {
+	b := &bench{options: o, log: log, schemas: map[string]string{}}
 	if b.work, err = os.MkdirTemp(o.dir, "dataguardian-bench-"); err != nil {
 		return nil, err
 	}
@@ -72,11 +81,21 @@ func run(ctx context.Context, o options, out, log io.Writer) (_ []table, err err
 	if _, err := fmt.Fprintf(out, "%s\n", describeMachine(b.cluster)); err != nil {
 		return nil, err
 	}
-	var tables []table
+	err = b.onStage(ctx, func(s *stage) error {
+		b.stage = s
+		tables, err = b.measure(ctx, out)
+		return err
+	})
+	return tables, err
+}
+
+// measure goes through the sections.
+func (b *bench) measure(ctx context.Context, out io.Writer) (tables []table, _ error) {
 	for _, s := range sections() {
-		if !o.wants(s.name) {
+		if !b.wants(s.name) {
 			continue
 		}
+		b.say("section %s", s.name)
 		t, err := s.measure(ctx, b)
 		if err != nil {
 			return tables, fmt.Errorf("%s: %w", s.name, err)
@@ -102,6 +121,22 @@ func (b *bench) company(ctx context.Context) (int64, error) {
 	var err error
 	b.size, err = b.cluster.databaseSize(ctx, source)
 	return b.size, err
+}
+
+// mariaCompany returns a server of MariaDB with the same company, and how large that
+// is. It makes them for the first section that asks.
+func (b *bench) mariaCompany(ctx context.Context) (*testkit.Maria, int64, error) {
+	if b.maria != nil {
+		return b.maria, b.mariaSize, nil
+	}
+	m := testkit.NewMariaDB(b.stage, testkit.WithFlag("--innodb-buffer-pool-size=512M"))
+	b.say("making a database of about %d MB in MariaDB %s", b.sizeMB, m.Version)
+	size, err := makeMariaCompany(ctx, m, int64(b.sizeMB)*1e6)
+	if err != nil {
+		return nil, 0, err
+	}
+	b.maria, b.mariaSize = m, size
+	return m, size, nil
 }
 
 // shared returns a server of ours for sections that compare nothing but its work.
@@ -142,7 +177,8 @@ func (b *bench) programs(ctx context.Context) error {
 	}
 	b.say("building the server")
 	program := b.path("dataguardian")
-	build := exec.CommandContext(ctx, "go", "build", "-o", program, "github.com/dataguardian/dataguardian/cmd/dataguardian") //nolint:gosec // our own program
+	// Linked without what only debuggers read, which is sooner done.
+	build := exec.CommandContext(ctx, "go", "build", "-ldflags=-w", "-o", program, "github.com/dataguardian/dataguardian/cmd/dataguardian") //nolint:gosec // our own program
 	build.Stdout, build.Stderr = b.log, b.log
 	if err := build.Run(); err != nil {
 		return fmt.Errorf("build the server: %w", err)
