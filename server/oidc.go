@@ -19,7 +19,7 @@ type OIDC interface {
 	// Begin returns where to send the browser, and what to keep in it until it is back.
 	Begin(ctx context.Context) (location, state string, err error)
 	// Finish begins the session of who comes back with what was kept and the provider's
-	// answer.
+	// answer. A user that comes with an error has a name only, for the audit log.
 	Finish(ctx context.Context, state string, answer url.Values, address string) (auth.User, string, error)
 }
 
@@ -57,6 +57,9 @@ func (c Config) oidcCallback(w http.ResponseWriter, r *http.Request) {
 		u, session, err = c.OIDC.Finish(r.Context(), kept.Value, r.URL.Query(), address)
 	}
 	id := r.Header.Get(gateway.RequestIDHeader)
+	if err != nil { // the browser is not told why, but whoever sets the provider up has to know
+		c.Logger.InfoContext(r.Context(), "a login with the OpenID provider failed", "request_id", id, "error", err)
+	}
 	note(r.Context(), c.Trail, audit.Entry{
 		ID: uuid.NewString(), Actor: u.Username, Action: "session.login", EntityType: "session", Address: address, RequestID: id,
 		Metadata: map[string]any{"actor_kind": "user", "method": "oidc"},

@@ -88,6 +88,7 @@ func addListenFlags(flags *pflag.FlagSet) {
 	flags.String("oidc-redirect-url", "", "URL of /api/auth/oidc/callback as browsers see it")
 	flags.String("oidc-name-claim", "preferred_username", "claim with the name of the user")
 	flags.String("oidc-role-claim", "groups", "claim that gives the role")
+	flags.StringSlice("oidc-scope", nil, "scopes to ask for beside openid and profile, such as groups")
 	flags.StringToString("oidc-role", nil, "role for a value of the claim, such as backup-admins=admin; give it again for more")
 	flags.Duration("session-lifetime", 7*24*time.Hour, "how long a login lasts")
 	flags.Duration("session-idle", 24*time.Hour, "how long a login lasts without use")
@@ -141,7 +142,7 @@ func serverConfig(cmd *cobra.Command, version string) (app.Config, error) {
 		TLSClientCA: r.text("tls-client-ca"), TLSClientUsers: r.text("tls-client-users") == "true",
 		OIDC: app.OIDCConfig{
 			Issuer: r.text("oidc-issuer"), ClientID: r.text("oidc-client-id"), ClientSecretFile: r.text("oidc-client-secret-file"), RedirectURL: r.text("oidc-redirect-url"),
-			NameClaim: r.text("oidc-name-claim"), RoleClaim: r.text("oidc-role-claim"), Roles: r.pairs("oidc-role"),
+			NameClaim: r.text("oidc-name-claim"), RoleClaim: r.text("oidc-role-claim"), Roles: r.pairs("oidc-role"), Scopes: r.list("oidc-scope"),
 		},
 		DatabaseURL: r.text("database-url"), RedisURL: r.text("redis-url"), Roles: r.list("roles"), KeyFile: r.text("key-file"),
 		LogFormat: r.text("log-format"), LogLevel: r.text("log-level"), MetricsToken: r.text("metrics-token-file"),

@@ -18,6 +18,7 @@ type OIDCConfig struct {
 	RedirectURL      string
 	NameClaim        string
 	RoleClaim        string
+	Scopes           []string
 	Roles            map[string]string // role by value of the claim
 }
 
@@ -57,7 +58,7 @@ func (f *foundation) oidc(d *domain) (server.OIDC, error) {
 	}
 	return provider{access: d.access, Provider: oidc.New(oidc.Config{
 		Issuer: c.Issuer, ClientID: c.ClientID, ClientSecret: secret, RedirectURL: c.RedirectURL,
-		NameClaim: c.NameClaim, RoleClaim: c.RoleClaim, Roles: roles,
+		NameClaim: c.NameClaim, RoleClaim: c.RoleClaim, Roles: roles, Scopes: c.Scopes,
 	})}, nil
 }
 
@@ -68,13 +69,18 @@ type provider struct {
 	access *auth.Service
 }
 
-// Finish implements server.OIDC.
+// Finish implements server.OIDC. It returns the name, too, of somebody whom it
+// refuses, when the provider vouches for it: for the audit log.
 func (p provider) Finish(ctx context.Context, state string, answer url.Values, address string) (auth.User, string, error) {
 	identity, err := p.Identify(ctx, state, answer)
 	if err != nil {
-		return auth.User{}, "", err
+		return auth.User{Username: identity.Username}, "", err
 	}
-	return p.access.LoginExternal(ctx, identity, address)
+	u, session, err := p.access.LoginExternal(ctx, identity, address)
+	if err != nil {
+		return auth.User{Username: identity.Username}, "", err
+	}
+	return u, session, nil
 }
 
 // sessionSweep is how often sessions that are over are removed.

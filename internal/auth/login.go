@@ -95,8 +95,9 @@ func (s *Service) LoginExternal(ctx context.Context, i Identity, address string)
 	u, err := s.Users.BySubject(ctx, i.Subject)
 	switch {
 	case err == nil && u.Role != i.Role:
-		u, err = s.Users.Update(ctx, u.ID, func(u *User) { u.Role = i.Role })
-		s.dropUser(u.ID)
+		id := u.ID
+		u, err = s.Users.Update(ctx, id, func(u *User) { u.Role = i.Role })
+		s.dropUser(id)
 	case err != nil && errs.KindOf(err) == errs.NotFound:
 		if field := checkUsername(i.Username); field != nil {
 			return User{}, "", errs.New(errs.Denied, errs.CodeForbidden, "the OpenID provider sent a name that cannot be used: it %s", field.Message)

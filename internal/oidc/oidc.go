@@ -8,8 +8,10 @@ import (
 	"crypto/subtle"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"net/url"
+	"slices"
 	"sync"
 	"time"
 
@@ -35,6 +37,9 @@ type Config struct {
 	// which role each word gives. The highest one counts; without one nobody comes in.
 	RoleClaim string
 	Roles     map[string]auth.Role
+	// Scopes are asked for beside openid and profile: some providers send the claim with
+	// the role only for one of their own.
+	Scopes []string
 	// Client, when set, calls the provider.
 	Client *http.Client
 }
@@ -87,7 +92,8 @@ func (p *Provider) Begin(ctx context.Context) (location, state string, err error
 }
 
 // Identify returns who the provider's answer speaks of. state is what Begin gave the
-// browser.
+// browser. The identity of somebody who is known to the provider, but has no role
+// here, comes with the error.
 func (p *Provider) Identify(ctx context.Context, state string, answer url.Values) (auth.Identity, error) {
 	login, err := read(state)
 	if err != nil || subtle.ConstantTimeCompare([]byte(login.State), []byte(answer.Get("state"))) != 1 || time.Now().After(login.Until) {
@@ -103,18 +109,18 @@ func (p *Provider) Identify(ctx context.Context, state string, answer url.Values
 	ctx = oidc.ClientContext(ctx, p.config.Client)
 	tokens, err := p.oauth(found).Exchange(ctx, answer.Get("code"), oauth2.VerifierOption(login.Verifier))
 	if err != nil {
-		return auth.Identity{}, refused(err)
+		return auth.Identity{}, failed(err)
 	}
 	raw, ok := tokens.Extra("id_token").(string)
 	if !ok {
-		return auth.Identity{}, refused(nil)
+		return auth.Identity{}, refused(errors.New("the answer holds no ID token"))
 	}
 	id, err := found.Verifier(&oidc.Config{ClientID: p.config.ClientID}).Verify(ctx, raw)
 	if err != nil {
 		return auth.Identity{}, refused(err)
 	}
 	if subtle.ConstantTimeCompare([]byte(id.Nonce), []byte(login.Nonce)) != 1 {
-		return auth.Identity{}, refused(nil)
+		return auth.Identity{}, refused(errors.New("the ID token is of another login: its nonce differs"))
 	}
 	return p.identity(id)
 }
@@ -134,6 +140,20 @@ func refused(cause error) error {
 	return errs.Wrap(cause, errs.Unauthenticated, errs.CodeUnauthorized, "what the OpenID provider sent cannot be trusted; begin again at /api/auth/oidc/login")
 }
 
+// failed tells a provider that does not answer from one that refuses a code.
+func failed(cause error) error {
+	var answered *oauth2.RetrieveError
+	var unanswered *url.Error
+	if errors.As(cause, &answered) && answered.Response.StatusCode >= http.StatusInternalServerError || errors.As(cause, &unanswered) {
+		return away(cause)
+	}
+	return refused(cause)
+}
+
+func away(cause error) error {
+	return errs.Wrap(cause, errs.Unavailable, "OIDC_UNAVAILABLE", "the OpenID provider does not answer; try again, or log in with a password")
+}
+
 // identity reads the claims of a verified token.
 func (p *Provider) identity(id *oidc.IDToken) (auth.Identity, error) {
 	var claims map[string]any
@@ -146,7 +166,7 @@ func (p *Provider) identity(id *oidc.IDToken) (auth.Identity, error) {
 	case name == "":
 		return auth.Identity{}, errs.New(errs.Denied, errs.CodeForbidden, "the OpenID provider sent no claim %q, which should hold the user's name", p.config.NameClaim)
 	case role == auth.Nobody:
-		return auth.Identity{}, errs.New(errs.Denied, errs.CodeForbidden, "the OpenID provider gives %q no role here: none of the values of its claim %q is known", name, p.config.RoleClaim)
+		return auth.Identity{Username: name}, errs.New(errs.Denied, errs.CodeForbidden, "the OpenID provider gives %q no role here: none of the values of its claim %q is known", name, p.config.RoleClaim)
 	}
 	return auth.Identity{Subject: id.Issuer + " " + id.Subject, Username: name, Role: role}, nil
 }
@@ -167,10 +187,29 @@ func (p *Provider) role(claim any) auth.Role {
 }
 
 func (p *Provider) oauth(found *oidc.Provider) *oauth2.Config {
+	endpoint := found.Endpoint()
+	endpoint.AuthStyle = p.authStyle(found)
 	return &oauth2.Config{
 		ClientID: p.config.ClientID, ClientSecret: p.config.ClientSecret, RedirectURL: p.config.RedirectURL,
-		Endpoint: found.Endpoint(), Scopes: []string{oidc.ScopeOpenID, "profile"},
+		Endpoint: endpoint, Scopes: append([]string{oidc.ScopeOpenID, "profile"}, p.config.Scopes...),
 	}
+}
+
+// authStyle is how this server proves itself to the provider. Trying one way after
+// the other, as oauth2 does by itself, would use up a code and hide the first answer.
+func (p *Provider) authStyle(found *oidc.Provider) oauth2.AuthStyle {
+	var offers struct {
+		Methods []string `json:"token_endpoint_auth_methods_supported"`
+	}
+	// The document was read once already; a provider that says nothing takes the header.
+	if err := found.Claims(&offers); err != nil {
+		return oauth2.AuthStyleInHeader
+	}
+	basic := len(offers.Methods) == 0 || slices.Contains(offers.Methods, "client_secret_basic")
+	if p.config.ClientSecret != "" && basic {
+		return oauth2.AuthStyleInHeader
+	}
+	return oauth2.AuthStyleInParams
 }
 
 // discover asks the provider for its addresses, until it has answered once.
@@ -183,7 +222,7 @@ func (p *Provider) discover(ctx context.Context) (*oidc.Provider, error) {
 	// The provider keeps the context for later calls.
 	found, err := oidc.NewProvider(oidc.ClientContext(context.WithoutCancel(ctx), p.config.Client), p.config.Issuer)
 	if err != nil {
-		return nil, errs.Wrap(err, errs.Unavailable, "OIDC_UNAVAILABLE", "the OpenID provider does not answer; try again, or log in with a password")
+		return nil, away(err)
 	}
 	p.found = found
 	return found, nil
