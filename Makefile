@@ -58,13 +58,14 @@ test: ## Run every test, against real servers; installs those that are missing
 		--packages="$(PACKAGES)" -- $(TESTFLAGS) -count=1 -timeout=30m
 
 .PHONY: lint
-lint: ## Check code, protos and their format
+lint: ## Check code, protos, their format, and what we link for known vulnerabilities
 	go vet ./...
 	go -C tools vet ./protodump
 	$(GOLANGCI) config verify
 	$(GOLANGCI) run ./...
 	$(BUF) lint
 	$(BUF) format --diff --exit-code api
+	scripts/vulnerabilities.sh
 
 .PHONY: verify
 verify: ## Check that generated files are up to date and the API breaks no client
@@ -73,7 +74,7 @@ verify: ## Check that generated files are up to date and the API breaks no clien
 
 .PHONY: vulnerabilities
 vulnerabilities: ## Look for known vulnerabilities in what we link (asks the Go vulnerability database)
-	go tool -modfile=tools/lint/go.mod govulncheck ./...
+	scripts/vulnerabilities.sh --required
 
 .PHONY: fuzz
 fuzz: ## Run every fuzz target for FUZZTIME (1m)
