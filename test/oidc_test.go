@@ -161,7 +161,7 @@ func newVisitor(t *testing.T, s *harness.Server) *visitor {
 	}}
 }
 
-func (v *visitor) get(address string, cookies ...*http.Cookie) (*http.Response, string) {
+func (v *visitor) get(address string, cookies ...*http.Cookie) harness.Answer {
 	v.t.Helper()
 	r, err := http.NewRequestWithContext(v.t.Context(), http.MethodGet, address, nil)
 	require.NoError(v.t, err)
@@ -173,7 +173,7 @@ func (v *visitor) get(address string, cookies ...*http.Cookie) (*http.Response, 
 	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
 	require.NoError(v.t, err)
-	return resp, string(body)
+	return harness.Answer{Status: resp.StatusCode, Header: resp.Header, Text: string(body)}
 }
 
 // login is one that the provider has let through: what it sends back, and the cookie.
@@ -185,16 +185,16 @@ type login struct {
 // begin goes to the provider and comes back.
 func (v *visitor) begin() *login {
 	v.t.Helper()
-	resp, text := v.get(v.base + "/api/auth/oidc/login")
-	require.Equal(v.t, http.StatusFound, resp.StatusCode, text)
-	kept := cookieNamed(resp, "dg_oidc")
+	here := v.get(v.base + "/api/auth/oidc/login")
+	require.Equal(v.t, http.StatusFound, here.Status, here.Text)
+	kept := cookieNamed(here, "dg_oidc")
 	require.NotNil(v.t, kept)
 	require.True(v.t, kept.HttpOnly)
 	require.Equal(v.t, http.SameSiteLaxMode, kept.SameSite)
 	require.Equal(v.t, "/api/auth/oidc", kept.Path)
-	there, text := v.get(resp.Header.Get("Location"))
-	require.Equal(v.t, http.StatusFound, there.StatusCode, text)
-	back, err := there.Location()
+	there := v.get(here.Header.Get("Location"))
+	require.Equal(v.t, http.StatusFound, there.Status, there.Text)
+	back, err := url.Parse(there.Header.Get("Location"))
 	require.NoError(v.t, err)
 	require.Equal(v.t, "/api/auth/oidc/callback", back.Path)
 	return &login{answer: back.Query(), kept: kept}
@@ -208,15 +208,15 @@ func (v *visitor) finish(l *login) (harness.Answer, *http.Cookie) {
 	if l.kept != nil {
 		cookies = append(cookies, l.kept)
 	}
-	resp, text := v.get(v.base+"/api/auth/oidc/callback?"+l.answer.Encode(), cookies...)
-	over := cookieNamed(resp, "dg_oidc")
+	got := v.get(v.base+"/api/auth/oidc/callback?"+l.answer.Encode(), cookies...)
+	over := cookieNamed(got, "dg_oidc")
 	require.NotNil(v.t, over)
 	require.Negative(v.t, over.MaxAge)
-	return harness.Answer{Status: resp.StatusCode, Header: resp.Header, Text: text}, cookieNamed(resp, "dg_session")
+	return got, cookieNamed(got, "dg_session")
 }
 
-func cookieNamed(resp *http.Response, name string) *http.Cookie {
-	for _, cookie := range resp.Cookies() {
+func cookieNamed(a harness.Answer, name string) *http.Cookie {
+	for _, cookie := range (&http.Response{Header: a.Header}).Cookies() {
 		if cookie.Name == name {
 			return cookie
 		}
@@ -234,7 +234,7 @@ func TestPeopleLogInWithAnOpenIDProvider(t *testing.T) {
 	local := s.Post(t, "/api/auth/users", config{"username": "ada", "password": "correct horse battery", "role": "admin"}, http.StatusCreated).Text("id")
 
 	oda := config{"sub": "7", "preferred_username": "oda", "groups": []string{"staff", "backup-viewers"}}
-	me := func(session *http.Cookie) (*http.Response, string) { return v.get(v.base+"/api/auth/me", session) }
+	me := func(session *http.Cookie) harness.Answer { return v.get(v.base+"/api/auth/me", session) }
 	enter := func() *http.Cookie {
 		got, session := v.finish(v.begin())
 		require.Equal(t, http.StatusOK, got.Status, got.Text)
@@ -244,10 +244,9 @@ func TestPeopleLogInWithAnOpenIDProvider(t *testing.T) {
 		return session
 	}
 	role := func(session *http.Cookie) string {
-		resp, text := me(session)
-		require.Equal(t, http.StatusOK, resp.StatusCode, text)
-		require.Equal(t, "oda", harness.ParseJSON(t, text).Text("user.username"))
-		return harness.ParseJSON(t, text).Text("user.role")
+		user := me(session).Expect(t, http.StatusOK)
+		require.Equal(t, "oda", user.Text("user.username"))
+		return user.Text("user.role")
 	}
 	provider.next(oda, nil)
 	first := enter()
@@ -260,8 +259,7 @@ func TestPeopleLogInWithAnOpenIDProvider(t *testing.T) {
 	require.Equal(t, "viewer", role(first), "one does not end the other")
 	provider.next(config{"sub": "7", "preferred_username": "renamed", "groups": "backup-admins"}, nil)
 	require.Equal(t, "admin", role(enter()), "the provider's role counts, the name stays")
-	resp, _ := me(first)
-	require.Equal(t, http.StatusUnauthorized, resp.StatusCode, "sessions with another role are over")
+	require.Equal(t, http.StatusUnauthorized, me(first).Status, "sessions with another role are over")
 	require.Len(t, s.Get(t, "/api/auth/users").List("data"), 2)
 
 	with := func(changes config) config {
