@@ -34,7 +34,7 @@ func TestAQuickRunMeasuresEveryRow(t *testing.T) {
 		"backup":  {"dump only", "pg_dump -Fc", "pg_dump, zstd -1 -T2", "dataguardian"},
 		"mariadb": {"dump only", "mariadb-dump, zstd -1 -T2", "dataguardian"},
 		"restore": {
-			"pg_restore -j2 of -Fd", "dataguardian, PostgreSQL", "zstd -dc | mariadb", "dataguardian, MariaDB", "reading and SHA-256", "dataguardian, verify",
+			"pg_restore -j2 of -Fd", "dataguardian, PostgreSQL", "zstd -dc, mariadb", "dataguardian, MariaDB", "reading and SHA-256", "dataguardian, verify",
 		},
 		"uploads": {"dump only", "to disk", "to S3", "to GCS"},
 		"spool":   {"full spool, at its peak", "bounded spool, at its peak", "sent again after half was sent"},

@@ -130,7 +130,7 @@ func (b *bench) mariaDuel(ctx context.Context, control *control) (d duel, _ erro
 	create := func(ctx context.Context) error { return tell(ctx, m, "CREATE DATABASE "+restored) }
 	drop := func(ctx context.Context) error { return tell(ctx, m, "DROP DATABASE "+restored) }
 	return duel{
-		rival: loading("zstd -dc | mariadb", tools.env, create, drop, []string{tools.zstd, "-q", "-dc", file}, []string{client, "--defaults-file=" + tools.options, restored}),
+		rival: loading("zstd -dc, mariadb", tools.env, create, drop, []string{tools.zstd, "-q", "-dc", file}, []string{client, "--defaults-file=" + tools.options, restored}),
 		ours:  control.restoring("dataguardian, MariaDB", backup, drop),
 		bytes: backup.GetSizeBytes(),
 	}, nil
