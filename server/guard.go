@@ -36,7 +36,6 @@ type guard struct {
 	byCertificate bool
 	validator     protovalidate.Validator
 	log           *slog.Logger
-	pending       map[string]error
 	rules         map[string]rule // by full name of the RPC
 	stopping      context.Context
 	watch         *watch
@@ -55,7 +54,7 @@ func newGuard(stopping context.Context, c Config) (*guard, error) {
 	}
 	g := &guard{
 		authenticator: c.Authenticator, scopes: c.Scopes, trail: c.Trail, byCertificate: c.CertificateUsers,
-		validator: validator, log: c.Logger, pending: rpc.Pending(), stopping: stopping,
+		validator: validator, log: c.Logger, stopping: stopping,
 	}
 	g.watch = newWatch(g.still)
 	return g, nil
@@ -220,11 +219,7 @@ func (c *call) admit(ctx context.Context) (context.Context, error) {
 	if !access.Declared {
 		return nil, errs.New(errs.Denied, errs.CodeForbidden, "%s says nothing about who may call it, so nobody may", c.method)
 	}
-	ctx, err := c.authenticate(ctx, access)
-	if err != nil {
-		return nil, err
-	}
-	return ctx, c.guard.pending[c.method]
+	return c.authenticate(ctx, access)
 }
 
 func (c *call) authenticate(ctx context.Context, access rpc.Access) (context.Context, error) {
