@@ -2,7 +2,6 @@ package server
 
 import (
 	"context"
-	"net"
 	"net/http"
 	"strings"
 
@@ -29,23 +28,16 @@ func introduced(next http.Handler) http.Handler {
 		for _, header := range []string{headerAddress, headerSecure, headerCertificate} {
 			r.Header.Del(header)
 		}
-		r.Header.Set(headerAddress, hostOf(r.RemoteAddr))
-		if r.TLS != nil {
+		from := arrivalOf(r)
+		r.Header.Set(headerAddress, from.address)
+		if from.secure {
 			r.Header.Set(headerSecure, "true")
-			if len(r.TLS.VerifiedChains) > 0 {
-				r.Header.Set(headerCertificate, r.TLS.VerifiedChains[0][0].Subject.CommonName)
-			}
+		}
+		if r.TLS != nil && len(r.TLS.VerifiedChains) > 0 {
+			r.Header.Set(headerCertificate, r.TLS.VerifiedChains[0][0].Subject.CommonName)
 		}
 		next.ServeHTTP(w, r)
 	})
-}
-
-func hostOf(address string) string {
-	host, _, err := net.SplitHostPort(address)
-	if err != nil {
-		return address
-	}
-	return host
 }
 
 // credential is what a caller shows of itself: a bearer token, else the cookie of
@@ -62,9 +54,10 @@ func (c *call) cameFrom(p *peer.Peer, md metadata.MD) {
 		c.shown.certificate = first(md, strings.ToLower(headerCertificate))
 		return
 	}
-	c.origin.Address = hostOf(p.Addr.String())
-	if tls, ok := p.AuthInfo.(credentials.TLSInfo); ok {
-		c.origin.Secure = true
+	tls, encrypted := p.AuthInfo.(credentials.TLSInfo)
+	from := c.guard.proxies.arrival(p.Addr.String(), md.Get, encrypted)
+	c.origin.Address, c.origin.Secure = from.address, from.secure
+	if encrypted {
 		if chains := tls.State.VerifiedChains; len(chains) > 0 {
 			c.shown.certificate = chains[0][0].Subject.CommonName
 		}

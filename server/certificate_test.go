@@ -11,6 +11,7 @@ import (
 	"encoding/pem"
 	"io"
 	"math/big"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -147,6 +148,38 @@ func TestOnlyClientsOfTheAuthorityConnect(t *testing.T) {
 	require.Equal(t, http.StatusUnauthorized, got.status, "a certificate is nobody here")
 	_, err = g.whoami(t.Context(), shown)
 	require.Equal(t, codes.Unauthenticated, status.Code(err))
+}
+
+func TestTheMetricsAskForACertificateToo(t *testing.T) {
+	ca := newAuthority(t)
+	certFile, keyFile, roots := certificate(t)
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	run, err := NewMetrics(Config{HTTPListener: listener, CertFile: certFile, KeyFile: keyFile, ClientCAFile: ca.file(), Metrics: content("text/plain", []byte("up 1"))})
+	require.NoError(t, err)
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- run(ctx) }()
+	ask := func(shown []tls.Certificate) (int, error) {
+		transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, Certificates: shown, MinVersion: tls.VersionTLS12}}
+		defer transport.CloseIdleConnections()
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "https://"+listener.Addr().String()+"/metrics", nil)
+		require.NoError(t, err)
+		resp, err := (&http.Client{Transport: transport}).Do(r)
+		if err != nil {
+			return 0, err
+		}
+		return resp.StatusCode, resp.Body.Close()
+	}
+	_, err = ask(nil)
+	require.Error(t, err)
+	_, err = ask(newAuthority(t).client("prometheus"))
+	require.Error(t, err)
+	status, err := ask(ca.client("prometheus"))
+	require.NoError(t, err)
+	require.Equal(t, http.StatusOK, status)
+	stop()
+	require.NoError(t, <-ended)
 }
 
 func TestACertificateCanBeAUser(t *testing.T) {

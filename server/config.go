@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"time"
 
@@ -51,6 +52,9 @@ type Config struct {
 	// CertificateUsers takes the common name of a client's certificate as the name of a
 	// user, for calls without another credential.
 	CertificateUsers bool
+	// TrustedProxies are the networks of reverse proxies whose X-Forwarded-For and
+	// X-Forwarded-Proto tell where a call came from; none: nobody is believed.
+	TrustedProxies []netip.Prefix
 
 	Services      rpc.Services
 	Authenticator Authenticator

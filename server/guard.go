@@ -34,6 +34,7 @@ type guard struct {
 	scopes        auth.ScopeStore
 	trail         Trail
 	byCertificate bool
+	proxies       proxies
 	validator     protovalidate.Validator
 	log           *slog.Logger
 	rules         map[string]rule // by full name of the RPC
@@ -53,7 +54,7 @@ func newGuard(stopping context.Context, c Config) (*guard, error) {
 		return nil, fmt.Errorf("preparing the validation of requests: %w", err)
 	}
 	g := &guard{
-		authenticator: c.Authenticator, scopes: c.Scopes, trail: c.Trail, byCertificate: c.CertificateUsers,
+		authenticator: c.Authenticator, scopes: c.Scopes, trail: c.Trail, byCertificate: c.CertificateUsers, proxies: c.TrustedProxies,
 		validator: validator, log: c.Logger, stopping: stopping,
 	}
 	g.watch = newWatch(g.still)

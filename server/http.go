@@ -38,7 +38,7 @@ func newHandler(c Config, rest http.Handler) (http.Handler, error) {
 	}
 	mux.Handle("/{$}", reads(http.RedirectHandler("/api/docs", http.StatusFound)))
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) { gateway.WriteError(w, gateway.NoSuchRoute(r)) })
-	return observed(c.Logger, secured(mux)), nil
+	return arrived(c.TrustedProxies, observed(c.Logger, secured(mux))), nil
 }
 
 // fromHere refuses what a foreign web page makes a browser send. Only requests
@@ -123,7 +123,7 @@ func observed(logger *slog.Logger, next http.Handler) http.Handler {
 				level = slog.LevelInfo
 			}
 			logger.Log(ctx, level, "request", "method", r.Method, "path", r.URL.Path, "status", seen.status, "bytes", seen.bytes,
-				"duration", time.Since(started), "remote", r.RemoteAddr, "request_id", id, "aborted", aborted)
+				"duration", time.Since(started), "remote", r.RemoteAddr, "address", arrivalOf(r).address, "request_id", id, "aborted", aborted)
 			if aborted {
 				panic(http.ErrAbortHandler) // net/http breaks the connection, so that nobody takes the answer for whole
 			}

@@ -10,7 +10,7 @@ import (
 
 // NewMetrics returns what serves GET /metrics and GET /health alone, for processes
 // without the API: call it once, it works until ctx ends. Of c it takes HTTPListener,
-// which it closes, the certificate, the logger, Metrics and MetricsToken.
+// which it closes, the certificate, the authorities of clients, the logger, Metrics and MetricsToken.
 func NewMetrics(c Config) (run func(ctx context.Context) error, err error) {
 	c = c.complete()
 	certificate, err := c.tls()

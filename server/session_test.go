@@ -18,7 +18,7 @@ func TestALoginSetsACookieThatNoPageCanReadOrBorrow(t *testing.T) {
 	a := start(t)
 	got := a.do(a.request("", http.MethodPost, "/api/auth/login", goodLogin))
 	require.Equal(t, http.StatusOK, got.status, got.text)
-	require.Equal(t, map[string]any{"message": "you are logged in", "user": map[string]any{"username": "ada", "role": nil}}, got.json(t))
+	require.Equal(t, map[string]any{"message": "you are logged in", "user": map[string]any{"username": "ada", "role": "admin"}}, got.json(t))
 	cookie := got.header.Get("Set-Cookie")
 	require.Equal(t, "dg_session=admin; Path=/; HttpOnly; SameSite=Strict", cookie)
 	require.NotContains(t, got.text, "dg_session")

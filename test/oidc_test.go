@@ -9,6 +9,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"io"
 	"maps"
 	"net/http"
@@ -145,11 +146,13 @@ func (p *identityProvider) exchange(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// visitor is a browser that follows nothing by itself.
+// visitor is a browser that follows nothing by itself. It comes through a proxy, and
+// each login from another address.
 type visitor struct {
-	t      *testing.T
-	base   string
-	client *http.Client
+	t       *testing.T
+	base    string
+	client  *http.Client
+	address byte
 }
 
 func newVisitor(t *testing.T, s *harness.Server) *visitor {
@@ -168,6 +171,7 @@ func (v *visitor) get(address string, cookies ...*http.Cookie) harness.Answer {
 	for _, cookie := range cookies {
 		r.AddCookie(cookie)
 	}
+	r.Header.Set("X-Forwarded-For", fmt.Sprintf("198.51.100.%d", v.address))
 	resp, err := v.client.Do(r)
 	require.NoError(v.t, err)
 	defer resp.Body.Close()
@@ -185,6 +189,7 @@ type login struct {
 // begin goes to the provider and comes back.
 func (v *visitor) begin() *login {
 	v.t.Helper()
+	v.address++
 	here := v.get(v.base + "/api/auth/oidc/login")
 	require.Equal(v.t, http.StatusFound, here.Status, here.Text)
 	kept := cookieNamed(here, "dg_oidc")
@@ -227,7 +232,7 @@ func cookieNamed(a harness.Answer, name string) *http.Cookie {
 func TestPeopleLogInWithAnOpenIDProvider(t *testing.T) {
 	provider := newIdentityProvider(t)
 	plane := harness.NewPlane(t)
-	s := plane.Serve(t, "api", "--oidc-issuer", provider.url, "--oidc-client-id", oidcClient, "--oidc-client-secret-file", writeFile(t, oidcSecret+"\n"),
+	s := plane.Serve(t, "api", "--trusted-proxies", "127.0.0.0/8", "--oidc-issuer", provider.url, "--oidc-client-id", oidcClient, "--oidc-client-secret-file", writeFile(t, oidcSecret+"\n"),
 		"--oidc-redirect-url", oidcRedirect, "--oidc-scope", "groups", "--oidc-role", "backup-admins=admin", "--oidc-role", "backup-viewers=viewer")
 	v := newVisitor(t, s)
 	require.True(t, s.Get(t, "/api/auth/status").True("oidc"))
@@ -339,4 +344,14 @@ func TestPeopleLogInWithAnOpenIDProvider(t *testing.T) {
 		}
 		return entered == 4 && maps.Equal(refusals, written)
 	}, "every login is in the audit log")
+	provider.next(oda, nil)
+	l := v.begin()
+	l.answer.Set("state", rand.Text())
+	for range 10 {
+		got, _ := v.finish(l)
+		require.Equal(t, http.StatusUnauthorized, got.Status, got.Text)
+	}
+	got, _ := v.finish(l)
+	require.Contains(t, got.Refused(t, http.StatusTooManyRequests, "RATE_LIMITED"), "too many attempts")
+	enter() // from another address
 }

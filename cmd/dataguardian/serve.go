@@ -82,6 +82,7 @@ func newKey() *cobra.Command {
 func addListenFlags(flags *pflag.FlagSet) {
 	flags.String("http-addr", "127.0.0.1:8080", "address of REST; port 0 picks a free one")
 	flags.String("grpc-addr", "127.0.0.1:9090", "address of gRPC; port 0 picks a free one")
+	flags.StringSlice("trusted-proxies", nil, "addresses or networks of reverse proxies whose X-Forwarded-For and X-Forwarded-Proto are believed (default: none)")
 	flags.String("oidc-issuer", "", "URL of the OpenID provider that logs people in (default: passwords only)")
 	flags.String("oidc-client-id", "", "id of this server at the provider")
 	flags.String("oidc-client-secret-file", "", "file with the secret of this server at the provider")
@@ -140,6 +141,7 @@ func serverConfig(cmd *cobra.Command, version string) (app.Config, error) {
 		DataDir: r.text("data-dir"), HTTPAddr: r.text("http-addr"), GRPCAddr: r.text("grpc-addr"),
 		TLSCert: r.text("tls-cert"), TLSKey: r.text("tls-key"), InsecureListen: r.text("insecure-listen") == "true",
 		TLSClientCA: r.text("tls-client-ca"), TLSClientUsers: r.text("tls-client-users") == "true",
+		TrustedProxies: r.list("trusted-proxies"),
 		OIDC: app.OIDCConfig{
 			Issuer: r.text("oidc-issuer"), ClientID: r.text("oidc-client-id"), ClientSecretFile: r.text("oidc-client-secret-file"), RedirectURL: r.text("oidc-redirect-url"),
 			NameClaim: r.text("oidc-name-claim"), RoleClaim: r.text("oidc-role-claim"), Roles: r.pairs("oidc-role"), Scopes: r.list("oidc-scope"),

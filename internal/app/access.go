@@ -69,9 +69,20 @@ type provider struct {
 	access *auth.Service
 }
 
+// Begin implements server.OIDC.
+func (p provider) Begin(ctx context.Context, address string) (location, state string, err error) {
+	if err := p.access.VisitExternal(address); err != nil {
+		return "", "", err
+	}
+	return p.Provider.Begin(ctx)
+}
+
 // Finish implements server.OIDC. It returns the name, too, of somebody whom it
 // refuses, when the provider vouches for it: for the audit log.
 func (p provider) Finish(ctx context.Context, state string, answer url.Values, address string) (auth.User, string, error) {
+	if err := p.access.AttemptExternal(ctx, address); err != nil {
+		return auth.User{}, "", err
+	}
 	identity, err := p.Identify(ctx, state, answer)
 	if err != nil {
 		return auth.User{Username: identity.Username}, "", err

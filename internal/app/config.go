@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -39,8 +40,9 @@ type Config struct {
 	TLSCert                                 string
 	TLSKey                                  string
 	InsecureListen                          bool
-	TLSClientCA                             string // authorities of client certificates; empty: clients need none
-	TLSClientUsers                          bool   // the common name of a client's certificate is a user
+	TLSClientCA                             string   // authorities of client certificates; empty: clients need none
+	TLSClientUsers                          bool     // the common name of a client's certificate is a user
+	TrustedProxies                          []string // networks of reverse proxies that tell whom they speak for
 	OIDC                                    OIDCConfig
 	SessionLifetime, SessionIdle, AuditKeep time.Duration
 	DatabaseURL                             string // empty: a private PostgreSQL under DataDir
@@ -122,6 +124,9 @@ func (c *Config) complete() error {
 	if c.TLSClientUsers && c.TLSClientCA == "" {
 		return fmt.Errorf("--tls-client-users needs --tls-client-ca")
 	}
+	if _, err := c.trustedProxies(); err != nil {
+		return err
+	}
 	if err := c.OIDC.check(); err != nil {
 		return err
 	}
@@ -129,6 +134,23 @@ func (c *Config) complete() error {
 		return fmt.Errorf("--heartbeat: must be at most half of --lease (%s), or workers lose their work", timing.Lease)
 	}
 	return c.checkListen()
+}
+
+// trustedProxies reads addresses and networks.
+func (c *Config) trustedProxies() (networks []netip.Prefix, _ error) {
+	for _, text := range c.TrustedProxies {
+		if address, err := netip.ParseAddr(text); err == nil {
+			address = address.Unmap()
+			networks = append(networks, netip.PrefixFrom(address, address.BitLen()))
+			continue
+		}
+		network, err := netip.ParsePrefix(text)
+		if err != nil {
+			return nil, fmt.Errorf("--trusted-proxies: %q is neither an address nor a network such as 10.1.0.0/16", text)
+		}
+		networks = append(networks, network.Masked())
+	}
+	return networks, nil
 }
 
 func (c *Config) expandRoles() error {

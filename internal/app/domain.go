@@ -81,7 +81,7 @@ func newDomain(f *foundation, started time.Time) *domain {
 		channels: notification.NewChannels(s.Channels(), messenger),
 		feed:     notification.NewFeed(s.Notifications(), notification.FeedConfig{}),
 		access: auth.NewService(auth.Config{
-			Tokens: s.Tokens(), Users: s.Users(), Sessions: s.Sessions(),
+			Tokens: s.Tokens(), Users: s.Users(), Sessions: s.Sessions(), Tries: s.Tries(),
 			SessionLifetime: f.config.SessionLifetime, SessionIdle: f.config.SessionIdle,
 		}),
 		trail:  audit.NewTrail(s.Audit(), f.config.AuditKeep, f.logger),

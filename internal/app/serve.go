@@ -89,13 +89,17 @@ func (f *foundation) api(ctx context.Context, d *domain, m *metrics.Metrics, lis
 	if err != nil {
 		return nil, fmt.Errorf("--metrics-token-file: %w", err)
 	}
+	proxies, err := f.config.trustedProxies()
+	if err != nil {
+		return nil, err
+	}
 	provider, err := f.oidc(d)
 	if err != nil {
 		return nil, err
 	}
 	config := server.Config{
 		HTTPListener: listen.http, GRPCListener: listen.grpc, CertFile: f.config.TLSCert, KeyFile: f.config.TLSKey,
-		ClientCAFile: f.config.TLSClientCA, CertificateUsers: f.config.TLSClientUsers,
+		ClientCAFile: f.config.TLSClientCA, CertificateUsers: f.config.TLSClientUsers, TrustedProxies: proxies,
 		Services: rpc.Services{
 			Datasources: d.datasources, Locations: d.locations, Files: d.files, Backups: d.backups, Executions: d.executions,
 			Watches: d.board, Restores: d.executions, Downloads: d.vault,
@@ -128,7 +132,7 @@ func (f *foundation) metricsPage(m *metrics.Metrics, listen listeners) (worker.S
 		return nil, fmt.Errorf("--metrics-token-file: %w", err)
 	}
 	page, err := server.NewMetrics(server.Config{
-		HTTPListener: listen.metrics, CertFile: f.config.TLSCert, KeyFile: f.config.TLSKey, Logger: f.logger, Metrics: m.Handler(), MetricsToken: token,
+		HTTPListener: listen.metrics, CertFile: f.config.TLSCert, KeyFile: f.config.TLSKey, ClientCAFile: f.config.TLSClientCA, Logger: f.logger, Metrics: m.Handler(), MetricsToken: token,
 	})
 	if err != nil {
 		return nil, err

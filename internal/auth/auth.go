@@ -136,6 +136,17 @@ type UserStore interface {
 	Delete(ctx context.Context, id string) error
 }
 
+// TryStore counts attempts to log in for all processes.
+type TryStore interface {
+	// Take takes one try out of a bucket, which holds size tries and gets one back
+	// every so often. It returns how long there will be none; 0: it was taken.
+	Take(ctx context.Context, key []byte, size int, every time.Duration) (wait time.Duration, err error)
+	// GiveBack returns a try to a bucket.
+	GiveBack(ctx context.Context, key []byte, size int) error
+	// Prune forgets buckets that nobody has used for an hour.
+	Prune(ctx context.Context) error
+}
+
 // SessionStore keeps sessions. Methods fail with NotFound for one that is not there.
 type SessionStore interface {
 	// Begin stores a session that ends after lifetime, and dates the user's login.

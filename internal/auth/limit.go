@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"context"
 	"math"
 	"net/netip"
 	"strings"
@@ -11,17 +12,24 @@ import (
 )
 
 // limits bound how often a password may be tried. An address has fewer tries than
-// an account, so that one attacker alone cannot lock somebody out.
+// an account, so that one attacker alone cannot lock somebody out. Each process counts
+// for itself, which costs nothing; what it lets through is counted for all of them.
 type limits struct {
 	addresses, accounts *limiter
+	visits              *limiter // of an address that begins to log in with the OpenID provider
+	shared              TryStore // nil: this process is the only one
+	regulars            *regulars
 }
 
-func newLimits() limits {
-	return limits{addresses: newLimiter(10, 6*time.Second), accounts: newLimiter(30, 2*time.Second)}
+func newLimits(shared TryStore) limits {
+	return limits{
+		addresses: newLimiter(10, 6*time.Second), accounts: newLimiter(30, 2*time.Second), visits: newLimiter(60, time.Second),
+		shared: shared, regulars: &regulars{known: map[string]struct{}{}},
+	}
 }
 
-// try takes one try of an address and one of an account; an empty account counts
-// for none.
+// try takes one try of an address and one of an account, in this process; an empty
+// account counts for none.
 func (l limits) try(address, account string) error {
 	wait, ok := l.addresses.take(network(address))
 	if ok && account != "" {
@@ -30,14 +38,85 @@ func (l limits) try(address, account string) error {
 	if ok {
 		return nil
 	}
+	return tooMany(wait)
+}
+
+// tryAll takes them in all processes.
+func (l limits) tryAll(ctx context.Context, address, account string) error {
+	for _, b := range l.buckets(address, account) {
+		wait, err := l.shared.Take(ctx, b.key[:], int(b.size), b.every)
+		if err != nil {
+			return err
+		}
+		if wait > 0 {
+			return tooMany(wait)
+		}
+	}
+	return nil
+}
+
+func tooMany(wait time.Duration) error {
 	seconds := int(math.Ceil(wait.Seconds()))
 	return errs.New(errs.Exhausted, errs.CodeRateLimited, "too many attempts to log in; try again in %d seconds", seconds).With("retry_after_seconds", seconds)
 }
 
 // good gives the tries of a good login back.
-func (l limits) good(address, account string) {
+func (l limits) good(ctx context.Context, address, account string) error {
 	l.addresses.giveBack(network(address))
-	l.accounts.giveBack(strings.ToLower(account))
+	if account != "" {
+		l.accounts.giveBack(strings.ToLower(account))
+	}
+	for _, b := range l.buckets(address, account) {
+		if err := l.shared.GiveBack(ctx, b.key[:], int(b.size)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// sharedBucket is a bucket of all processes. What people type is known by its digest:
+// some type their password in place of their name.
+type sharedBucket struct {
+	*limiter
+	key digest
+}
+
+func (l limits) buckets(address, account string) []sharedBucket {
+	if l.shared == nil {
+		return nil
+	}
+	all := []sharedBucket{{l.addresses, hashOf("address " + network(address))}}
+	if account != "" {
+		all = append(all, sharedBucket{l.accounts, hashOf("account " + strings.ToLower(account))})
+	}
+	return all
+}
+
+// regulars are those who have logged in before, from where they did. They do not wait
+// behind a flood of strangers.
+type regulars struct {
+	mu    sync.Mutex
+	known map[string]struct{}
+}
+
+func regular(address, account string) string {
+	return network(address) + " " + strings.ToLower(account)
+}
+
+func (r *regulars) add(address, account string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.known) >= maxBuckets {
+		clear(r.known)
+	}
+	r.known[regular(address, account)] = struct{}{}
+}
+
+func (r *regulars) has(address, account string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	_, ok := r.known[regular(address, account)]
+	return ok
 }
 
 // network is what one attacker surely has: an IPv4 address, or an IPv6 network.

@@ -2,6 +2,7 @@ package auth
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -46,7 +47,7 @@ func (s *Service) Setup(ctx context.Context, username, password, address string)
 	if err != nil {
 		return User{}, "", err
 	}
-	if err := s.limits.try(address, ""); err != nil {
+	if err := s.attempt(ctx, address, "", true); err != nil {
 		return User{}, "", err
 	}
 	if u.PasswordHash, err = s.Passwords.Hash(ctx, password); err != nil {
@@ -64,22 +65,38 @@ var ErrSetupDone = errs.New(errs.Conflict, CodeSetupDone, "the first user exists
 // Login begins a session of a user and returns its cookie. A failed one returns the
 // user, too, when there is one with this name, for the audit log only.
 func (s *Service) Login(ctx context.Context, username, password, address string) (User, string, error) {
-	if err := s.limits.try(address, username); err != nil {
+	regular := s.limits.regulars.has(address, username)
+	if err := s.attempt(ctx, address, username, regular); err != nil {
 		return User{}, "", err
 	}
 	u, err := s.Users.ByName(ctx, username)
 	if err != nil && errs.KindOf(err) != errs.NotFound {
 		return User{}, "", err
 	}
-	match, err := s.Passwords.Check(ctx, u.PasswordHash, password)
+	match, err := s.Passwords.Check(ctx, u.PasswordHash, password, regular)
 	if err == nil && !match {
 		err = errBadLogin
 	}
 	if err != nil {
 		return u, "", err
 	}
-	s.limits.good(address, username)
+	s.limits.regulars.add(address, username)
+	if err := s.limits.good(ctx, address, username); err != nil {
+		return u, "", err
+	}
 	return s.begin(ctx, u, address)
+}
+
+// attempt takes a try. Whom the hasher would turn away anyway is told so before the
+// database is asked: a flood must not reach it.
+func (s *Service) attempt(ctx context.Context, address, account string, regular bool) error {
+	if err := s.limits.try(address, account); err != nil {
+		return err
+	}
+	if s.Passwords.full(regular) {
+		return errTooManyLogins
+	}
+	return s.limits.tryAll(ctx, address, account)
 }
 
 // Identity is a person as the OpenID provider knows them.
@@ -87,6 +104,23 @@ type Identity struct {
 	Subject  string // issuer and subject: never another person's
 	Username string
 	Role     Role
+}
+
+// VisitExternal takes a try of an address to begin a login with the OpenID provider.
+func (s *Service) VisitExternal(address string) error {
+	if wait, ok := s.limits.visits.take(network(address)); !ok {
+		return tooMany(wait)
+	}
+	return nil
+}
+
+// AttemptExternal takes a try of an address to come back from the OpenID provider;
+// LoginExternal gives it back.
+func (s *Service) AttemptExternal(ctx context.Context, address string) error {
+	if err := s.limits.try(address, ""); err != nil {
+		return err
+	}
+	return s.limits.tryAll(ctx, address, "")
 }
 
 // LoginExternal begins a session of a person whom the OpenID provider has sent. The
@@ -103,6 +137,9 @@ func (s *Service) LoginExternal(ctx context.Context, i Identity, address string)
 			return User{}, "", errs.New(errs.Denied, errs.CodeForbidden, "the OpenID provider sent a name that cannot be used: it %s", field.Message)
 		}
 		u, err = s.Users.Create(ctx, User{ID: uuid.NewString(), Username: i.Username, Role: i.Role, Subject: i.Subject})
+	}
+	if err == nil {
+		err = s.limits.good(ctx, address, "")
 	}
 	if err != nil {
 		return User{}, "", err
@@ -135,21 +172,23 @@ func (s *Service) ChangePassword(ctx context.Context, p Principal, current, pass
 	if p.UserID == "" {
 		return errs.New(errs.Denied, errs.CodeForbidden, "only a user has a password: log in first")
 	}
-	if err := s.limits.try(address, p.Name); err != nil {
+	if err := s.attempt(ctx, address, p.Name, true); err != nil {
 		return err
 	}
 	u, err := s.Users.Get(ctx, p.UserID)
 	if err != nil {
 		return err
 	}
-	match, err := s.Passwords.Check(ctx, u.PasswordHash, current)
+	match, err := s.Passwords.Check(ctx, u.PasswordHash, current, true)
 	switch {
 	case err != nil:
 		return err
 	case !match:
 		return errs.InvalidFields(errs.CodeValidation, errs.Field{Field: "current_password", Message: "is not the present password"})
 	}
-	s.limits.good(address, p.Name)
+	if err := s.limits.good(ctx, address, p.Name); err != nil {
+		return err
+	}
 	_, err = s.UpdateUser(ctx, u.ID, nil, &password)
 	return err
 }
@@ -212,9 +251,13 @@ func (s *Service) dropUser(id string) {
 	s.drop(func(_ digest, p Principal) bool { return p.UserID == id })
 }
 
-// PruneSessions removes sessions that are over.
+// PruneSessions removes sessions that are over, and forgets old attempts to log in.
 func (s *Service) PruneSessions(ctx context.Context) error {
-	return s.Sessions.Prune(ctx, s.SessionIdle)
+	err := s.Sessions.Prune(ctx, s.SessionIdle)
+	if s.Tries != nil {
+		err = errors.Join(err, s.Tries.Prune(ctx))
+	}
+	return err
 }
 
 // newUser checks what a user is made of.

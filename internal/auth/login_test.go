@@ -227,6 +227,70 @@ func TestAttemptsAreFewAndComeBackWithTime(t *testing.T) {
 	})
 }
 
+// sharedTries is a TryStore of two processes in one.
+type sharedTries struct {
+	taken map[string]int
+	asked int
+}
+
+func (s *sharedTries) Take(_ context.Context, key []byte, size int, every time.Duration) (time.Duration, error) {
+	s.asked++
+	if s.taken[string(key)] >= size {
+		return every, nil
+	}
+	s.taken[string(key)]++
+	return 0, nil
+}
+
+func (s *sharedTries) GiveBack(_ context.Context, key []byte, _ int) error {
+	s.taken[string(key)]--
+	return nil
+}
+
+func (s *sharedTries) Prune(context.Context) error { return nil }
+
+func TestAllProcessesCountTogetherAndNobodysNameIsKept(t *testing.T) {
+	p, shared := newPeople(), &sharedTries{taken: map[string]int{}}
+	process := func() *auth.Service {
+		return auth.NewService(auth.Config{Tokens: &shelf{}, Users: users{people: p}, Sessions: sessionStore{p}, Passwords: cheap(), Tries: shared})
+	}
+	all := []*auth.Service{process(), process(), process()}
+	_, _, err := all[0].Setup(t.Context(), "ada", password, "198.51.100.9")
+	require.NoError(t, err)
+	for i := range 10 {
+		_, _, err := all[i%3].Login(t.Context(), "hunter2", "not the password", home)
+		require.Equal(t, errs.Unauthenticated, errs.KindOf(err), "try %d: %v", i, err)
+	}
+	for _, s := range all {
+		_, _, err := s.Login(t.Context(), "ada", password, home)
+		require.Equal(t, errs.CodeRateLimited, errs.CodeOf(err))
+		require.Equal(t, errs.CodeRateLimited, errs.CodeOf(s.AttemptExternal(t.Context(), home)), "whichever way somebody comes in")
+	}
+	require.NotContains(t, fmt.Sprint(shared.taken), "hunter2")
+	asked := shared.asked
+	for range 20 {
+		_, _, err = all[0].Login(t.Context(), "ada", password, home)
+		require.Equal(t, errs.CodeRateLimited, errs.CodeOf(err))
+	}
+	require.Less(t, shared.asked-asked, 20, "who is over the limit of a process is not counted by the others")
+
+	before := fmt.Sprint(shared.taken)
+	_, _, err = all[0].Login(t.Context(), "ada", password, "203.0.113.1")
+	require.NoError(t, err)
+	require.NoError(t, all[1].AttemptExternal(t.Context(), "203.0.113.2"))
+	_, _, err = all[1].LoginExternal(t.Context(), auth.Identity{Subject: "i 1", Username: "oda", Role: auth.Viewer}, "203.0.113.2")
+	require.NoError(t, err)
+	for _, left := range shared.taken {
+		require.GreaterOrEqual(t, left, 0)
+	}
+	require.Contains(t, fmt.Sprint(shared.taken), ":0", "a good login gives its tries back: %s", before)
+
+	for range 60 {
+		require.NoError(t, all[2].VisitExternal(home))
+	}
+	require.Equal(t, errs.CodeRateLimited, errs.CodeOf(all[2].VisitExternal(home)))
+}
+
 func TestHashesTakeTurnsAndTooManyAreTurnedAway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := cheap()
@@ -238,7 +302,7 @@ func TestHashesTakeTurnsAndTooManyAreTurnedAway(t *testing.T) {
 		turnedAway := 0
 		for range 100 {
 			group.Go(func() {
-				match, err := p.Check(t.Context(), hash, password)
+				match, err := p.Check(t.Context(), hash, password, false)
 				mu.Lock()
 				defer mu.Unlock()
 				if errs.CodeOf(err) == errs.CodeRateLimited && err != nil {
@@ -254,7 +318,7 @@ func TestHashesTakeTurnsAndTooManyAreTurnedAway(t *testing.T) {
 		require.Less(t, turnedAway, 100)
 		gone, cancel := context.WithCancelCause(t.Context())
 		cancel(errors.New("the caller is gone"))
-		_, err = p.Check(gone, "$argon2id$v=19$m=8$damaged", password)
+		_, err = p.Check(gone, "$argon2id$v=19$m=8$damaged", password, false)
 		require.Error(t, err)
 		<-time.After(time.Minute)
 	})

@@ -7,7 +7,6 @@ import (
 	"encoding/base64"
 	"fmt"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/crypto/argon2"
@@ -33,8 +32,8 @@ const (
 	maxWaiting = 16
 	// maxWait is how long one waits.
 	maxWait = 10 * time.Second
-	// restShare is how many times as long as a hash took nobody else may hash. A flood
-	// of logins then takes at most a fifth of one core and one hash's memory.
+	// restShare is how many times as long as a hash computes nobody else may hash. A
+	// flood of logins then takes at most a fifth of one core and one hash's memory.
 	restShare = 4
 )
 
@@ -44,14 +43,13 @@ var errTooManyLogins = errs.New(errs.Exhausted, errs.CodeRateLimited, "too many 
 type Passwords struct {
 	params  Params
 	decoy   string // what the password of nobody is held against
-	turn    chan struct{}
-	waiting atomic.Int32
+	turns   line
+	fastest time.Duration // that a hash of params took; belongs to who has the turn
 }
 
 // NewPasswords returns a hasher. It reads hashes of any parameters.
 func NewPasswords(p Params) *Passwords {
-	hasher := &Passwords{params: p, turn: make(chan struct{}, 1)}
-	hasher.turn <- struct{}{}
+	hasher := &Passwords{params: p}
 	noise := make([]byte, saltBytes+keyBytes)
 	_, _ = rand.Read(noise) // never fails
 	hasher.decoy = p.encode(noise[:saltBytes], noise[saltBytes:])
@@ -63,13 +61,14 @@ func NewPasswords(p Params) *Passwords {
 func (p *Passwords) Hash(ctx context.Context, password string) (string, error) {
 	salt := make([]byte, saltBytes)
 	_, _ = rand.Read(salt) // never fails
-	key, err := p.key(ctx, password, salt, p.params)
+	key, err := p.key(ctx, password, salt, p.params, true)
 	return p.params.encode(salt, key), err
 }
 
 // Check reports whether a password belongs to a hash. An empty hash belongs to no
-// password and takes as long. It fails as Hash does.
-func (p *Passwords) Check(ctx context.Context, hash, password string) (bool, error) {
+// password and takes as long. A regular goes before all who are none. It fails as Hash
+// does.
+func (p *Passwords) Check(ctx context.Context, hash, password string, regular bool) (bool, error) {
 	nobody := hash == ""
 	if nobody {
 		hash = p.decoy
@@ -78,30 +77,35 @@ func (p *Passwords) Check(ctx context.Context, hash, password string) (bool, err
 	if err != nil {
 		return false, err
 	}
-	got, err := p.key(ctx, password, salt, params)
+	got, err := p.key(ctx, password, salt, params, regular)
 	return err == nil && subtle.ConstantTimeCompare(got, want) == 1 && !nobody, err
 }
 
+// full reports whether one more would be turned away.
+func (p *Passwords) full(regular bool) bool { return p.turns.full(regular) }
+
 // key waits for its turn and derives. The next turn begins after a rest.
-func (p *Passwords) key(ctx context.Context, password string, salt []byte, params Params) ([]byte, error) {
-	if p.waiting.Add(1) > maxWaiting {
-		p.waiting.Add(-1)
-		return nil, errTooManyLogins
-	}
-	defer p.waiting.Add(-1)
-	patience := time.NewTimer(maxWait)
-	defer patience.Stop()
-	select {
-	case <-p.turn:
-	case <-patience.C:
-		return nil, errTooManyLogins
-	case <-ctx.Done():
-		return nil, context.Cause(ctx)
+func (p *Passwords) key(ctx context.Context, password string, salt []byte, params Params, regular bool) ([]byte, error) {
+	if err := p.turns.enter(ctx, regular); err != nil {
+		return nil, err
 	}
 	began := time.Now()
 	key := argon2.IDKey([]byte(password), salt, params.Passes, params.MemoryKiB, params.Threads, keyBytes)
-	time.AfterFunc(restShare*time.Since(began), func() { p.turn <- struct{}{} })
+	time.AfterFunc(restShare*p.computed(params, time.Since(began)), p.turns.leave)
 	return key, nil
+}
+
+// computed is how long a hash has computed, as far as that can be known: on a busy
+// machine it took longer, but the rest of the time others computed, and a rest for it
+// would only make people wait.
+func (p *Passwords) computed(params Params, took time.Duration) time.Duration {
+	if params != p.params {
+		return took
+	}
+	if p.fastest == 0 || took < p.fastest {
+		p.fastest = took
+	}
+	return p.fastest
 }
 
 func (p Params) encode(salt, key []byte) string {

@@ -25,6 +25,8 @@ type Config struct {
 	Tokens   TokenStore
 	Users    UserStore
 	Sessions SessionStore
+	// Tries counts attempts to log in for all processes; nil: each counts for itself.
+	Tries TryStore
 	// Passwords hashes; nil: NewPasswords(DefaultParams).
 	Passwords *Passwords
 	// SessionLifetime and SessionIdle end a session; default 7 days, and 24 hours
@@ -74,7 +76,7 @@ func NewService(c Config) *Service {
 	if c.SessionIdle <= 0 {
 		c.SessionIdle = defaultIdle
 	}
-	return &Service{Config: c, limits: newLimits(), touched: map[string]time.Time{}, recent: map[digest]recent{}}
+	return &Service{Config: c, limits: newLimits(c.Tries), touched: map[string]time.Time{}, recent: map[digest]recent{}}
 }
 
 // Authenticate returns who the bearer of a token or session is. Every failure but

@@ -9,9 +9,11 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -25,6 +27,10 @@ import (
 // callTimeout bounds a call of the provider.
 const callTimeout = 15 * time.Second
 
+// discoverEvery is how soon a provider that did not answer is asked again: who comes
+// meanwhile does not wait for it.
+const discoverEvery = 2 * time.Second
+
 // loginTimeout is how long somebody may take at the provider.
 const loginTimeout = 10 * time.Minute
 
@@ -33,7 +39,8 @@ type Config struct {
 	Issuer, ClientID, ClientSecret, RedirectURL string
 	// NameClaim is the claim with the user's name, default preferred_username.
 	NameClaim string
-	// RoleClaim is the claim with a word or a list of words, default groups; Roles says
+	// RoleClaim is the claim with a word or a list of words, default groups; a claim
+	// inside of another one is named by its path, such as realm_access.roles. Roles says
 	// which role each word gives. The highest one counts; without one nobody comes in.
 	RoleClaim string
 	Roles     map[string]auth.Role
@@ -49,8 +56,10 @@ type Config struct {
 type Provider struct {
 	config Config
 
-	mu    sync.Mutex
-	found *oidc.Provider
+	mu     sync.Mutex
+	found  *oidc.Provider
+	failed error     // of the last try to find it
+	at     time.Time // of that try
 }
 
 // New returns a provider.
@@ -122,7 +131,48 @@ func (p *Provider) Identify(ctx context.Context, state string, answer url.Values
 	if subtle.ConstantTimeCompare([]byte(id.Nonce), []byte(login.Nonce)) != 1 {
 		return auth.Identity{}, refused(errors.New("the ID token is of another login: its nonce differs"))
 	}
-	return p.identity(id)
+	claims, err := p.claims(ctx, found, tokens, id)
+	if err != nil {
+		return auth.Identity{}, err
+	}
+	return p.identity(id, claims)
+}
+
+// claims are those of a verified token and, when it lacks one that is needed, those
+// that the provider tells of the same person.
+func (p *Provider) claims(ctx context.Context, found *oidc.Provider, tokens *oauth2.Token, id *oidc.IDToken) (map[string]any, error) {
+	var claims map[string]any
+	if err := id.Claims(&claims); err != nil {
+		return nil, refused(err)
+	}
+	if at(claims, p.config.NameClaim) != nil && at(claims, p.config.RoleClaim) != nil || found.UserInfoEndpoint() == "" {
+		return claims, nil
+	}
+	info, err := found.UserInfo(ctx, oauth2.StaticTokenSource(tokens))
+	if err != nil {
+		return nil, failed(err)
+	}
+	if info.Subject != id.Subject {
+		return nil, refused(errors.New("the provider's user information is about somebody else than its ID token"))
+	}
+	more := map[string]any{}
+	if err := info.Claims(&more); err != nil {
+		return nil, refused(err)
+	}
+	maps.Copy(more, claims) // what was signed counts
+	return more, nil
+}
+
+// at is the claim of a name, or of a path into claims; nil: there is none.
+func at(claims map[string]any, name string) any {
+	if claim, ok := claims[name]; ok {
+		return claim
+	}
+	first, rest, ok := strings.Cut(name, ".")
+	if inner, is := claims[first].(map[string]any); ok && is {
+		return at(inner, rest)
+	}
+	return nil
 }
 
 func read(state string) (login pending, err error) {
@@ -155,13 +205,9 @@ func away(cause error) error {
 }
 
 // identity reads the claims of a verified token.
-func (p *Provider) identity(id *oidc.IDToken) (auth.Identity, error) {
-	var claims map[string]any
-	if err := id.Claims(&claims); err != nil {
-		return auth.Identity{}, refused(err)
-	}
-	name, _ := claims[p.config.NameClaim].(string)
-	role := p.role(claims[p.config.RoleClaim])
+func (p *Provider) identity(id *oidc.IDToken, claims map[string]any) (auth.Identity, error) {
+	name, _ := at(claims, p.config.NameClaim).(string)
+	role := p.role(at(claims, p.config.RoleClaim))
 	switch {
 	case name == "":
 		return auth.Identity{}, errs.New(errs.Denied, errs.CodeForbidden, "the OpenID provider sent no claim %q, which should hold the user's name", p.config.NameClaim)
@@ -219,11 +265,16 @@ func (p *Provider) discover(ctx context.Context) (*oidc.Provider, error) {
 	if p.found != nil {
 		return p.found, nil
 	}
+	if p.failed != nil && time.Since(p.at) < discoverEvery {
+		return nil, p.failed
+	}
 	// The provider keeps the context for later calls.
 	found, err := oidc.NewProvider(oidc.ClientContext(context.WithoutCancel(ctx), p.config.Client), p.config.Issuer)
+	p.at = time.Now()
 	if err != nil {
-		return nil, away(err)
+		p.failed = away(err)
+		return nil, p.failed
 	}
-	p.found = found
+	p.found, p.failed = found, nil
 	return found, nil
 }

@@ -32,7 +32,7 @@ func (s *authServer) GetAuthStatus(ctx context.Context, _ *pb.GetAuthStatusReque
 	p, authenticated := PrincipalOf(ctx)
 	answer := &pb.GetAuthStatusResponse{HasUser: some, Authenticated: authenticated, Oidc: s.oidc}
 	if p.UserID != "" {
-		answer.User = &pb.User{Username: p.Name}
+		answer.User = &pb.User{Username: p.Name, Role: toRole(p.Role).Enum()}
 	}
 	return answer, nil
 }
@@ -56,7 +56,7 @@ func begun(ctx context.Context, u auth.User, session, message string, err error)
 	if err := setCookie(ctx, NewSessionCookie(session, OriginOf(ctx).Secure)); err != nil {
 		return nil, err
 	}
-	return &pb.SessionResponse{Message: message, User: &pb.User{Username: u.Username}}, nil
+	return &pb.SessionResponse{Message: message, User: &pb.User{Username: u.Username, Role: toRole(u.Role).Enum()}}, nil
 }
 
 // NewSessionCookie returns the cookie of a session. It lives as long as the browser

@@ -203,6 +203,12 @@ type KeysetCheck struct {
 	CreatedAt time.Time
 }
 
+type LoginTry struct {
+	Key   []byte
+	Tries float64
+	At    time.Time
+}
+
 type Notification struct {
 	ID         string
 	Seq        int64

@@ -109,6 +109,48 @@ func users(t *testing.T, w *world) {
 	})
 }
 
+func tries(t *testing.T, w *world) {
+	s := w.Tries()
+	const size = 3
+	key, other := []byte("one"), []byte("other")
+	take := func(key []byte) time.Duration {
+		wait, err := s.Take(t.Context(), key, size, time.Hour)
+		require.NoError(t, err)
+		return wait
+	}
+	var group sync.WaitGroup
+	waits := make([]time.Duration, 12)
+	for i := range waits {
+		group.Go(func() { waits[i] = take(key) })
+	}
+	group.Wait()
+	taken := 0
+	for _, wait := range waits {
+		if wait == 0 {
+			taken++
+			continue
+		}
+		require.Positive(t, wait)
+		require.LessOrEqual(t, wait, time.Hour)
+	}
+	require.Equal(t, size, taken, "whoever asks, and however many at once")
+	require.Zero(t, take(other))
+	require.NoError(t, s.GiveBack(t.Context(), key, size))
+	require.Zero(t, take(key))
+	require.NotZero(t, take(key))
+	w.exec(t, "update login_tries set at = at - interval '1 hour' where key = $1", key)
+	require.Zero(t, take(key), "one has come back")
+	require.NotZero(t, take(key))
+	require.NoError(t, s.GiveBack(t.Context(), []byte("nobody's"), size))
+
+	w.exec(t, "update login_tries set at = now() - interval '2 hours', tries = -1000 where key = $1", other)
+	require.NoError(t, s.Prune(t.Context()))
+	require.NotZero(t, take(key), "what was used lately is not forgotten")
+	for range size {
+		require.Zero(t, take(other), "what is forgotten is full")
+	}
+}
+
 // A caller with a scope sees what belongs to datasources with its tags; every list
 // and total is about those only.
 func scope(t *testing.T, w *world) {
