@@ -20,6 +20,7 @@ func TestARunningControlPlane(t *testing.T) {
 		"streams a log from the beginning to the end in both formats":         streamsReplayAndFollow,
 		"tells of all executions, once, and goes on after any event":          eventsGoOnAfterAnyId,
 		"follows executions on the command line and on a terminal":            executionsAreFollowed,
+		"shows a token with a scope nothing else":                             aScopeShowsNothingElse,
 		"is watched by each of the examples":                                  examplesWatch,
 		"keeps three backups when the policy says three":                      retentionRemovesTheOldest,
 		"deletes objects before it calls a backup deleted":                    retentionWaitsForTheObjects,

@@ -85,10 +85,93 @@ func eventsGoOnAfterAnyId(t *testing.T, s *harness.Server) {
 		require.True(t, ok)
 		if data, found := strings.CutPrefix(line, "data: "); found {
 			e := harness.ParseJSON(t, data)
+			if e.Has("heartbeat") {
+				continue
+			}
 			require.NotEqual(t, id, e.Text("execution_id"), "what was told is not told again")
 			if e.Text("execution_id") == again {
 				break
 			}
+		}
+	}
+}
+
+// aScopeShowsNothingElse watches and reads with a token that reaches one of two
+// datasources, while the other tests fill the same control plane.
+func aScopeShowsNothingElse(t *testing.T, s *harness.Server) {
+	source := s.Plane.NewSource(t, 10)
+	mine, _ := s.NewJob(t, source)
+	theirs, _ := s.NewJob(t, source)
+	datasource := s.Get(t, "/api/backup-jobs/"+mine).Text("datasource_id")
+	s.Do(t, http.MethodPut, "/api/datasources/"+datasource, config{"tags": []string{"scoped", "other"}}).Expect(t, http.StatusOK)
+	scoped := s.With(s.Post(t, "/api/auth/tokens", config{"name": "scoped", "role": "operator", "scope": []string{"scoped"}}, http.StatusCreated).Text("token"))
+
+	events := []*harness.Stream{scoped.Stream(t, "/api/events?include_logs=true"), scoped.Stream(t, "/api/events", "Accept", "text/event-stream")}
+	notes := scoped.Stream(t, "/api/notifications/stream")
+	begun, ok := notes.Line()
+	require.True(t, ok)
+	require.Equal(t, "0", harness.ParseJSON(t, begun).Text("id"), "how many others there are is not told")
+	s.Backup(t, theirs)
+	id := s.Backup(t, mine).Text("id")
+
+	told := eventsUntilEnd(t, events[0], id)
+	require.NotEmpty(t, eventLines(told, id))
+	for _, e := range told {
+		require.Equal(t, mine, e.Text("job_id"), "%s", e)
+	}
+	require.Equal(t, []string{"event: heartbeat"}, untilState(t, events[1], id)[:1])
+	note, ok := notes.Line()
+	require.True(t, ok)
+	require.Equal(t, mine, harness.ParseJSON(t, note).Text("notification.entity_id"), note)
+	again, ok := scoped.Stream(t, "/api/notifications/stream?after=0").Line()
+	require.True(t, ok)
+	require.Equal(t, "0", harness.ParseJSON(t, again).Text("id"))
+
+	page := scoped.Get(t, "/api/dashboard/overview")
+	for key, want := range map[string]int64{
+		"datasources_total": 1, "jobs_total": 1, "jobs_enabled": 1, "storages_total": 1, "storages_healthy": 1, "executions_24h_total": 1, "success_rate_24h": 100,
+	} {
+		require.Equal(t, want, page.Int("stats."+key), "%s of %s", key, page)
+	}
+	require.Len(t, page.List("recent_executions"), 1)
+	require.Equal(t, id, page.Text("recent_executions.0.id"))
+	require.Len(t, page.List("datasource_health"), 1)
+	require.Equal(t, datasource, page.Text("datasource_health.0.id"))
+	var total int64
+	for _, day := range page.List("executions_by_day") {
+		total += day.Int("total")
+	}
+	require.Equal(t, int64(1), total)
+	health := scoped.Do(t, http.MethodGet, "/api/health", nil) // the tests beside may make it degraded
+	require.Equal(t, int64(1), harness.ParseJSON(t, health.Text).Int("stats.datasources_total"))
+	require.Equal(t, int64(1), harness.ParseJSON(t, health.Text).Int("stats.jobs_total"))
+	require.LessOrEqual(t, harness.ParseJSON(t, health.Text).Int("stats.executions_today"), int64(1))
+	scoped.Do(t, http.MethodGet, "/api/storage-locations", nil).Refused(t, http.StatusForbidden, "FORBIDDEN")
+}
+
+// untilState reads Server-Sent Events until one that an execution has completed, and
+// returns the lines with their names. Each is about that execution, and a heartbeat
+// about nothing.
+func untilState(t *testing.T, stream *harness.Stream, id string) (names []string) {
+	t.Helper()
+	for {
+		line, ok := stream.Line()
+		require.True(t, ok, "the stream has ended after %v", names)
+		if strings.HasPrefix(line, "event: ") {
+			names = append(names, line)
+		}
+		data, found := strings.CutPrefix(line, "data: ")
+		if !found {
+			continue
+		}
+		e := harness.ParseJSON(t, data)
+		if e.Has("heartbeat") {
+			require.ElementsMatch(t, []string{"heartbeat", "id"}, e.Keys())
+			continue
+		}
+		require.Equal(t, id, e.Text("execution_id"))
+		if e.Text("status") == "completed" && names[len(names)-1] == "event: state" {
+			return names
 		}
 	}
 }

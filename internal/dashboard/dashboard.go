@@ -94,7 +94,9 @@ type Snapshot struct {
 
 // Store reads a page.
 type Store interface {
-	// Overview reads all of it in one round trip, as of one moment.
+	// Overview reads all of it in one round trip, as of one moment. With
+	// auth.WithScope, only what lies in the scope: storages are those that its jobs
+	// write to, and what went wrong with workers is left out.
 	Overview(ctx context.Context) (Snapshot, error)
 }
 

@@ -18,6 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 
+	"github.com/dataguardian/dataguardian/internal/auth"
 	"github.com/dataguardian/dataguardian/internal/errs"
 	"github.com/dataguardian/dataguardian/internal/execution"
 	"github.com/dataguardian/dataguardian/internal/logs"
@@ -44,6 +45,7 @@ type plane struct {
 type planeRow struct {
 	execution.Execution
 	changed time.Time
+	tags    []string
 	written int64 // lines in all
 }
 
@@ -89,7 +91,7 @@ func (p *plane) list(limit int, want func(*planeRow) bool, key func(*planeRow) e
 	var found []execution.Change
 	for _, r := range p.rows {
 		if want(r) && less(after, key(r)) {
-			found = append(found, execution.Change{Execution: r.Execution, ChangedAt: r.changed})
+			found = append(found, execution.Change{Execution: r.Execution, ChangedAt: r.changed, Tags: r.tags})
 			found[len(found)-1].Logs = nil
 		}
 	}
@@ -142,6 +144,9 @@ func (p *plane) set(id string, status execution.Status) (commit func()) {
 			r = &planeRow{Execution: execution.Execution{ID: id, JobID: "job", JobName: "nightly", Operation: execution.Backup, CreatedAt: tx.began}}
 			p.rows[id] = r
 			p.order = append(p.order, id)
+		}
+		if r.Status.Terminal() {
+			r.Trigger = execution.Retry
 		}
 		r.Status, r.changed = status, changed
 		if status.Terminal() {
@@ -349,7 +354,8 @@ func (v *viewer) take(e execution.WatchEvent) {
 			fail("a line of %s after its end", id)
 		}
 	case e.Gap != nil:
-		if e.Gap.From != v.seqs[id]+1 || e.Gap.To < e.Gap.From {
+		unsure := e.Execution.Trigger == execution.Retry && e.Gap.From == 1 && e.Gap.To >= v.seqs[id]
+		if !unsure && e.Gap.From != v.seqs[id]+1 || e.Gap.To < e.Gap.From {
 			fail("gap %+v of %s after %d", *e.Gap, id, v.seqs[id])
 		}
 		v.seqs[id] = e.Gap.To
@@ -359,7 +365,7 @@ func (v *viewer) take(e execution.WatchEvent) {
 			fail("progress of %s, which is %q", id, v.states[id])
 		}
 	default:
-		if v.states[id].Terminal() && e.Execution.Status != v.states[id] {
+		if v.states[id].Terminal() && e.Execution.Status != v.states[id] && e.Execution.Trigger != execution.Retry {
 			fail("%s is %s after it was %s", id, e.Execution.Status, v.states[id])
 		}
 		v.states[id] = e.Execution.Status
@@ -368,7 +374,8 @@ func (v *viewer) take(e execution.WatchEvent) {
 
 // Whatever happens between the database, a hub that forgets, two processes and a
 // client that comes, goes and stalls: it misses no end of an execution, sees every
-// line once and in order before that end, and else an explicit gap.
+// line once and in order before that end, and else an explicit gap. Uploads that
+// are retried go on where they ended.
 func TestOneWhoWatchesMissesNoStateAndSeesEveryLineOnceOrAGap(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		rapid.Check(struct{ testing.TB }{t}, func(t *rapid.T) { // the bubble's clock knows no deadline
@@ -378,7 +385,7 @@ func TestOneWhoWatchesMissesNoStateAndSeesEveryLineOnceOrAGap(t *testing.T) {
 			boards := []*execution.Board{p.board(ctx), p.board(ctx)}
 			s := &boardScene{plane: p, boards: boards, request: execution.WatchRequest{Lines: true}}
 			for _, step := range rapid.SliceOfN(rapid.SampledFrom([]string{
-				"queue", "queue", "run", "run", "append", "append", "append", "many", "end", "end", "commit", "hint", "forge", "progress",
+				"queue", "queue", "run", "run", "append", "append", "append", "many", "end", "end", "retry", "commit", "hint", "forge", "progress",
 				"watch", "leave", "come back", "stall", "go on", "down", "up", "forget", "pass", "pass", "wait",
 			}), 10, 60).Draw(t, "steps") {
 				s.step(ctx, t, step)
@@ -444,6 +451,13 @@ func (s *boardScene) step(ctx context.Context, t *rapid.T, step string) {
 			write(id, execution.Completed)
 			if rapid.Bool().Draw(t, "told") {
 				s.tell(id, logs.Event{End: true})
+			}
+		}
+	case "retry":
+		if id, ok := pick(execution.Completed); ok {
+			write(id, execution.Running)
+			for _, ended := range s.since {
+				delete(ended, id)
 			}
 		}
 	case "commit":
@@ -602,9 +616,11 @@ func TestWhatTheCallerMayNotSeeDoesNotExistForHim(t *testing.T) {
 		b := p.board(ctx)
 		mine, other := uuid.NewString(), uuid.NewString()
 		p.set(mine, execution.Running)()
+		p.rows[mine].tags = []string{"a", "b"}
 		p.set(other, execution.Running)()
+		p.rows[other].tags = []string{"c"}
 		v := newViewer()
-		v.connect(ctx, b, execution.WatchRequest{Lines: true, May: func(e execution.Execution) bool { return e.ID == mine }})
+		v.connect(auth.WithScope(ctx, []string{"b", "d"}), b, execution.WatchRequest{Lines: true})
 		nobody := newViewer()
 		nobody.connect(ctx, b, execution.WatchRequest{Lines: true, Operation: execution.Restore})
 		synctest.Wait()
@@ -622,6 +638,41 @@ func TestWhatTheCallerMayNotSeeDoesNotExistForHim(t *testing.T) {
 		require.Positive(t, nobody.events, "heartbeats")
 		v.leave()
 		nobody.leave()
+	})
+}
+
+func TestARetriedUploadGoesOnWithItsLog(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		defer func() { cancel(); synctest.Wait() }()
+		p := newPlane()
+		b := p.board(ctx)
+		id := uuid.NewString()
+		p.set(id, execution.Running)()
+		stays, returns := newViewer(), newViewer()
+		for _, v := range []*viewer{stays, returns} {
+			v.connect(ctx, b, execution.WatchRequest{Lines: true})
+		}
+		p.append(id, 5, true)
+		p.set(id, execution.Failed)()
+		<-time.After(time.Minute) // the end is long past
+		returns.leave()
+		returns.connect(ctx, b, execution.WatchRequest{Lines: true})
+		<-time.After(time.Minute)
+		p.set(id, execution.Running)()
+		p.append(id, 3, false)
+		<-time.After(time.Minute)
+		p.append(id, 2, false)
+		p.set(id, execution.Completed)()
+		<-time.After(time.Minute)
+		for _, v := range []*viewer{stays, returns} {
+			v.leave()
+			require.NoError(t, v.bad)
+			require.Equal(t, map[string]int64{id: 10}, v.seqs)
+			require.Equal(t, execution.Completed, v.states[id])
+		}
+		require.Zero(t, stays.gaps, "it knows what it was told")
+		require.Equal(t, 1, returns.gaps, "that of a connection before is not known: it is said, not told again")
 	})
 }
 

@@ -3,8 +3,10 @@ package execution
 import (
 	"context"
 	"iter"
+	"slices"
 	"time"
 
+	"github.com/dataguardian/dataguardian/internal/auth"
 	"github.com/dataguardian/dataguardian/internal/logs"
 )
 
@@ -12,6 +14,7 @@ import (
 type Change struct {
 	Execution
 	ChangedAt time.Time
+	Tags      []string // of its datasource, as it was read
 }
 
 // Mark is a place in a list that is ordered by a time and, within it, by id. The
@@ -27,6 +30,7 @@ func MarkAt(t time.Time) Mark {
 }
 
 // Changes is how those who watch read what is new. All times are the database's.
+// With auth.WithScope, the lists hold only what lies in the scope.
 type Changes interface {
 	// Horizon returns a time that no change lies before which becomes visible from
 	// now on.
@@ -44,19 +48,22 @@ type WatchRequest struct {
 	JobID        string
 	DatasourceID string
 	Operation    Operation
-	// May, when set, says what the caller may see: the rest does not exist for him.
-	// It is called often and must be fast.
-	May func(Execution) bool
 	// Lines adds log lines.
 	Lines bool
 	// After is the ID of the last event that was seen. One that cannot be read
 	// starts anew.
 	After string
+
+	scope []string // tags of the datasources the caller may see; nil: of all
 }
 
-func (r WatchRequest) wants(e Execution) bool {
-	return (r.JobID == "" || r.JobID == e.JobID) && (r.DatasourceID == "" || r.DatasourceID == e.DatasourceID) &&
-		(r.Operation == "" || r.Operation == e.Operation) && (r.May == nil || r.May(e))
+func (r WatchRequest) wants(c *Change) bool {
+	return (r.JobID == "" || r.JobID == c.JobID) && (r.DatasourceID == "" || r.DatasourceID == c.DatasourceID) &&
+		(r.Operation == "" || r.Operation == c.Operation) && r.may(c.Tags)
+}
+
+func (r WatchRequest) may(tags []string) bool {
+	return r.scope == nil || slices.ContainsFunc(tags, func(tag string) bool { return slices.Contains(r.scope, tag) })
 }
 
 // WatchEvent is something that happened to an execution. At most one of Line, Gap
@@ -75,9 +82,12 @@ type WatchEvent struct {
 // or with an error when the state cannot be read. No state is missed, however slow
 // the reader, but of several in a row he may see only the last. With lines, each
 // comes once and in order, all of them before the state that ends the execution;
-// a Gap names those that are lost.
+// a Gap names those that are lost. With auth.WithScope, executions outside of the
+// scope do not exist; the tags of a datasource count as of the execution's last
+// change of status.
 func (b *Board) Watch(ctx context.Context, r WatchRequest) iter.Seq2[WatchEvent, error] {
 	return func(yield func(WatchEvent, error) bool) {
+		r.scope = auth.ScopeOf(ctx)
 		w := newWatcher(r)
 		if err := b.join(ctx, w); err != nil {
 			yield(WatchEvent{}, err)

@@ -77,7 +77,7 @@ func (w *watcher) put(c *Change) {
 	switch {
 	case w.overflow || s != nil && !c.ChangedAt.After(s.changed):
 		return
-	case !w.request.wants(c.Execution):
+	case !w.request.wants(c):
 		w.hide(c, s)
 		return
 	case s == nil && len(w.seats) >= watcherSeats && len(w.queue) >= watcherSeats/2:
@@ -125,7 +125,7 @@ func (w *watcher) resume(c *Change, seq int64) *seat {
 	case s != nil && s.behind:
 		w.enqueue(s)
 		return nil
-	case s != nil || !w.request.wants(c.Execution):
+	case s != nil || !w.request.wants(c):
 		return nil
 	}
 	s = &seat{execution: c.Execution, changed: c.ChangedAt, told: true, toldAt: c.ChangedAt, seq: seq, last: seq}
@@ -288,11 +288,15 @@ func (w *watcher) overflowed() bool {
 	return w.overflow
 }
 
-// remove forgets an execution that has ended, unless there is more to tell.
-func (w *watcher) remove(id string) {
+// remove forgets an execution that has ended, unless there is more to tell; false
+// when there is.
+func (w *watcher) remove(id string) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if s := w.seats[id]; s != nil && !s.queued && s.latest().Terminal() {
-		delete(w.seats, id)
+	s := w.seats[id]
+	if s == nil || s.queued || !s.latest().Terminal() {
+		return false
 	}
+	delete(w.seats, id)
+	return true
 }

@@ -29,6 +29,7 @@ type watchReader struct {
 	resumed  map[string]place // those it held
 	recent   map[string]*seat // states since then that were told
 	speaking map[string]*seat // executions that have not ended, of which lines were told
+	ended    ended            // how far the lines of those were told that have
 }
 
 // run tells what there is and then what comes, until the reader leaves (nil) or an
@@ -60,6 +61,7 @@ func (r *watchReader) goOn() {
 		return
 	}
 	r.since, r.partial, r.cut = c.since, c.partial, c.cut
+	r.ended.forgetful = true
 	r.resumed = make(map[string]place, len(c.seats))
 	for _, p := range c.seats {
 		r.resumed[p.id] = p
@@ -123,7 +125,7 @@ func (r *watchReader) active(c *Change) Mark {
 // resume seats an execution whose state was told before.
 func (r *watchReader) resume(c *Change) {
 	p, known := r.resumed[c.ID]
-	if !known && r.cut {
+	if !known && (r.cut || r.ended.unsure(c.Execution)) {
 		p.seq = -1
 	}
 	s := r.inbox.resume(c, p.seq)
@@ -188,8 +190,8 @@ func (r *watchReader) advance(to time.Time) {
 	for id, s := range r.recent {
 		if s.toldAt.Before(r.since) {
 			delete(r.recent, id)
-			if s.execution.Status.Terminal() {
-				r.inbox.remove(id)
+			if s.execution.Status.Terminal() && r.inbox.remove(id) {
+				r.ended.note(id, s.seq)
 			}
 		}
 	}
@@ -243,12 +245,16 @@ func (r *watchReader) takeUp(s *seat, c *Change) {
 	}
 }
 
-// begin takes up an execution of which nothing was told in this watch.
+// begin takes up an execution of which nothing was told in this watch, or which
+// goes on with a retried upload after its end was told.
 func (r *watchReader) begin(s *seat) {
 	s.told = true
-	if p, ok := r.resumed[s.execution.ID]; ok {
+	id := s.execution.ID
+	if p, ok := r.resumed[id]; ok {
 		s.seq = p.seq
-		delete(r.resumed, s.execution.ID)
+		delete(r.resumed, id)
+	} else if s.seq = r.ended.take(s.execution); s.seq > 0 {
+		r.speaking[id] = s
 	}
 	r.inbox.caught(s)
 }

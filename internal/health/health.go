@@ -97,11 +97,12 @@ type Store interface {
 	Report(ctx context.Context, ttl time.Duration, instances ...Instance) error
 	// Withdraw removes instances that end.
 	Withdraw(ctx context.Context, ids ...string) error
-	// Instances lists the ones that are alive.
+	// Instances lists the ones that are alive. With auth.WithScope it leaves out what
+	// went wrong, which may name anything.
 	Instances(ctx context.Context) ([]Instance, error)
 	// Gauges reads the work at this moment.
 	Gauges(ctx context.Context) (Gauges, error)
-	// Stats counts.
+	// Stats counts; with auth.WithScope, what lies in the scope.
 	Stats(ctx context.Context) (Stats, error)
 
 	// TakeDatasources takes the turns of at most limit datasources that are due for a

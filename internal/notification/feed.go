@@ -9,7 +9,8 @@ import (
 	"time"
 )
 
-// Source is what a Feed reads; a Store has it.
+// Source is what a Feed reads; a Store has it. With auth.WithScope it knows only
+// what lies in the scope.
 type Source interface {
 	After(ctx context.Context, seq int64, limit int) ([]Notification, error)
 	Last(ctx context.Context) (int64, error)
@@ -95,11 +96,12 @@ func (f *Feed) advance(last int64) {
 	}
 }
 
-// news is closed when there is something after what can be read now.
-func (f *Feed) news() <-chan struct{} {
+// news is closed when there is something after what can be read now, which is
+// everything up to seq at least.
+func (f *Feed) news() (changed <-chan struct{}, seq int64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.changed
+	return f.changed, f.last
 }
 
 func (f *Feed) count(n int) {
@@ -130,7 +132,8 @@ type WatchEvent struct {
 
 // Watch tells of every notification after a place, once and in order, until ctx
 // ends or the store fails: the last thing it yields is the reason. The first event
-// says that it has begun, and where.
+// says that it has begun, and where. With auth.WithScope, notifications outside of
+// the scope do not exist.
 func (f *Feed) Watch(ctx context.Context, r WatchRequest) iter.Seq2[WatchEvent, error] {
 	return func(yield func(WatchEvent, error) bool) {
 		f.count(1)
@@ -145,22 +148,24 @@ func (f *Feed) Watch(ctx context.Context, r WatchRequest) iter.Seq2[WatchEvent, 
 		}
 		idle := time.NewTimer(f.heartbeat)
 		defer idle.Stop()
-		for {
-			news := f.news() // before the look: what comes after it closes this
-			next, more, err := f.pass(ctx, r, seq, yield)
+		for from := seq; ; {
+			news, read := f.news() // before the look: what comes after it closes this
+			next, more, err := f.pass(ctx, r, from, yield)
 			switch {
 			case err != nil:
 				yield(WatchEvent{}, err)
 				return
 			case next < 0:
 				return
-			case next > seq:
+			case next > from:
 				idle.Reset(f.heartbeat)
+				seq = next
 			}
-			seq = next
+			from = next
 			if more {
 				continue
 			}
+			from = max(from, read) // what lies between is not for this caller, who is not told of it
 			select {
 			case <-news:
 			case <-idle.C:

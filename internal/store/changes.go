@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/dataguardian/dataguardian/internal/auth"
 	"github.com/dataguardian/dataguardian/internal/execution"
 	"github.com/dataguardian/dataguardian/internal/store/db"
 )
@@ -21,26 +22,26 @@ func (s changes) Horizon(ctx context.Context) (time.Time, error) {
 }
 
 func (s changes) Changed(ctx context.Context, after execution.Mark, limit int) ([]execution.Change, error) {
-	rows, err := s.q.ListChanged(ctx, db.ListChangedParams{AfterTime: after.Time, AfterID: after.ID, PageLimit: int64(limit)})
+	rows, err := s.q.ListChanged(ctx, db.ListChangedParams{AfterTime: after.Time, AfterID: after.ID, Scope: auth.ScopeOf(ctx), PageLimit: int64(limit)})
 	if err != nil {
 		return nil, failure(err)
 	}
 	return eachOrError(rows, func(row db.ListChangedRow) (execution.Change, error) {
-		return changeOf(row.ExecutionView, row.ChangedAt)
+		return changeOf(row.ExecutionView, row.ChangedAt, row.Tags)
 	})
 }
 
 func (s changes) Active(ctx context.Context, after execution.Mark, limit int) ([]execution.Change, error) {
-	rows, err := s.q.ListActive(ctx, db.ListActiveParams{AfterTime: after.Time, AfterID: after.ID, PageLimit: int64(limit)})
+	rows, err := s.q.ListActive(ctx, db.ListActiveParams{AfterTime: after.Time, AfterID: after.ID, Scope: auth.ScopeOf(ctx), PageLimit: int64(limit)})
 	if err != nil {
 		return nil, failure(err)
 	}
 	return eachOrError(rows, func(row db.ListActiveRow) (execution.Change, error) {
-		return changeOf(row.ExecutionView, row.ChangedAt)
+		return changeOf(row.ExecutionView, row.ChangedAt, row.Tags)
 	})
 }
 
-func changeOf(row db.ExecutionView, at time.Time) (execution.Change, error) {
+func changeOf(row db.ExecutionView, at time.Time, tags []string) (execution.Change, error) {
 	e, err := executionOf(row)
-	return execution.Change{Execution: e, ChangedAt: at}, err
+	return execution.Change{Execution: e, ChangedAt: at, Tags: tags}, err
 }

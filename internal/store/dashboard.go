@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/dataguardian/dataguardian/internal/auth"
 	"github.com/dataguardian/dataguardian/internal/dashboard"
 	"github.com/dataguardian/dataguardian/internal/datasource"
 	"github.com/dataguardian/dataguardian/internal/engine"
@@ -26,13 +27,24 @@ var _ dashboard.Store = dashboardStore{}
 func (s *Store) Dashboard() dashboard.Store { return dashboardStore{s} }
 
 func (s dashboardStore) Overview(ctx context.Context) (dashboard.Snapshot, error) {
-	row, err := s.q.Overview(ctx, db.OverviewParams{
-		Recent: shownRecent, Upcoming: shownUpcoming, Datasources: shownDatasources, Days: dashboard.Days,
-	})
+	row, err := s.overview(ctx)
 	if err != nil {
 		return dashboard.Snapshot{}, failure(err)
 	}
 	return snapshot(row)
+}
+
+func (s dashboardStore) overview(ctx context.Context) (db.OverviewRow, error) {
+	if scope := auth.ScopeOf(ctx); scope != nil {
+		row, err := s.q.OverviewInScope(ctx, db.OverviewInScopeParams{
+			Scope: scope, Recent: shownRecent, Upcoming: shownUpcoming, Datasources: shownDatasources, Days: dashboard.Days,
+		})
+		return db.OverviewRow(row), err //nolint:wrapcheck // the caller does
+	}
+	row, err := s.q.Overview(ctx, db.OverviewParams{
+		Recent: shownRecent, Upcoming: shownUpcoming, Datasources: shownDatasources, Days: dashboard.Days,
+	})
+	return row, err //nolint:wrapcheck // the caller does
 }
 
 // What the query builds, by the names it gives.

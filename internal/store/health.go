@@ -50,7 +50,11 @@ func (s healthStore) Instances(ctx context.Context) ([]health.Instance, error) {
 	if err != nil {
 		return nil, failure(err)
 	}
+	scoped := auth.ScopeOf(ctx) != nil
 	return each(rows, func(row db.WorkerInstance) health.Instance {
+		if scoped {
+			row.LastError = ""
+		}
 		return health.Instance{
 			ID: row.ID, Role: health.Role(row.Role), Host: row.Host, PID: int(row.Pid), State: health.WorkerState(row.State),
 			LastStartedAt: row.LastStartedAt, LastFinishedAt: row.LastFinishedAt, LastError: row.LastError,
@@ -59,7 +63,7 @@ func (s healthStore) Instances(ctx context.Context) ([]health.Instance, error) {
 }
 
 func (s healthStore) Stats(ctx context.Context) (health.Stats, error) {
-	row, err := s.q.Stats(ctx)
+	row, err := s.stats(ctx)
 	if err != nil {
 		return health.Stats{}, failure(err)
 	}
@@ -68,6 +72,14 @@ func (s healthStore) Stats(ctx context.Context) (health.Stats, error) {
 		JobsTotal: int(row.JobsTotal), JobsEnabled: int(row.JobsEnabled),
 		ExecutionsToday: int(row.ExecutionsToday), ExecutionsFailedToday: int(row.ExecutionsFailedToday),
 	}, nil
+}
+
+func (s healthStore) stats(ctx context.Context) (db.StatsRow, error) {
+	if scope := auth.ScopeOf(ctx); scope != nil {
+		row, err := s.q.StatsInScope(ctx, scope)
+		return db.StatsRow(row), err //nolint:wrapcheck // the caller does
+	}
+	return s.q.Stats(ctx) //nolint:wrapcheck // the caller does
 }
 
 func (s healthStore) TakeDatasources(ctx context.Context, limit int, hold time.Duration) ([]string, error) {

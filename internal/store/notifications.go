@@ -59,7 +59,7 @@ func (s notifications) Delete(ctx context.Context, id string) error {
 }
 
 func (s notifications) After(ctx context.Context, seq int64, limit int) ([]notification.Notification, error) {
-	rows, err := s.q.NotificationsAfter(ctx, db.NotificationsAfterParams{Seq: seq, PageLimit: int64(limit)})
+	rows, err := s.q.NotificationsAfter(ctx, db.NotificationsAfterParams{Seq: seq, Scope: auth.ScopeOf(ctx), PageLimit: int64(limit)})
 	if err != nil {
 		return nil, failure(err)
 	}
@@ -67,6 +67,10 @@ func (s notifications) After(ctx context.Context, seq int64, limit int) ([]notif
 }
 
 func (s notifications) Last(ctx context.Context) (int64, error) {
+	if scope := auth.ScopeOf(ctx); scope != nil {
+		seq, err := s.q.LastNotificationSeqInScope(ctx, scope)
+		return seq, failure(err)
+	}
 	seq, err := s.q.LastNotificationSeq(ctx)
 	return seq, failure(err)
 }

@@ -24,6 +24,11 @@ const (
 	eventStream = "text/event-stream"
 )
 
+// heartbeat is the event of a stream that says no more than that it lives.
+const heartbeat = "heartbeat"
+
+var bare = runtime.JSONPb{MarshalOptions: protojson.MarshalOptions{UseProtoNames: true}}
+
 // lines writes answers as JSON and streams as one JSON object a line.
 type lines struct{ runtime.JSONPb }
 
@@ -62,10 +67,19 @@ func (m *lines) Marshal(v any) ([]byte, error) {
 		text, err := marshalFailure(failure)
 		return append(text, '\n'), err
 	case message != nil:
-		text, err := m.JSONPb.Marshal(message)
+		text, err := m.message(message)
 		return append(text, '\n'), err
 	}
 	return m.JSONPb.Marshal(v)
+}
+
+// message writes one message of a stream. A heartbeat is about nothing: it has no
+// fields but its own and the id that the stream resumes after.
+func (m *lines) message(message proto.Message) ([]byte, error) {
+	if eventName(message) == heartbeat {
+		return bare.Marshal(message)
+	}
+	return m.JSONPb.Marshal(message)
 }
 
 // NewDecoder reads a body. Only what checkBody has let through arrives here.
@@ -148,7 +162,7 @@ func (m *events) Marshal(v any) ([]byte, error) {
 	case message == nil:
 		return m.lines.Marshal(v)
 	}
-	text, err := m.JSONPb.Marshal(message)
+	text, err := m.message(message)
 	return event(eventName(message), eventID(message), text), err
 }
 

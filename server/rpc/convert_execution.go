@@ -206,7 +206,7 @@ func tailEvent(e execution.Event) *pb.StreamExecutionLogsResponse {
 func executionEvent(e execution.WatchEvent) *pb.WatchExecutionsResponse {
 	now := timestamppb.Now()
 	if e.Idle {
-		return &pb.WatchExecutionsResponse{Id: e.ID, Ts: now, Event: &pb.WatchExecutionsResponse_Heartbeat{
+		return &pb.WatchExecutionsResponse{Id: e.ID, Event: &pb.WatchExecutionsResponse_Heartbeat{
 			Heartbeat: &pb.StreamExecutionLogsResponse_Heartbeat{Ts: now},
 		}}
 	}

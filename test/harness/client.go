@@ -29,6 +29,11 @@ func newClient(p *Plane, base, token string) *Client {
 	return &Client{Token: token, plane: p, base: base, http: &http.Client{Transport: &http.Transport{}, Timeout: patience}}
 }
 
+// With returns a client with another token.
+func (c *Client) With(token string) *Client {
+	return &Client{Token: token, plane: c.plane, base: c.base, http: c.http}
+}
+
 // Answer is a REST answer.
 type Answer struct {
 	Status int

@@ -1102,7 +1102,7 @@ const file_dataguardian_v1_dashboard_proto_rawDesc = "" +
 	"\acurrent\x18\x02 \x01(\v2 .dataguardian.v1.Overview.SampleR\acurrent\x12:\n" +
 	"\ahistory\x18\x03 \x03(\v2 .dataguardian.v1.Overview.SampleR\ahistory2\x92\x01\n" +
 	"\x10DashboardService\x12~\n" +
-	"\vGetOverview\x12#.dataguardian.v1.GetOverviewRequest\x1a\x19.dataguardian.v1.Overview\"/\xa8\xbb\x18\x02\xb0\xbb\x18\x02\xba\xbb\x18\x04none\x82\xd3\xe4\x93\x02\x19\x12\x17/api/dashboard/overviewBNZGgithub.com/dataguardian/dataguardian/gen/dataguardian/v1;dataguardianv1\x92\x03\x02\b\x02b\beditionsp\xe8\a"
+	"\vGetOverview\x12#.dataguardian.v1.GetOverviewRequest\x1a\x19.dataguardian.v1.Overview\"/\xa8\xbb\x18\x02\xb0\xbb\x18\x03\xba\xbb\x18\x04none\x82\xd3\xe4\x93\x02\x19\x12\x17/api/dashboard/overviewBNZGgithub.com/dataguardian/dataguardian/gen/dataguardian/v1;dataguardianv1\x92\x03\x02\b\x02b\beditionsp\xe8\a"
 
 var (
 	file_dataguardian_v1_dashboard_proto_rawDescOnce sync.Once

@@ -28,7 +28,7 @@ const (
 //
 // DashboardService answers one page of everything.
 type DashboardServiceClient interface {
-	// GetOverview sums up the fleet.
+	// GetOverview sums up the fleet; for a caller with a scope, what lies in it.
 	GetOverview(ctx context.Context, in *GetOverviewRequest, opts ...grpc.CallOption) (*Overview, error)
 }
 
@@ -56,7 +56,7 @@ func (c *dashboardServiceClient) GetOverview(ctx context.Context, in *GetOvervie
 //
 // DashboardService answers one page of everything.
 type DashboardServiceServer interface {
-	// GetOverview sums up the fleet.
+	// GetOverview sums up the fleet; for a caller with a scope, what lies in it.
 	GetOverview(context.Context, *GetOverviewRequest) (*Overview, error)
 	mustEmbedUnimplementedDashboardServiceServer()
 }

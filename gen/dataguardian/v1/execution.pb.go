@@ -1299,7 +1299,7 @@ type WatchExecutionsResponse struct {
 	Operation Execution_Operation `protobuf:"varint,5,opt,name=operation,enum=dataguardian.v1.Execution_Operation" json:"operation,omitempty"`
 	// How it stands.
 	Status Execution_Status `protobuf:"varint,6,opt,name=status,enum=dataguardian.v1.Execution_Status" json:"status,omitempty"`
-	// Time of the event.
+	// Time of the event; a heartbeat has its own.
 	Ts *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=ts" json:"ts,omitempty"`
 	// What happened; absent for a change of status.
 	//
@@ -2412,7 +2412,7 @@ const file_dataguardian_v1_execution_proto_rawDesc = "" +
 	"\x0fDeleteExecution\x12'.dataguardian.v1.DeleteExecutionRequest\x1a\x16.google.protobuf.Empty\"8\xa8\xbb\x18\x04\xb0\xbb\x18\x06\xba\xbb\x18\x10execution.delete\x82\xd3\xe4\x93\x02\x16*\x14/api/executions/{id}\x12\x9a\x01\n" +
 	"\x10GetExecutionLogs\x12(.dataguardian.v1.GetExecutionLogsRequest\x1a).dataguardian.v1.GetExecutionLogsResponse\"1\xa8\xbb\x18\x02\xb0\xbb\x18\x06\xba\xbb\x18\x04none\x82\xd3\xe4\x93\x02\x1b\x12\x19/api/executions/{id}/logs\x12\xac\x01\n" +
 	"\x13StreamExecutionLogs\x12+.dataguardian.v1.StreamExecutionLogsRequest\x1a,.dataguardian.v1.StreamExecutionLogsResponse\"8\xa8\xbb\x18\x02\xb0\xbb\x18\x06\xba\xbb\x18\x04none\x82\xd3\xe4\x93\x02\"\x12 /api/executions/{id}/logs/stream0\x01\x12\x8b\x01\n" +
-	"\x0fWatchExecutions\x12'.dataguardian.v1.WatchExecutionsRequest\x1a(.dataguardian.v1.WatchExecutionsResponse\"#\xa8\xbb\x18\x02\xb0\xbb\x18\x02\xba\xbb\x18\x04none\x82\xd3\xe4\x93\x02\r\x12\v/api/events0\x01\x12\xa8\x01\n" +
+	"\x0fWatchExecutions\x12'.dataguardian.v1.WatchExecutionsRequest\x1a(.dataguardian.v1.WatchExecutionsResponse\"#\xa8\xbb\x18\x02\xb0\xbb\x18\x03\xba\xbb\x18\x04none\x82\xd3\xe4\x93\x02\r\x12\v/api/events0\x01\x12\xa8\x01\n" +
 	"\x0fCancelExecution\x12'.dataguardian.v1.CancelExecutionRequest\x1a(.dataguardian.v1.CancelExecutionResponse\"B\xa8\xbb\x18\x03\xb0\xbb\x18\x06\xba\xbb\x18\x10execution.cancel\x82\xd3\xe4\x93\x02 :\x01*\"\x1b/api/executions/{id}/cancel\x12\xa8\x01\n" +
 	"\vRetryUpload\x12#.dataguardian.v1.RetryUploadRequest\x1a$.dataguardian.v1.RetryUploadResponse\"N\xa8\xbb\x18\x03\xb0\xbb\x18\x06\xba\xbb\x18\x16execution.retry_upload\x82\xd3\xe4\x93\x02&:\x01*\"!/api/executions/{id}/retry-uploadBNZGgithub.com/dataguardian/dataguardian/gen/dataguardian/v1;dataguardianv1\x92\x03\x02\b\x02b\beditionsp\xe8\a"
 

@@ -1435,7 +1435,7 @@ const file_dataguardian_v1_health_proto_rawDesc = "" +
 	"pagination\x18\x02 \x01(\v2\x1b.dataguardian.v1.PaginationR\n" +
 	"pagination2\xbe\x03\n" +
 	"\rHealthService\x12l\n" +
-	"\tGetHealth\x12!.dataguardian.v1.GetHealthRequest\x1a\x17.dataguardian.v1.Health\"#\xa8\xbb\x18\x02\xb0\xbb\x18\x01\xba\xbb\x18\x04none\x82\xd3\xe4\x93\x02\r\x12\v/api/health\x12\xa4\x01\n" +
+	"\tGetHealth\x12!.dataguardian.v1.GetHealthRequest\x1a\x17.dataguardian.v1.Health\"#\xa8\xbb\x18\x02\xb0\xbb\x18\x03\xba\xbb\x18\x04none\x82\xd3\xe4\x93\x02\r\x12\v/api/health\x12\xa4\x01\n" +
 	"\x14ListDatasourceHealth\x12,.dataguardian.v1.ListDatasourceHealthRequest\x1a-.dataguardian.v1.ListDatasourceHealthResponse\"/\xa8\xbb\x18\x02\xb0\xbb\x18\x03\xba\xbb\x18\x04none\x82\xd3\xe4\x93\x02\x19\x12\x17/api/health/datasources\x12\x97\x01\n" +
 	"\x11ListStorageHealth\x12).dataguardian.v1.ListStorageHealthRequest\x1a*.dataguardian.v1.ListStorageHealthResponse\"+\xa8\xbb\x18\x02\xb0\xbb\x18\x02\xba\xbb\x18\x04none\x82\xd3\xe4\x93\x02\x15\x12\x13/api/health/storageBNZGgithub.com/dataguardian/dataguardian/gen/dataguardian/v1;dataguardianv1\x92\x03\x02\b\x02b\beditionsp\xe8\a"
 

@@ -31,7 +31,8 @@ const (
 // HealthService shows whether the control plane and what it watches work.
 type HealthServiceClient interface {
 	// GetHealth shows database, Redis and workers. REST answers 200 when all work
-	// and 503 with the same body when one does not.
+	// and 503 with the same body when one does not. For a caller with a scope the
+	// counts are of what lies in it, and errors of workers are not shown.
 	GetHealth(ctx context.Context, in *GetHealthRequest, opts ...grpc.CallOption) (*Health, error)
 	// ListDatasourceHealth lists checks of datasources, newest first.
 	ListDatasourceHealth(ctx context.Context, in *ListDatasourceHealthRequest, opts ...grpc.CallOption) (*ListDatasourceHealthResponse, error)
@@ -84,7 +85,8 @@ func (c *healthServiceClient) ListStorageHealth(ctx context.Context, in *ListSto
 // HealthService shows whether the control plane and what it watches work.
 type HealthServiceServer interface {
 	// GetHealth shows database, Redis and workers. REST answers 200 when all work
-	// and 503 with the same body when one does not.
+	// and 503 with the same body when one does not. For a caller with a scope the
+	// counts are of what lies in it, and errors of workers are not shown.
 	GetHealth(context.Context, *GetHealthRequest) (*Health, error)
 	// ListDatasourceHealth lists checks of datasources, newest first.
 	ListDatasourceHealth(context.Context, *ListDatasourceHealthRequest) (*ListDatasourceHealthResponse, error)

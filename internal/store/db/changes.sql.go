@@ -22,27 +22,36 @@ func (q *Queries) ChangeHorizon(ctx context.Context) (time.Time, error) {
 }
 
 const ListActive = `-- name: ListActive :many
-select v.id, v.job_id, v.datasource_id, v.storage_location_id, v.operation, v.status, v.trigger, v.scheduled_for, v.started_at, v.finished_at, v.size_bytes, v.stored_bytes, v.backup_path, v.parts_count, v.error_code, v.error_message, v.attempt, v.max_attempts, v.fence, v.worker_id, v.cancel_requested_at, v.lease_expires_at, v.verified_at, v.progress, v.request, v.record, v.created_at, v.job_name, v.job_cron, v.datasource_name, v.datasource_type, v.storage_name, v.storage_type, coalesce(e.changed_at, e.created_at)::timestamptz as changed_at
+select v.id, v.job_id, v.datasource_id, v.storage_location_id, v.operation, v.status, v.trigger, v.scheduled_for, v.started_at, v.finished_at, v.size_bytes, v.stored_bytes, v.backup_path, v.parts_count, v.error_code, v.error_message, v.attempt, v.max_attempts, v.fence, v.worker_id, v.cancel_requested_at, v.lease_expires_at, v.verified_at, v.progress, v.request, v.record, v.created_at, v.job_name, v.job_cron, v.datasource_name, v.datasource_type, v.storage_name, v.storage_type, coalesce(e.changed_at, e.created_at)::timestamptz as changed_at, d.tags
 from execution_view v
 join backup_executions e on e.id = v.id
+join datasources d on d.id = e.datasource_id
 where e.status in ('queued', 'running') and (e.created_at, e.id) > ($1::timestamptz, $2::uuid)
+    and ($3::text[] is null or d.tags && $3)
 order by e.created_at, e.id
-limit $3::bigint
+limit $4::bigint
 `
 
 type ListActiveParams struct {
 	AfterTime time.Time
 	AfterID   string
+	Scope     []string
 	PageLimit int64
 }
 
 type ListActiveRow struct {
 	ExecutionView ExecutionView
 	ChangedAt     time.Time
+	Tags          []string
 }
 
 func (q *Queries) ListActive(ctx context.Context, arg ListActiveParams) ([]ListActiveRow, error) {
-	rows, err := q.db.Query(ctx, ListActive, arg.AfterTime, arg.AfterID, arg.PageLimit)
+	rows, err := q.db.Query(ctx, ListActive,
+		arg.AfterTime,
+		arg.AfterID,
+		arg.Scope,
+		arg.PageLimit,
+	)
 	if err != nil {
 		return nil, err
 	}
@@ -85,6 +94,7 @@ func (q *Queries) ListActive(ctx context.Context, arg ListActiveParams) ([]ListA
 			&i.ExecutionView.StorageName,
 			&i.ExecutionView.StorageType,
 			&i.ChangedAt,
+			&i.Tags,
 		); err != nil {
 			return nil, err
 		}
@@ -97,27 +107,36 @@ func (q *Queries) ListActive(ctx context.Context, arg ListActiveParams) ([]ListA
 }
 
 const ListChanged = `-- name: ListChanged :many
-select v.id, v.job_id, v.datasource_id, v.storage_location_id, v.operation, v.status, v.trigger, v.scheduled_for, v.started_at, v.finished_at, v.size_bytes, v.stored_bytes, v.backup_path, v.parts_count, v.error_code, v.error_message, v.attempt, v.max_attempts, v.fence, v.worker_id, v.cancel_requested_at, v.lease_expires_at, v.verified_at, v.progress, v.request, v.record, v.created_at, v.job_name, v.job_cron, v.datasource_name, v.datasource_type, v.storage_name, v.storage_type, e.changed_at::timestamptz as changed_at
+select v.id, v.job_id, v.datasource_id, v.storage_location_id, v.operation, v.status, v.trigger, v.scheduled_for, v.started_at, v.finished_at, v.size_bytes, v.stored_bytes, v.backup_path, v.parts_count, v.error_code, v.error_message, v.attempt, v.max_attempts, v.fence, v.worker_id, v.cancel_requested_at, v.lease_expires_at, v.verified_at, v.progress, v.request, v.record, v.created_at, v.job_name, v.job_cron, v.datasource_name, v.datasource_type, v.storage_name, v.storage_type, e.changed_at::timestamptz as changed_at, d.tags
 from execution_view v
 join backup_executions e on e.id = v.id
+join datasources d on d.id = e.datasource_id
 where (e.changed_at, e.id) > ($1::timestamptz, $2::uuid)
+    and ($3::text[] is null or d.tags && $3)
 order by e.changed_at, e.id
-limit $3::bigint
+limit $4::bigint
 `
 
 type ListChangedParams struct {
 	AfterTime time.Time
 	AfterID   string
+	Scope     []string
 	PageLimit int64
 }
 
 type ListChangedRow struct {
 	ExecutionView ExecutionView
 	ChangedAt     time.Time
+	Tags          []string
 }
 
 func (q *Queries) ListChanged(ctx context.Context, arg ListChangedParams) ([]ListChangedRow, error) {
-	rows, err := q.db.Query(ctx, ListChanged, arg.AfterTime, arg.AfterID, arg.PageLimit)
+	rows, err := q.db.Query(ctx, ListChanged,
+		arg.AfterTime,
+		arg.AfterID,
+		arg.Scope,
+		arg.PageLimit,
+	)
 	if err != nil {
 		return nil, err
 	}
@@ -160,6 +179,7 @@ func (q *Queries) ListChanged(ctx context.Context, arg ListChangedParams) ([]Lis
 			&i.ExecutionView.StorageName,
 			&i.ExecutionView.StorageType,
 			&i.ChangedAt,
+			&i.Tags,
 		); err != nil {
 			return nil, err
 		}

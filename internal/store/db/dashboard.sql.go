@@ -118,3 +118,116 @@ func (q *Queries) Overview(ctx context.Context, arg OverviewParams) (OverviewRow
 	)
 	return i, err
 }
+
+const OverviewInScope = `-- name: OverviewInScope :one
+with mine as materialized (
+    select d.id, d.name, d.type, d.status, d.last_health_check_at, d.deleted_at from datasources d where d.tags && $5::text[]
+), jobs as materialized (
+    select j.id, j.name, j.enabled, j.storage_location_id, j.backup_options, j.schedule_cron, j.schedule_timezone, j.next_execution_at,
+        m.name as datasource_name, m.type as datasource_type
+    from backup_jobs j join mine m on m.id = j.datasource_id where j.deleted_at is null
+)
+select now()::timestamptz as generated_at,
+    (select jsonb_build_object(
+        'datasources_total', d.total, 'datasources_healthy', d.healthy,
+        'jobs_total', j.total, 'jobs_enabled', j.enabled,
+        'storages_total', l.total, 'storages_healthy', l.healthy,
+        'created_24h', c.total, 'ended_24h', f.total, 'completed_24h', f.completed)
+    from (select count(*) as total, count(*) filter (where status = 'healthy') as healthy from mine where deleted_at is null) d,
+        (select count(*) as total, count(*) filter (where enabled) as enabled from jobs) j,
+        (select count(*) as total, count(*) filter (where status = 'healthy') as healthy from storage_locations l
+            where l.deleted_at is null and l.id::text in (
+                select jobs.storage_location_id::text from jobs
+                union
+                select t ->> 'storage_location_id' from jobs, jsonb_array_elements(
+                    case when jsonb_typeof(jobs.backup_options -> 'storage_targets') = 'array' then jobs.backup_options -> 'storage_targets' end) t)) l,
+        (select count(*) as total from backup_executions
+            where created_at >= now() - interval '24 hours' and datasource_id in (select id from mine)) c,
+        (select count(*) as total, count(*) filter (where status = 'completed') as completed from backup_executions
+            where finished_at >= now() - interval '24 hours' and datasource_id in (select id from mine)) f
+    )::jsonb as stats,
+    (select coalesce(jsonb_agg(to_jsonb(x) order by x.created_at desc, x.id desc), '[]')
+    from (
+        select e.id, newest.datasource_name, newest.datasource_type, coalesce(j.name, '') as job_name, e.operation, e.status,
+            e.size_bytes, e.stored_bytes, e.started_at, e.finished_at, e.created_at
+        from (
+            select n.id, m.name as datasource_name, m.type as datasource_type
+            from mine m
+            cross join lateral (
+                select i.id, i.created_at from backup_executions i where i.datasource_id = m.id
+                order by i.created_at desc, i.id desc limit $1::bigint
+            ) n
+            order by n.created_at desc, n.id desc limit $1::bigint
+        ) newest
+        join backup_executions e on e.id = newest.id
+        left join backup_jobs j on j.id = e.job_id
+    ) x)::jsonb as recent,
+    (select coalesce(jsonb_agg(to_jsonb(x) order by x.next_execution_at, x.id), '[]')
+    from (
+        select id, name, schedule_cron, schedule_timezone, next_execution_at, enabled, datasource_name, datasource_type
+        from jobs where enabled and next_execution_at is not null
+        order by next_execution_at, id limit $2::bigint
+    ) x)::jsonb as upcoming,
+    (select coalesce(jsonb_agg(to_jsonb(x) order by x.rank, x.name), '[]')
+    from (
+        select m.id, m.name, m.status, m.last_health_check_at, h.latency_ms, h.status as outcome, m.rank
+        from (
+            select id, name, status, last_health_check_at, array_position(array['critical', 'warning', 'unknown', 'healthy'], status) as rank
+            from mine where deleted_at is null order by rank, name limit $3::bigint
+        ) m
+        left join lateral (
+            select n.latency_ms, n.status from health_checks n where n.datasource_id = m.id order by n.checked_at desc, n.id desc limit 1
+        ) h on true
+    ) x)::jsonb as datasources,
+    (select coalesce(jsonb_agg(jsonb_build_object('day', to_char(x.day, 'YYYY-MM-DD'), 'status', x.status, 'n', x.n)), '[]')
+    from (
+        select (e.created_at at time zone 'utc')::date as day, e.status, count(*) as n
+        from mine m join backup_executions e on e.datasource_id = m.id
+        where e.created_at >= date_trunc('day', now(), 'UTC') - ($4::int - 1) * interval '1 day'
+        group by 1, 2
+    ) x)::jsonb as days,
+    (select coalesce(jsonb_agg(to_jsonb(w) - 'last_error' order by w.role, w.id), '[]')
+    from worker_instances w where w.expires_at > now())::jsonb as instances
+`
+
+type OverviewInScopeParams struct {
+	Recent      int64
+	Upcoming    int64
+	Datasources int64
+	Days        int32
+	Scope       []string
+}
+
+type OverviewInScopeRow struct {
+	GeneratedAt time.Time
+	Stats       []byte
+	Recent      []byte
+	Upcoming    []byte
+	Datasources []byte
+	Days        []byte
+	Instances   []byte
+}
+
+// The same for a caller with a scope: only what belongs to datasources with one of
+// its tags. Storages are those that the jobs among it write to. Days are counted
+// from the index by datasource, as execution_counts are about all of them.
+func (q *Queries) OverviewInScope(ctx context.Context, arg OverviewInScopeParams) (OverviewInScopeRow, error) {
+	row := q.db.QueryRow(ctx, OverviewInScope,
+		arg.Recent,
+		arg.Upcoming,
+		arg.Datasources,
+		arg.Days,
+		arg.Scope,
+	)
+	var i OverviewInScopeRow
+	err := row.Scan(
+		&i.GeneratedAt,
+		&i.Stats,
+		&i.Recent,
+		&i.Upcoming,
+		&i.Datasources,
+		&i.Days,
+		&i.Instances,
+	)
+	return i, err
+}

@@ -426,6 +426,47 @@ func (q *Queries) Stats(ctx context.Context) (StatsRow, error) {
 	return i, err
 }
 
+const StatsInScope = `-- name: StatsInScope :one
+with mine as materialized (
+    select d.id, d.status, d.deleted_at from datasources d where d.tags && $1::text[]
+)
+select d.total as datasources_total, d.healthy as datasources_healthy, d.critical as datasources_critical,
+    j.total as jobs_total, j.enabled as jobs_enabled, t.total as executions_today, t.failed as executions_failed_today
+from (select count(*) as total, count(*) filter (where e.status = 'failed') as failed
+        from mine m join backup_executions e on e.datasource_id = m.id
+        where e.created_at >= date_trunc('day', now(), 'UTC')) t,
+    (select count(*) as total, count(*) filter (where status = 'healthy') as healthy, count(*) filter (where status = 'critical') as critical
+        from mine where deleted_at is null) d,
+    (select count(*) as total, count(*) filter (where enabled) as enabled
+        from backup_jobs where deleted_at is null and datasource_id in (select id from mine)) j
+`
+
+type StatsInScopeRow struct {
+	DatasourcesTotal      int64
+	DatasourcesHealthy    int64
+	DatasourcesCritical   int64
+	JobsTotal             int64
+	JobsEnabled           int64
+	ExecutionsToday       int64
+	ExecutionsFailedToday int64
+}
+
+// Executions are counted from the index by datasource: execution_counts are about all.
+func (q *Queries) StatsInScope(ctx context.Context, scope []string) (StatsInScopeRow, error) {
+	row := q.db.QueryRow(ctx, StatsInScope, scope)
+	var i StatsInScopeRow
+	err := row.Scan(
+		&i.DatasourcesTotal,
+		&i.DatasourcesHealthy,
+		&i.DatasourcesCritical,
+		&i.JobsTotal,
+		&i.JobsEnabled,
+		&i.ExecutionsToday,
+		&i.ExecutionsFailedToday,
+	)
+	return i, err
+}
+
 const StorageGauges = `-- name: StorageGauges :many
 select name, status, available_bytes from storage_locations where deleted_at is null order by name
 `

@@ -123,6 +123,21 @@ func (q *Queries) LastNotificationSeq(ctx context.Context) (int64, error) {
 	return seq, err
 }
 
+const LastNotificationSeqInScope = `-- name: LastNotificationSeqInScope :one
+select coalesce(max(n.seq), 0)::bigint as seq
+from notifications n
+join datasources d on d.tags && $1::text[] and (
+    n.entity_type = 'datasource' and n.entity_id = d.id::text
+    or n.entity_type = 'backup_job' and n.entity_id in (select j.id::text from backup_jobs j where j.datasource_id = d.id))
+`
+
+func (q *Queries) LastNotificationSeqInScope(ctx context.Context, scope []string) (int64, error) {
+	row := q.db.QueryRow(ctx, LastNotificationSeqInScope, scope)
+	var seq int64
+	err := row.Scan(&seq)
+	return seq, err
+}
+
 const ListNotifications = `-- name: ListNotifications :many
 select id, seq, type, severity, entity_type, entity_id, title, message, metadata, read_at, created_at
 from notifications
@@ -224,16 +239,25 @@ func (q *Queries) MarkNotificationRead(ctx context.Context, id string) (Notifica
 
 const NotificationsAfter = `-- name: NotificationsAfter :many
 select id, seq, type, severity, entity_type, entity_id, title, message, metadata, read_at, created_at
-from notifications where seq > $1 order by seq limit $2::bigint
+from notifications
+where notifications.seq > $1
+    and ($2::text[] is null or id in (
+        select n.id from notifications n
+        join datasources d on d.tags && $2 and (
+            n.entity_type = 'datasource' and n.entity_id = d.id::text
+            or n.entity_type = 'backup_job' and n.entity_id in (select j.id::text from backup_jobs j where j.datasource_id = d.id))
+        where n.seq > $1))
+order by notifications.seq limit $3::bigint
 `
 
 type NotificationsAfterParams struct {
 	Seq       int64
+	Scope     []string
 	PageLimit int64
 }
 
 func (q *Queries) NotificationsAfter(ctx context.Context, arg NotificationsAfterParams) ([]Notification, error) {
-	rows, err := q.db.Query(ctx, NotificationsAfter, arg.Seq, arg.PageLimit)
+	rows, err := q.db.Query(ctx, NotificationsAfter, arg.Seq, arg.Scope, arg.PageLimit)
 	if err != nil {
 		return nil, err
 	}

@@ -28,6 +28,21 @@ from today t,
         from datasources where deleted_at is null) d,
     (select count(*) as total, count(*) filter (where enabled) as enabled from backup_jobs where deleted_at is null) j;
 
+-- name: StatsInScope :one
+-- Executions are counted from the index by datasource: execution_counts are about all.
+with mine as materialized (
+    select d.id, d.status, d.deleted_at from datasources d where d.tags && @scope::text[]
+)
+select d.total as datasources_total, d.healthy as datasources_healthy, d.critical as datasources_critical,
+    j.total as jobs_total, j.enabled as jobs_enabled, t.total as executions_today, t.failed as executions_failed_today
+from (select count(*) as total, count(*) filter (where e.status = 'failed') as failed
+        from mine m join backup_executions e on e.datasource_id = m.id
+        where e.created_at >= date_trunc('day', now(), 'UTC')) t,
+    (select count(*) as total, count(*) filter (where status = 'healthy') as healthy, count(*) filter (where status = 'critical') as critical
+        from mine where deleted_at is null) d,
+    (select count(*) as total, count(*) filter (where enabled) as enabled
+        from backup_jobs where deleted_at is null and datasource_id in (select id from mine)) j;
+
 -- name: CreateDatasourceCheck :exec
 insert into health_checks (id, datasource_id, status, latency_ms, error_message, metadata)
 values (coalesce(sqlc.narg('id')::uuid, gen_random_uuid()), @datasource_id, @status, @latency_ms, @error_message, @metadata);

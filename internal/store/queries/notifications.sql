@@ -67,9 +67,24 @@ delete from notifications where id = @id;
 -- name: LastNotificationSeq :one
 select coalesce(max(seq), 0)::bigint as seq from notifications;
 
+-- name: LastNotificationSeqInScope :one
+select coalesce(max(n.seq), 0)::bigint as seq
+from notifications n
+join datasources d on d.tags && @scope::text[] and (
+    n.entity_type = 'datasource' and n.entity_id = d.id::text
+    or n.entity_type = 'backup_job' and n.entity_id in (select j.id::text from backup_jobs j where j.datasource_id = d.id));
+
 -- name: NotificationsAfter :many
 select *
-from notifications where seq > @seq order by seq limit @page_limit::bigint;
+from notifications
+where notifications.seq > @seq
+    and (sqlc.narg('scope')::text[] is null or id in (
+        select n.id from notifications n
+        join datasources d on d.tags && sqlc.narg('scope') and (
+            n.entity_type = 'datasource' and n.entity_id = d.id::text
+            or n.entity_type = 'backup_job' and n.entity_id in (select j.id::text from backup_jobs j where j.datasource_id = d.id))
+        where n.seq > @seq))
+order by notifications.seq limit @page_limit::bigint;
 
 -- name: PruneNotifications :execrows
 -- A part of those that are older, so that no statement takes long. Their deliveries

@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"fmt"
 	"sync"
 	"testing"
 	"time"
@@ -10,6 +11,7 @@ import (
 	"github.com/dataguardian/dataguardian/internal/audit"
 	"github.com/dataguardian/dataguardian/internal/auth"
 	"github.com/dataguardian/dataguardian/internal/backup"
+	"github.com/dataguardian/dataguardian/internal/dashboard"
 	"github.com/dataguardian/dataguardian/internal/datasource"
 	"github.com/dataguardian/dataguardian/internal/errs"
 	"github.com/dataguardian/dataguardian/internal/execution"
@@ -158,8 +160,12 @@ func scope(t *testing.T, w *world) {
 		return func(d *datasource.Datasource) { d.Tags = []string{tag, "all"} }
 	}
 	mine, theirs := w.newDatasource(t, tagged("mine")), w.newDatasource(t, tagged("theirs"))
+	next, second := time.Now().Add(time.Hour), w.newLocation(t)
 	jobOf := func(d datasource.Datasource) backup.Job {
-		return w.newJob(t, func(j *backup.Job) { j.DatasourceID = d.ID })
+		return w.newJob(t, func(j *backup.Job) {
+			j.DatasourceID, j.NextExecutionAt = d.ID, &next
+			j.Options.Targets = []backup.Target{{StorageLocationID: second.ID}}
+		})
 	}
 	myJob, theirJob := jobOf(mine), jobOf(theirs)
 	myRun, theirRun := w.queue(t, myJob), w.queue(t, theirJob)
@@ -203,6 +209,51 @@ func scope(t *testing.T, w *world) {
 	all, allTotal, _, err := w.Notifications().List(t.Context(), notification.Filter{}, firstPage)
 	require.NoError(t, err)
 	require.Greater(t, allTotal, total)
+
+	from := execution.MarkAt(epoch)
+	changed, err := w.Changes().Changed(ctx, from, 10)
+	require.NoError(t, err)
+	require.Len(t, changed, 1)
+	require.Equal(t, myRun.ID, changed[0].ID)
+	require.Equal(t, []string{"mine", "all"}, changed[0].Tags)
+	active, err := w.Changes().Active(ctx, from, 10)
+	require.NoError(t, err)
+	require.Len(t, active, 1)
+	require.Equal(t, myRun.ID, active[0].ID)
+	last, err := w.Notifications().Last(ctx)
+	require.NoError(t, err)
+	require.Equal(t, notes[0].Seq, last)
+	after, err := w.Notifications().After(ctx, 0, 100)
+	require.NoError(t, err)
+	require.Len(t, after, total)
+	require.Equal(t, last, after[len(after)-1].Seq)
+	stats, err := w.Health().Stats(ctx)
+	require.NoError(t, err)
+	require.Equal(t, health.Stats{DatasourcesTotal: 1, DatasourcesCritical: 1, JobsTotal: 1, JobsEnabled: 1, ExecutionsToday: stats.ExecutionsToday}, stats)
+	broken := health.Instance{ID: id(), Role: health.RoleBackup, State: health.WorkerError, LastError: "theirs is away"}
+	require.NoError(t, w.Health().Report(t.Context(), minute, broken))
+	instances, err := w.Health().Instances(ctx)
+	require.NoError(t, err)
+	require.NotContains(t, fmt.Sprint(instances), "theirs")
+	page, err := w.Dashboard().Overview(ctx)
+	require.NoError(t, err)
+	require.Equal(t, dashboard.Stats{
+		DatasourcesTotal: 1, JobsTotal: 1, JobsEnabled: 1, StoragesTotal: 2, StoragesHealthy: 2, Created24h: 1, ExecutionsToday: page.Stats.ExecutionsToday,
+	}, page.Stats)
+	require.Len(t, page.Recent, 1)
+	require.Equal(t, myRun.ID, page.Recent[0].ID)
+	require.Len(t, page.Upcoming, 1)
+	require.Equal(t, myJob.ID, page.Upcoming[0].ID)
+	require.Len(t, page.Datasources, 1)
+	require.Equal(t, mine.ID, page.Datasources[0].ID)
+	require.Equal(t, health.Unreachable, page.Datasources[0].Outcome)
+	counted := 0
+	for _, d := range page.Days {
+		counted += d.Queued
+	}
+	require.Equal(t, 1, counted)
+	require.NotContains(t, fmt.Sprint(page), theirs.Name)
+	require.NotContains(t, fmt.Sprint(page), "theirs is away")
 
 	foreign := ""
 	for _, n := range all {
