@@ -95,3 +95,8 @@ func spoolLost(err error, what string) *errs.Error {
 func corrupt(err error, format string, args ...any) *errs.Error {
 	return errs.Wrap(err, errs.Conflict, errs.CodeArtifactCorrupt, "the backup is damaged and was refused: "+format+"; use another copy or another backup", args...)
 }
+
+func tooNew(err error, format string, args ...any) *errs.Error {
+	return errs.Wrap(err, errs.Conflict, errs.CodeArtifactTooNew,
+		"the backup was made by a newer DataGuardian: "+format+"; nothing is wrong with it, upgrade DataGuardian to read it", args...)
+}

@@ -17,7 +17,7 @@ import (
 
 // OpenManifest reads the manifest of the artifact at path. It fails with
 // NotFound when there is none, ARTIFACT_CORRUPT when it was changed or makes no
-// sense, and STORAGE_UNAVAILABLE or STORAGE_AUTH_FAILED when it cannot be read.
+// sense, ARTIFACT_TOO_NEW when a newer program wrote it, and STORAGE_UNAVAILABLE or STORAGE_AUTH_FAILED when it cannot be read.
 func OpenManifest(ctx context.Context, d storage.Driver, path string) (Manifest, error) {
 	if err := checkPath(path); err != nil {
 		return Manifest{}, err
@@ -61,7 +61,8 @@ func manifestFailure(ctx context.Context, err error) error {
 
 // DecodeManifest reads one document of at most 64 MiB and checks that it is
 // whole, of a version this program knows, and consistent: names are what the
-// members demand, sums match. The error is ARTIFACT_CORRUPT.
+// members demand, sums match. The error is ARTIFACT_CORRUPT, or ARTIFACT_TOO_NEW
+// for what a newer program wrote, which is nobody's damage.
 func DecodeManifest(r io.Reader) (Manifest, error) {
 	document, err := readBounded(r, maxManifest)
 	if err != nil {
@@ -73,17 +74,23 @@ func DecodeManifest(r io.Reader) (Manifest, error) {
 	if err := json.Unmarshal(document, &version); err != nil {
 		return Manifest{}, corrupt(err, "its manifest is not JSON")
 	}
-	if version.Version != manifestVersion {
-		return Manifest{}, errs.New(errs.Conflict, errs.CodeArtifactCorrupt, "the backup's manifest has version %d and this program reads version %d: use the program that wrote it, or a newer one", version.Version, manifestVersion)
+	switch {
+	case version.Version > manifestVersion:
+		return Manifest{}, tooNew(nil, "its manifest has version %d, and this one reads version %d", version.Version, manifestVersion)
+	case version.Version < manifestVersion:
+		return Manifest{}, corrupt(nil, "its manifest has the version %d, which there never was", version.Version)
 	}
 	var m Manifest
-	d := json.NewDecoder(bytes.NewReader(document))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&m); err != nil {
-		return Manifest{}, corrupt(err, "its manifest has a field that is not known")
+	if err := json.Unmarshal(document, &m); err != nil {
+		return Manifest{}, corrupt(err, "its manifest has a value that is not acceptable")
 	}
 	if err := checkDigest(document, m.Digest); err != nil {
 		return Manifest{}, err
+	}
+	known := json.NewDecoder(bytes.NewReader(document))
+	known.DisallowUnknownFields()
+	if err := known.Decode(&m); err != nil {
+		return Manifest{}, tooNew(err, "its manifest is whole and says something that this one does not know")
 	}
 	if err := m.check(); err != nil {
 		return Manifest{}, corrupt(err, "its manifest contradicts itself")

@@ -72,8 +72,7 @@ func TestAnEditedManifestIsRefused(t *testing.T) {
 func TestAManifestThatContradictsItselfIsRefusedEvenWithARightDigest(t *testing.T) {
 	original := string(document(t))
 	for name, edit := range map[string][2]string{
-		"newer version":      {`"version": 1`, `"version": 2`},
-		"unknown field":      {`"job_id"`, `"job_idd"`},
+		"older version":      {`"version": 1`, `"version": 0`},
 		"part name":          {`"a.0002"`, `"a.0003"`},
 		"separator":          {`"a.0002"`, `"../a02"`},
 		"duplicate part":     {`"a.0002"`, `"a.0001"`},
@@ -97,6 +96,22 @@ func TestAManifestThatContradictsItselfIsRefusedEvenWithARightDigest(t *testing.
 			_, err := artifact.DecodeManifest(bytes.NewReader(changed))
 			requireCode(t, errs.CodeArtifactCorrupt, err)
 		})
+	}
+}
+
+// What only a newer program can have written is not damaged: nobody may mark it, or
+// count on another copy instead.
+func TestAManifestOfANewerProgramIsNotDamage(t *testing.T) {
+	original := string(document(t))
+	for name, edit := range map[string][2]string{
+		"its version":                        {`"version": 1`, `"version": 2`},
+		"a field that is not known":          {`"job_id"`, `"job_idd"`},
+		"a field of parts that is not known": {`"size": 50,`, `"size": 50, "colour": "red",`},
+	} {
+		require.Contains(t, original, edit[0])
+		_, err := artifact.DecodeManifest(bytes.NewReader(redigest([]byte(strings.Replace(original, edit[0], edit[1], 1)))))
+		require.Equal(t, errs.CodeArtifactTooNew, errs.CodeOf(err), "%s: %v", name, err)
+		require.Contains(t, errs.Message(err), "upgrade DataGuardian")
 	}
 }
 

@@ -24,8 +24,9 @@ type Target struct {
 // Sweeper is an engine whose restores make databases that live only while they
 // run, and that stay behind when the process is killed.
 type Sweeper interface {
-	// Sweep drops what the restore with this Token has left on the server of c. It
-	// fails with Conflict while that restore still runs there. That nothing is left
-	// is fine.
-	Sweep(ctx context.Context, c Conn, token string) error
+	// Sweep drops what the restore with this Token has left on the server of c. What
+	// it was cut off in the middle of is finished first, or taken back, and log, which
+	// may be nil, is told which of the two. It fails with Conflict while that restore
+	// still runs there. That nothing is left is fine.
+	Sweep(ctx context.Context, c Conn, token string, log func(level Level, message string)) error
 }

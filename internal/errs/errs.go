@@ -113,6 +113,7 @@ const (
 	CodeSpoolFull             Code = "SPOOL_FULL"
 	CodeSpoolLost             Code = "SPOOL_LOST"
 	CodeArtifactCorrupt       Code = "ARTIFACT_CORRUPT"
+	CodeArtifactTooNew        Code = "ARTIFACT_TOO_NEW"
 	CodeDecryptionFailed      Code = "DECRYPTION_FAILED"
 	CodeWorkerLost            Code = "WORKER_LOST"
 	CodeLeaseLost             Code = "LEASE_LOST"

@@ -289,10 +289,15 @@ func size(bytes int64) string {
 	return fmt.Sprintf("%.1f %s", value, units[unit])
 }
 
-// reaped is why an execution whose worker vanished has failed.
-func reaped(op execution.Operation) (errs.Code, string) {
-	if op == execution.Restore {
-		return errs.CodeRestoreInterrupted, "the worker vanished in the middle of the restore; the target may be half restored, start the restore again"
+// reaped is why an execution whose worker vanished has failed. touched says that a
+// restore had noted what it was about to make.
+func reaped(op execution.Operation, touched bool) (errs.Code, string) {
+	switch {
+	case op != execution.Restore:
+		return errs.CodeWorkerLost, "the worker vanished and no attempt is left; look at the worker's log and start it again"
+	case !touched:
+		return errs.CodeRestoreInterrupted, "the worker vanished before the restore touched its target, which is as it was; start the restore again"
 	}
-	return errs.CodeWorkerLost, "the worker vanished and no attempt is left; look at the worker's log and start it again"
+	return errs.CodeRestoreInterrupted, "the worker vanished in the middle of the restore; within minutes the cleanup worker removes what was made beside the target, " +
+		"and finishes or takes back an exchange that was cut off: then the target holds its old content, or the whole backup. Look at it, and start the restore again if need be"
 }

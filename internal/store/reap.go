@@ -65,7 +65,7 @@ func fate(row db.LockExpiredRow) db.EndExpiredParams {
 	case op != execution.Restore && row.Attempt < row.MaxAttempts:
 		return db.EndExpiredParams{Status: string(execution.Queued)}
 	default:
-		code, message := reaped(op)
+		code, message := reaped(op, row.Touched)
 		return db.EndExpiredParams{Status: string(execution.Failed), ErrorCode: filter(code), ErrorMessage: filter(message)}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/dataguardian/dataguardian/internal/datasource"
+	"github.com/dataguardian/dataguardian/internal/engine"
 	"github.com/dataguardian/dataguardian/internal/errs"
 	"github.com/dataguardian/dataguardian/internal/execution"
 	"github.com/dataguardian/dataguardian/worker/restore"
@@ -62,5 +63,7 @@ func (c *Cleaner) sweepRestore(ctx context.Context, x execution.Leftovers) error
 	}
 	ctx, cancel := context.WithTimeout(ctx, sweepTimeout)
 	defer cancel()
-	return restore.Sweep(ctx, c.Engines[d.Type], d.Conn, x)
+	return restore.Sweep(ctx, c.Engines[d.Type], d.Conn, x, func(_ engine.Level, message string) {
+		c.Logger.WarnContext(ctx, message, "execution_id", x.ExecutionID, "datasource", d.Name)
+	})
 }

@@ -178,7 +178,7 @@ func (r *run) clean(e engine.Engine, conn engine.Conn, checked map[string]any) {
 	} else if r.request.VerificationMode {
 		x.Database = conn.Database
 	}
-	err := Sweep(ctx, e, conn, x)
+	err := Sweep(ctx, e, conn, x, r.Log.Log)
 	if err == nil {
 		err = r.Restores.ForgetLeftovers(ctx, r.Execution.ID)
 	}
@@ -190,10 +190,11 @@ func (r *run) clean(e engine.Engine, conn engine.Conn, checked map[string]any) {
 	}
 }
 
-// Sweep drops what a restore has left on the server of conn.
-func Sweep(ctx context.Context, e engine.Engine, conn engine.Conn, x execution.Leftovers) error {
+// Sweep drops what a restore has left on the server of conn, and tells log what it
+// had to finish or to take back.
+func Sweep(ctx context.Context, e engine.Engine, conn engine.Conn, x execution.Leftovers, log func(engine.Level, string)) error {
 	if sweeper, ok := e.(engine.Sweeper); ok {
-		if err := sweeper.Sweep(ctx, conn, execution.Token(x.ExecutionID)); err != nil {
+		if err := sweeper.Sweep(ctx, conn, execution.Token(x.ExecutionID), log); err != nil {
 			return err
 		}
 	}

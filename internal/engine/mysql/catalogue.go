@@ -2,7 +2,10 @@ package mysql
 
 import (
 	"context"
+	"slices"
 	"strings"
+
+	"github.com/dataguardian/dataguardian/internal/errs"
 )
 
 // movable are the tables and sequences of a database.
@@ -10,17 +13,50 @@ func (s *session) movable(ctx context.Context, database string) ([]string, error
 	return s.names(ctx, "SELECT table_name FROM information_schema.tables WHERE table_schema = ? AND table_type NOT LIKE '%VIEW' ORDER BY table_name", database)
 }
 
-func (s *session) dropTriggers(ctx context.Context, database string) error {
-	names, err := s.names(ctx, "SELECT trigger_name FROM information_schema.triggers WHERE trigger_schema = ?", database)
+// views are those of a database.
+func (s *session) views(ctx context.Context, database string) ([]string, error) {
+	return s.names(ctx, "SELECT table_name FROM information_schema.views WHERE table_schema = ?", database)
+}
+
+// dropTriggers drops the triggers of tables.
+func (s *session) dropTriggers(ctx context.Context, database string, tables []string) error {
+	if len(tables) == 0 {
+		return nil
+	}
+	triggers, err := s.pairs(ctx, "SELECT trigger_name, event_object_table FROM information_schema.triggers WHERE trigger_schema = ?", database)
 	if err != nil {
 		return err
 	}
-	for _, name := range names {
-		if err := s.exec(ctx, "DROP TRIGGER "+ident(database)+"."+ident(name), "dropping triggers"); err != nil {
-			return err
+	var names []string
+	for _, t := range triggers {
+		if slices.Contains(tables, t[1]) {
+			names = append(names, t[0])
 		}
 	}
+	return s.drop(ctx, "TRIGGER", database, names)
+}
+
+// move moves tables; all of them or none. It is not interrupted: what a server does
+// with a statement that nobody waits for would not be known.
+func (s *session) move(ctx context.Context, target string, moves []string) error {
+	if len(moves) == 0 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupLimit)
+	defer cancel()
+	if _, err := s.conn.ExecContext(ctx, "RENAME TABLE "+strings.Join(moves, ", ")); err != nil {
+		return errs.Wrap(s.failed(ctx, err, "moving tables"), errs.Unavailable, errs.CodeRestoreFailed,
+			"the restored tables could not take the place of those of %q: %s", target, reason(err))
+	}
 	return nil
+}
+
+func renames(tables []string, from, to string) []string {
+	moves := make([]string, 0, len(tables))
+	for _, t := range tables {
+		moves = append(moves, ident(from)+"."+ident(t)+" TO "+ident(to)+"."+ident(t))
+	}
+	return moves
 }
 
 // dropObjects drops views, routines and events.
@@ -74,6 +110,26 @@ func (s *session) names(ctx context.Context, query string, args ...any) (found [
 			return nil, s.failed(ctx, err, "looking into the catalogue")
 		}
 		found = append(found, name)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, s.failed(ctx, err, "looking into the catalogue")
+	}
+	return found, nil
+}
+
+// pairs returns the two columns of a query.
+func (s *session) pairs(ctx context.Context, query string, args ...any) (found [][2]string, err error) {
+	rows, err := s.conn.QueryContext(ctx, query, args...)
+	if err != nil {
+		return nil, s.failed(ctx, err, "looking into the catalogue")
+	}
+	defer rows.Close() //nolint:errcheck // Err tells
+	for rows.Next() {
+		var pair [2]string
+		if err := rows.Scan(&pair[0], &pair[1]); err != nil {
+			return nil, s.failed(ctx, err, "looking into the catalogue")
+		}
+		found = append(found, pair)
 	}
 	if err := rows.Err(); err != nil {
 		return nil, s.failed(ctx, err, "looking into the catalogue")

@@ -215,7 +215,7 @@ func (d *dump) stream(ctx context.Context, dir, file string, passes [][]string, 
 
 func (d *dump) failure(ctx context.Context, err error) error {
 	if exit, ok := errors.AsType[*process.ExitError](err); ok {
-		return toolError(exit, d.conn, errs.CodeDumpFailed, "")
+		return toolError(exit, d.conn, errs.CodeDumpFailed)
 	}
 	switch {
 	case errors.Is(err, tool.ErrStalled):

@@ -103,8 +103,8 @@ func typedNumber(number int, cause error, c engine.Conn, said string) error {
 }
 
 // toolError says why a tool failed, from its last words. fallback is the code
-// for what is not recognized, after what it leaves behind.
-func toolError(exit *process.ExitError, c engine.Conn, fallback errs.Code, after string) error {
+// for what is not recognized.
+func toolError(exit *process.ExitError, c engine.Conn, fallback errs.Code) error {
 	said := tool.LastWords(exit.Tail, c.Password)
 	if said == "" {
 		said = "it said nothing"
@@ -119,5 +119,5 @@ func toolError(exit *process.ExitError, c engine.Conn, fallback errs.Code, after
 			return typed
 		}
 	}
-	return errs.Wrap(exit.Silent(), errs.Unavailable, fallback, "%s failed with status %d%s: %s", exit.Name, exit.Result.ExitCode, after, said)
+	return errs.Wrap(exit.Silent(), errs.Unavailable, fallback, "%s failed with status %d: %s", exit.Name, exit.Result.ExitCode, said)
 }

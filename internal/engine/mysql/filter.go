@@ -2,10 +2,13 @@ package mysql
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
 	"io"
 	"slices"
 	"strings"
+
+	"github.com/dataguardian/dataguardian/internal/errs"
 )
 
 // Headings that the dump tools write before what belongs to one table, and
@@ -30,6 +33,10 @@ type filter struct {
 	wanted   map[string]bool // and whether it came
 	pending  []byte          // passed, not yet read
 	err      error
+
+	setAside bool // views are kept out, and collected
+	views    bytes.Buffer
+	inView   bool
 
 	midLine   bool // the next piece continues a line
 	keep      bool // the section is wanted
@@ -82,7 +89,12 @@ func (f *filter) next() {
 		f.see(strings.TrimSuffix(string(piece[:min(len(piece), lineHead)]), "\n"))
 	}
 	f.midLine = long
-	if f.keep {
+	switch {
+	case f.keep && f.inView && f.setAside:
+		if f.views.Write(piece); f.views.Len() > maxDefinition {
+			f.err = errs.New(errs.Conflict, errs.CodeRestoreFailed, "the views of include_tables are longer than %d bytes: restore the whole backup, or fewer of them", maxDefinition)
+		}
+	case f.keep:
 		f.pending = piece
 	}
 }
@@ -99,13 +111,13 @@ func (f *filter) see(line string) {
 	case line == delimiterBegin:
 		f.delimited = true
 	case line == footerBegin:
-		f.keep = true
+		f.keep, f.inView = true, false
 	case strings.HasPrefix(line, eventsHeading), strings.HasPrefix(line, routinesHeading):
 		f.keep = false
 	default:
 		for _, heading := range []string{structureHeading, dataHeading, viewHeading, finalViewHeading, sequenceHeading} {
 			if quoted, ok := strings.CutPrefix(line, heading); ok {
-				f.keep = f.wants(unquoteName(strings.TrimSuffix(quoted, "`")))
+				f.keep, f.inView = f.wants(unquoteName(strings.TrimSuffix(quoted, "`"))), heading == viewHeading || heading == finalViewHeading
 			}
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/dataguardian/dataguardian/internal/engine/tool"
@@ -11,8 +12,9 @@ import (
 )
 
 // objects returns a script that makes what a database has besides its tables:
-// triggers, views, routines and events.
-func (r *restore) objects(ctx context.Context, database string) ([]byte, error) {
+// triggers, views, routines and events. With names it is only what belongs to those
+// tables, and those views.
+func (r *restore) objects(ctx context.Context, database string, names ...string) ([]byte, error) {
 	conn := r.conn
 	conn.Database = database
 	d := &dump{engine: r.engine, conn: conn}
@@ -24,10 +26,14 @@ func (r *restore) objects(ctx context.Context, database string) ([]byte, error) 
 	if err != nil {
 		return nil, err
 	}
+	kinds := []string{"--no-data", "--routines", "--events", "--"}
+	if len(names) > 0 {
+		kinds = []string{"--no-data", "--"}
+	}
 	var text bytes.Buffer
 	_, err = tool.Stream{
 		Spec: process.Spec{
-			Path: d.tool.path, Args: append(d.toolOptions(file), "--no-data", "--routines", "--events", "--", database),
+			Path: d.tool.path, Args: slices.Concat(d.toolOptions(file), kinds, []string{database}, names),
 			Env: process.Environment(r.dir, "MYSQL_HOME="+r.dir), Dir: r.dir,
 		},
 		Stall: r.options.StallTimeout, Proof: &script{}, Member: &text,

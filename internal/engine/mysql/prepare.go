@@ -55,7 +55,7 @@ func (e *Engine) Preflight(ctx context.Context, c engine.Conn, o engine.RestoreO
 }
 
 // Sweep implements engine.Sweeper.
-func (e *Engine) Sweep(ctx context.Context, c engine.Conn, token string) error {
+func (e *Engine) Sweep(ctx context.Context, c engine.Conn, token string, log func(engine.Level, string)) error {
 	if err := engine.CheckToken(token); err != nil || token == "" {
 		return err
 	}
@@ -71,15 +71,10 @@ func (e *Engine) Sweep(ctx context.Context, c engine.Conn, token string) error {
 	if free == nil || *free != 1 {
 		return errs.New(errs.Conflict, errs.CodeConflict, "the restore whose leftovers are to be dropped still runs on %s", where(c))
 	}
-	if err := s.exec(ctx, "SET SESSION foreign_key_checks = 0", "preparing to drop databases"); err != nil {
-		return err
+	if log == nil {
+		log = func(engine.Level, string) {}
 	}
-	for _, prefix := range []string{engine.ScratchPrefix, engine.ReplacedPrefix} {
-		if err := s.exec(ctx, "DROP DATABASE IF EXISTS "+ident(prefix+token), "dropping what a restore has left"); err != nil {
-			return err
-		}
-	}
-	return nil
+	return e.putInOrder(ctx, s, c, token, log)
 }
 
 func checkFormat(format string) error {

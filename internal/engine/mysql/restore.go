@@ -24,20 +24,22 @@ const headSize = 64 << 10
 // Restore runs the member backup.sql in c's server; the first failing statement
 // ends it. The client takes no commands of its own from the text, so that a hostile
 // dump reaches the server only, with the user's privileges, and reads no files here.
-// Whatever fails, the database is afterwards what it was before:
+// Whatever fails, the database is afterwards what it was before: the restore goes
+// into a scratch database beside the target. When it is done, tables move in one
+// statement, and views, routines, triggers and events are made anew. When the process
+// is killed in the middle of that, Sweep, or the next restore on the server, finishes
+// it or takes it back.
 //
-//   - An absent database is made (CreateDatabase), and with DropExisting the content
-//     is replaced: the restore goes into a scratch database beside the target. When
-//     it is done, the sessions of the target are ended, tables move in one statement,
-//     and views, routines, triggers and events are made anew. That needs the right to
-//     create databases named dg_restore_... and dg_replaced_..., and for a while room
-//     for both. A user who may not create them can still restore into a database
-//     that is absent or empty.
-//   - Without DropExisting the database must be empty, or hold none of IncludeTables;
-//     what came is dropped again after a failure.
-//   - With IncludeTables and DropExisting those tables are replaced in their database
-//     one by one, since foreign keys of others would not follow them. That is the one
-//     restore that cannot go back; its error says so.
+//   - An absent database is made (CreateDatabase).
+//   - With DropExisting the content of the database is replaced, and its sessions are
+//     ended; with IncludeTables those tables only, with their triggers and the foreign
+//     keys between them and the others.
+//   - Without DropExisting the database must be empty, or hold none of IncludeTables.
+//
+// That needs the right to create databases named dg_restore_... and dg_replaced_...,
+// and for a while room for both. A user who may not create them can still restore
+// into a database that is absent or has room; what came is dropped again after a
+// failure, but stays when the process is killed.
 //
 // With IncludeTables there are no routines and events. Definers are part of the text
 // and stay; giving objects to others needs a privilege. ParallelJobs is not used.
@@ -75,7 +77,6 @@ type restore struct {
 	tool     program
 	charset  charset // of the dump
 	progress engine.Progress
-	partial  bool // the target has lost its old content
 }
 
 func (r *restore) run(ctx context.Context, src engine.Source) (err error) {
@@ -104,10 +105,7 @@ func (r *restore) run(ctx context.Context, src engine.Source) (err error) {
 	}
 	r.log(engine.LevelInfo, fmt.Sprintf("%s %s, %s", r.server.Flavor, r.server.Version, r.tool))
 	input := io.MultiReader(bytes.NewReader(head), in)
-	if !exists || r.options.DropExisting && len(r.options.IncludeTables) == 0 {
-		return r.intoFresh(ctx, s, exists, input)
-	}
-	return r.inPlace(ctx, s, input)
+	return r.intoFresh(ctx, s, exists, input)
 }
 
 // findTarget connects to the database, or to none when it is absent and may be
@@ -176,11 +174,23 @@ func (r *restore) arguments(file, database string) []string {
 
 // feed runs the dump in a database.
 func (r *restore) feed(ctx context.Context, database string, input io.Reader) error {
+	return r.stream(ctx, database, newFilter(&counted{input, r.read}, r.conn.Database, r.options.IncludeTables))
+}
+
+// feedBeside runs the dump in a database that has nothing else. With IncludeTables,
+// views among them are returned as text: what they refer to may not be there.
+func (r *restore) feedBeside(ctx context.Context, database string, input io.Reader) (views []byte, err error) {
+	f := newFilter(&counted{input, r.read}, r.conn.Database, r.options.IncludeTables)
+	f.setAside = true
+	err = r.stream(ctx, database, f)
+	return f.views.Bytes(), err
+}
+
+func (r *restore) stream(ctx context.Context, database string, f *filter) error {
 	file, err := optionFile(r.conn, r.tool, r.dir)
 	if err != nil {
 		return err
 	}
-	f := newFilter(&counted{input, r.read}, r.conn.Database, r.options.IncludeTables)
 	proof := &sourceProof{script: script{started: r.started, finished: r.finished}, missing: f.missing}
 	_, err = tool.Feed{
 		Spec: process.Spec{
@@ -225,18 +235,13 @@ func (r *restore) failure(ctx context.Context, err error) error {
 	if err == nil {
 		return nil
 	}
-	after := ""
-	if r.partial {
-		after = fmt.Sprintf("; database %q now holds only a part of the backup, so restore again", r.conn.Database)
-		r.log(engine.LevelError, fmt.Sprintf("the restore ended early: database %s holds only a part of the backup", r.conn.Database))
-	}
 	if exit, ok := errors.AsType[*process.ExitError](err); ok {
-		return toolError(exit, r.conn, errs.CodeRestoreFailed, after)
+		return toolError(exit, r.conn, errs.CodeRestoreFailed)
 	}
 	switch {
 	case errors.Is(err, tool.ErrStalled):
 		return errs.Wrap(err, errs.Unavailable, errs.CodeRestoreFailed,
-			"%s took no bytes for a long time and was ended%s: look for locks on the target's tables and network trouble", r.tool.name, after)
+			"%s took no bytes for a long time and was ended: look for locks on the target's tables and network trouble", r.tool.name)
 	case ctx.Err() != nil && errors.Is(err, context.Cause(ctx)):
 		return ended(ctx)
 	}

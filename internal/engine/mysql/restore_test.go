@@ -134,10 +134,10 @@ func TestDatabasesLeftBehindAreDroppedByTheNextRestore(t *testing.T) {
 	require.NoError(t, New(Config{}).Restore(t.Context(), connTo(m, target), o, dump))
 	require.ElementsMatch(t, []string{"dg_replaced_00000000000f", "dg_restore_mine"}, scratchDatabases(t, m), "a running restore lost its database, or somebody else's was taken")
 	require.Contains(t, log.String(), "dg_restore_0123456789ab")
-	require.Equal(t, errs.Conflict, errs.KindOf(New(Config{}).Sweep(t.Context(), connTo(m, target), "00000000000f")))
+	require.Equal(t, errs.Conflict, errs.KindOf(New(Config{}).Sweep(t.Context(), connTo(m, target), "00000000000f", nil)))
 	_, err = holder.ExecContext(t.Context(), "DO RELEASE_ALL_LOCKS()")
 	require.NoError(t, err)
-	require.NoError(t, New(Config{}).Sweep(t.Context(), connTo(m, target), "00000000000f"))
+	require.NoError(t, New(Config{}).Sweep(t.Context(), connTo(m, target), "00000000000f", nil))
 	require.Equal(t, []string{"dg_restore_mine"}, scratchDatabases(t, m))
 }
 

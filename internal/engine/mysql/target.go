@@ -21,32 +21,39 @@ const (
 
 // intoFresh restores into a database made for it, which then gives its tables to
 // the target.
-func (r *restore) intoFresh(ctx context.Context, s *session, replace bool, input io.Reader) error {
+func (r *restore) intoFresh(ctx context.Context, s *session, exists bool, input io.Reader) error {
 	like := r.charset
-	if replace {
+	if exists {
 		var err error
 		if like, err = s.charset(ctx); err != nil {
 			return err
 		}
+		if err := r.requireRoom(ctx, s); err != nil {
+			return err
+		}
 	}
-	b := &beside{restore: r, s: s, replaces: replace}
+	b := &beside{restore: r, s: s, exists: exists}
 	defer b.finish(ctx)
 	err := b.create(ctx, like)
 	switch denied := errs.CodeOf(err) == errs.CodeDatasourcePermission; {
-	case denied && replace:
+	case denied && exists && r.options.DropExisting:
 		return errs.Wrap(err, errs.Unavailable, errs.CodeDatasourcePermission,
-			"user %q may not create a database beside %q to restore into: grant all privileges on `dg\\_%%`.*, or empty the database and restore without drop_existing",
-			r.conn.Username, r.conn.Database)
+			"user %q may not create a database beside %q to restore into: %s", r.conn.Username, r.conn.Database, besideAdvice)
+	case denied && exists:
+		return r.inPlace(ctx, input)
 	case denied:
 		return r.intoNew(ctx, s, input)
 	case err != nil:
 		return err
 	}
-	if err := r.feed(ctx, b.fresh, input); err != nil {
+	if b.views, err = r.feedBeside(ctx, b.fresh, input); err != nil {
 		return err
 	}
 	return b.takePlace(ctx)
 }
+
+// besideAdvice is what helps who may not make databases.
+const besideAdvice = "grant all privileges on `dg\\_%`.*, or drop the tables first and restore without drop_existing"
 
 // intoNew restores into the target itself, which is made for it.
 func (r *restore) intoNew(ctx context.Context, s *session, input io.Reader) error {
@@ -60,19 +67,19 @@ func (r *restore) intoNew(ctx context.Context, s *session, input io.Reader) erro
 	return err
 }
 
-// inPlace restores into a database whose other content stays.
-func (r *restore) inPlace(ctx context.Context, s *session, input io.Reader) error {
-	if len(r.options.IncludeTables) > 0 && r.options.DropExisting {
-		r.partial = true
-		return r.feed(ctx, r.conn.Database, input)
+// requireRoom keeps what is there where it was not asked to be replaced.
+func (r *restore) requireRoom(ctx context.Context, s *session) error {
+	switch {
+	case r.options.DropExisting:
+		return nil
+	case len(r.options.IncludeTables) > 0:
+		return r.requireAbsent(ctx, s)
 	}
-	check := r.requireEmpty
-	if len(r.options.IncludeTables) > 0 {
-		check = r.requireAbsent
-	}
-	if err := check(ctx, s); err != nil {
-		return err
-	}
+	return r.requireEmpty(ctx, s)
+}
+
+// inPlace restores into a database that has room for it.
+func (r *restore) inPlace(ctx context.Context, input io.Reader) error {
 	err := r.feed(ctx, r.conn.Database, input)
 	if err != nil {
 		r.takeBack(ctx)
@@ -120,6 +127,12 @@ func (r *restore) dropWhatCame(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// shortName is a name of IncludeTables without that of the database.
+func (r *restore) shortName(name string) string {
+	short, _ := strings.CutPrefix(name, r.conn.Database+".")
+	return short
 }
 
 // includes reports whether a table is one of IncludeTables.

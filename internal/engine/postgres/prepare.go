@@ -93,8 +93,9 @@ func (r *restore) mayMakeDatabases(ctx context.Context, replace bool) error {
 		r.conn.Username, r.conn.Database, where(r.conn), missing)
 }
 
-// Sweep implements engine.Sweeper.
-func (e *Engine) Sweep(ctx context.Context, c engine.Conn, token string) error {
+// Sweep implements engine.Sweeper. A restore changes the target in one transaction,
+// so that there is nothing to finish.
+func (e *Engine) Sweep(ctx context.Context, c engine.Conn, token string, _ func(engine.Level, string)) error {
 	if err := engine.CheckToken(token); err != nil || token == "" {
 		return err
 	}

@@ -365,7 +365,8 @@ func (q *Queries) ListExpired(ctx context.Context, arg ListExpiredParams) ([]Lis
 }
 
 const LockExpired = `-- name: LockExpired :one
-select status, attempt, max_attempts, operation, cancel_requested_at, coalesce(record ->> 'worker_host', '')::text as worker_host
+select status, attempt, max_attempts, operation, cancel_requested_at, coalesce(record ->> 'worker_host', '')::text as worker_host,
+    exists (select from restore_leftovers l where l.execution_id = backup_executions.id) as touched
 from backup_executions
 where id = $1 and fence = $2
     and (status = 'running' and lease_expires_at < now() or status = 'queued' and request ->> 'spool' is not null)
@@ -384,6 +385,7 @@ type LockExpiredRow struct {
 	Operation         string
 	CancelRequestedAt *time.Time
 	WorkerHost        string
+	Touched           bool
 }
 
 func (q *Queries) LockExpired(ctx context.Context, arg LockExpiredParams) (LockExpiredRow, error) {
@@ -396,6 +398,7 @@ func (q *Queries) LockExpired(ctx context.Context, arg LockExpiredParams) (LockE
 		&i.Operation,
 		&i.CancelRequestedAt,
 		&i.WorkerHost,
+		&i.Touched,
 	)
 	return i, err
 }

@@ -160,7 +160,8 @@ order by e.lease_expires_at, e.id
 limit @page_limit::bigint;
 
 -- name: LockExpired :one
-select status, attempt, max_attempts, operation, cancel_requested_at, coalesce(record ->> 'worker_host', '')::text as worker_host
+select status, attempt, max_attempts, operation, cancel_requested_at, coalesce(record ->> 'worker_host', '')::text as worker_host,
+    exists (select from restore_leftovers l where l.execution_id = backup_executions.id) as touched
 from backup_executions
 where id = @id and fence = @fence
     and (status = 'running' and lease_expires_at < now() or status = 'queued' and request ->> 'spool' is not null)

@@ -68,6 +68,9 @@ func reaping(t *testing.T, w *world) {
 		require.NoError(t, err)
 		require.Equal(t, execution.Failed, status)
 		requireEnd(t, w, n.ID, errs.CodeRestoreInterrupted, notification.RestoreFailed)
+		e, err := s.Get(t.Context(), n.ID)
+		require.NoError(t, err)
+		require.Contains(t, *e.ErrorMessage, "before the restore touched its target")
 	})
 	t.Run("a verification goes back", func(t *testing.T) {
 		n := newVerify(w.complete(t, w.newJob(t)))

@@ -1,0 +1,139 @@
+package mysql
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+
+	"github.com/dataguardian/dataguardian/internal/engine"
+	"github.com/dataguardian/dataguardian/internal/errs"
+)
+
+// journalPiece is how much of a note goes into one row, in bytes: far below what any
+// server takes in one statement.
+const journalPiece = 256 << 10
+
+// journal is the table, in the scratch database itself, that a swap is noted in.
+func (w *swap) journal() string { return journalIn(w.Fresh) }
+
+func journalIn(fresh string) string { return ident(fresh) + "." + ident("dg_swap_"+fresh) }
+
+// note writes down what is about to happen. The note counts when its digest is
+// there, which is written last.
+func (w *swap) note(ctx context.Context, s *session) error {
+	const doing = "noting what is about to happen"
+	document, err := json.Marshal(w)
+	if err != nil {
+		return errs.Wrap(err, errs.Internal, errs.CodeInternal, "the exchange of tables could not be written down")
+	}
+	if err := s.exec(ctx, "CREATE TABLE "+w.journal()+" (n INT PRIMARY KEY, piece LONGBLOB NOT NULL)", doing); err != nil {
+		return err
+	}
+	sum := sha256.Sum256(document)
+	insert := func(n int, piece []byte) error {
+		return s.exec(ctx, "INSERT INTO "+w.journal()+" VALUES (?, ?)", doing, n, piece)
+	}
+	n := 1
+	for ; len(document) > 0; n++ {
+		size := min(len(document), journalPiece)
+		if err := insert(n, document[:size]); err != nil {
+			return err
+		}
+		document = document[size:]
+	}
+	return insert(0, []byte(hex.EncodeToString(sum[:])))
+}
+
+// settle ends it: there is nothing to finish or to take back.
+func (w *swap) settle(ctx context.Context, s *session) error {
+	return s.exec(ctx, "DROP TABLE IF EXISTS "+w.journal(), "noting the end")
+}
+
+// noted reads what a restore had begun; nil when that was nothing.
+func (s *session) noted(ctx context.Context, fresh string) (*swap, error) {
+	tables, err := s.movable(ctx, fresh)
+	if err != nil {
+		return nil, err
+	}
+	found := false
+	for _, name := range tables {
+		found = found || name == "dg_swap_"+fresh
+	}
+	if !found {
+		return nil, nil
+	}
+	pieces, err := s.names(ctx, "SELECT piece FROM "+journalIn(fresh)+" ORDER BY n")
+	if err != nil || len(pieces) == 0 {
+		return nil, err
+	}
+	digest, all := sha256.New(), ""
+	for _, piece := range pieces[1:] {
+		all += piece
+	}
+	digest.Write([]byte(all))
+	if hex.EncodeToString(digest.Sum(nil)) != pieces[0] {
+		return nil, nil // it was not written to its end, and nothing has begun
+	}
+	var w swap
+	if err := json.Unmarshal([]byte(all), &w); err != nil {
+		return nil, errs.Wrap(err, errs.Internal, errs.CodeInternal, "the note in database %q, of a restore that was interrupted, cannot be read", fresh)
+	}
+	return &w, nil
+}
+
+// putInOrder finishes or takes back what a restore that is gone had begun, and
+// drops its databases. s holds its lock. What was done is told to log.
+func (e *Engine) putInOrder(ctx context.Context, s *session, c engine.Conn, token string, log func(engine.Level, string)) error {
+	fresh, replaced := engine.ScratchPrefix+token, engine.ReplacedPrefix+token
+	if err := s.exec(ctx, fmt.Sprintf("SET SESSION foreign_key_checks = 0, lock_wait_timeout = %d", lockPatience), "preparing to put things in order"); err != nil {
+		return err
+	}
+	w, err := s.noted(ctx, fresh)
+	if err != nil {
+		return err
+	}
+	if w != nil {
+		outcome, err := e.recoverSwap(ctx, s, c, w)
+		if err != nil {
+			return err
+		}
+		log(engine.LevelWarn, "a restore that was interrupted "+outcome)
+		if err := w.settle(ctx, s); err != nil {
+			return err
+		}
+	}
+	for _, name := range []string{fresh, replaced} {
+		there, err := s.names(ctx, "SELECT schema_name FROM information_schema.schemata WHERE schema_name = ?", name)
+		if err != nil {
+			return err
+		}
+		if len(there) == 0 {
+			continue
+		}
+		if err := s.exec(ctx, "DROP DATABASE IF EXISTS "+ident(name), "dropping what a restore has left"); err != nil {
+			return err
+		}
+		log(engine.LevelInfo, fmt.Sprintf("database %s, left behind by a restore that was interrupted, is dropped", name))
+	}
+	return nil
+}
+
+// recoverSwap gives a swap the tools that it takes.
+func (e *Engine) recoverSwap(ctx context.Context, s *session, c engine.Conn, w *swap) (outcome string, err error) {
+	dir, remove, err := workDir("")
+	if err != nil {
+		return "", err
+	}
+	defer func() { err = also(err, remove()) }()
+	c.Database = w.Target
+	r := &restore{engine: e, conn: c, dir: dir}
+	if r.server, err = s.serverInfo(ctx); err != nil {
+		return "", err
+	}
+	if r.tool, err = e.tools.choose(ctx, clientNames[:], r.server); err != nil {
+		return "", err
+	}
+	return w.recover(ctx, r, s)
+}
