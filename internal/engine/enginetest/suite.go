@@ -56,7 +56,8 @@ type Subject struct {
 	// HostileTables is what Hostile makes: names as a dump lists them (without
 	// the schema where it is that of the database), and their rows.
 	HostileTables map[string]int64
-	// Large fills a database with one table "large" of at least 32 MB.
+	// Large fills a database with one table "large" of at least 12 MB, which is
+	// more than pipes and sockets hold.
 	Large string
 	// Everything fills a database with whatever the server can hold.
 	Everything string
@@ -65,6 +66,8 @@ type Subject struct {
 	Parallel bool
 	// Small makes a table "small" with three rows.
 	Small string
+
+	large func() string
 }
 
 // lines collects log lines.
@@ -87,6 +90,8 @@ func (l *lines) String() string {
 
 // Run runs the suite.
 func Run(t *testing.T, s Subject) {
+	// One for all who only read it.
+	s.large = sync.OnceValue(func() string { return s.newDatabase(t, s.Large) })
 	for name, test := range map[string]func(t *testing.T, s Subject){
 		"ping says what is wrong":                                      testPing,
 		"a hostile database comes back as it was":                      testRoundTrip,
@@ -345,7 +350,7 @@ func testNoOverwrite(t *testing.T, s Subject) {
 }
 
 func testCancelDump(t *testing.T, s Subject) {
-	db := s.newDatabase(t, s.Large)
+	db := s.large()
 	cause := errors.New("operator said so")
 	ctx, cancel := context.WithCancelCause(t.Context())
 	sink := Memory{OnWrite: func(_ string, size int64) error {
@@ -365,12 +370,12 @@ func testCancelDump(t *testing.T, s Subject) {
 }
 
 func testCancelRestore(t *testing.T, s Subject) {
-	db := s.newDatabase(t, s.Large)
+	db := s.large()
 	_, dump := s.dump(t, s.Server.Conn(db), engine.DumpOptions{})
 	cause := errors.New("operator said so")
 	ctx, cancel := context.WithCancelCause(t.Context())
 	dump.OnRead = func(_ string, n int64) error {
-		if n > 8<<20 {
+		if n > 4<<20 {
 			cancel(cause)
 		}
 		return nil
@@ -408,13 +413,13 @@ func testServerDies(t *testing.T, s Subject) {
 // requireTargetSurvives ends the server that is restored into, and starts it again.
 func requireTargetSurvives(t *testing.T, s Subject, server MortalServer) {
 	t.Helper()
-	source, target := s.newDatabase(t, s.Large), server.NewDatabase(t)
+	source, target := s.large(), server.NewDatabase(t)
 	server.Exec(t, target, s.Small)
 	before := server.Fingerprint(t, target)
 	_, dump := s.dump(t, s.Server.Conn(source), engine.DumpOptions{})
 	var once sync.Once
 	dump.OnRead = func(_ string, n int64) error {
-		if n > 8<<20 {
+		if n > 4<<20 {
 			once.Do(func() { server.Crash(t) })
 		}
 		return nil
@@ -431,7 +436,7 @@ func requireTargetSurvives(t *testing.T, s Subject, server MortalServer) {
 }
 
 func testSinkFails(t *testing.T, s Subject) {
-	db := s.newDatabase(t, s.Large)
+	db := s.large()
 	full := errors.New("no space")
 	sink := Memory{OnWrite: func(_ string, size int64) error {
 		if size > 1<<20 {
@@ -502,7 +507,7 @@ func testOtherFormat(t *testing.T, s Subject) {
 
 // testSecrets looks at every process while tools run.
 func testSecrets(t *testing.T, s Subject) {
-	db := s.newDatabase(t, s.Large)
+	db := s.large()
 	c := s.Server.Conn(db)
 	var log lines
 	looked := 0

@@ -89,7 +89,7 @@ func TestConformance(t *testing.T) {
 			"people": 500, "pets": 300, "circle_a": 1, "circle_b": 1, "parts": 20, "od`d \"na'me. -x": 2, "--force": 1, "grün Ж 日": 1,
 			"line\nbreak": -1, "Upper": 1, "upper": 2, "latin": 3, "places": 1, "empty_one": 0,
 		},
-		Large:      "CREATE TABLE large AS SELECT seq g, repeat(md5(seq), 30) t FROM seq_1_to_40000",
+		Large:      "CREATE TABLE large AS SELECT seq g, repeat(md5(seq), 30) t FROM seq_1_to_13000",
 		Small:      "CREATE TABLE small AS SELECT seq g FROM seq_1_to_3",
 		Everything: everything,
 		Dialect: enginetest.Dialect{

@@ -33,7 +33,7 @@ func TestConformance(t *testing.T) {
 		HostileTables: map[string]int64{
 			"people": 500, "pets": 300, "log": -1, "log_old": 30, "log_new": 70, "scratch": 0, "odd \"schema..-t\n😀": 1,
 		},
-		Large:      "CREATE TABLE large AS SELECT g, repeat(md5(g::text), 30) t FROM generate_series(1, 40000) g",
+		Large:      "CREATE TABLE large AS SELECT g, repeat(md5(g::text), 30) t FROM generate_series(1, 13000) g",
 		Small:      "CREATE TABLE small AS SELECT g FROM generate_series(1, 3) g",
 		Everything: everything, Parallel: true,
 		Dialect: enginetest.Dialect{
