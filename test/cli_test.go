@@ -58,6 +58,12 @@ func commandLine(t *testing.T, s *harness.Server) {
 	found, err := filepath.Glob(filepath.Join(downloaded, "*", "manifest.json"))
 	require.NoError(t, err)
 	require.Len(t, found, 1)
+	again := s.CLI(t, "backup", "download", id, "-o", downloaded)
+	require.Equal(t, 1, again.Code)
+	require.Contains(t, again.Stderr, "is there already")
+	require.NoError(t, os.RemoveAll(filepath.Dir(found[0])))
+	c.says("each proven", "backup", "download", id, "-o", downloaded)
+	require.FileExists(t, found[0])
 	refused := s.CLI(t, "backup", "restore", id, "--follow", "--parallel", "2") // the owner of a database may not make another one
 	require.Equal(t, 2, refused.Code, refused.Stderr)
 	require.Contains(t, refused.Stderr, "CREATEDB")

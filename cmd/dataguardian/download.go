@@ -26,7 +26,8 @@ import (
 func backupDownload() *cobra.Command {
 	c := &cobra.Command{
 		Use: "download EXECUTION", Short: "Download a backup and verify it on the way", Args: cobra.ExactArgs(1),
-		Long: "Download a backup into a new directory: its parts and its manifest. Every part is compared with the manifest; docs/recovery.md shows how to restore them without DataGuardian.",
+		Long:    "Download a backup into a new directory: its parts and its manifest. Every part is compared with the manifest; docs/recovery.md shows how to restore them without DataGuardian.",
+		PreRunE: func(cmd *cobra.Command, _ []string) error { return outputIsDirectory(cmd) },
 		RunE: run(func(cmd *cobra.Command, c *client, args []string) error {
 			request := &pb.DownloadBackupRequest{ExecutionId: args[0]}
 			if given := cmd.Flags().Lookup("storage").Value.String(); given != "" {
@@ -39,9 +40,24 @@ func backupDownload() *cobra.Command {
 			return downloadAny(cmd, c, request, cmd.Flags().Lookup("to").Value.String())
 		}),
 	}
-	c.Flags().String("to", ".", "directory that gets the backup's own directory")
+	c.Flags().StringP("output", "o", "table", "directory as with --to; or json, for what is said at the end")
+	c.Flags().String("to", ".", "directory that gets the backup's own directory; made when absent")
 	c.Flags().String("storage", "", "take it from this storage first; others follow when its copy is not good")
 	return c
+}
+
+// outputIsDirectory takes --output for --to: who downloads thinks of where to, and of
+// a form only when it is one.
+func outputIsDirectory(cmd *cobra.Command) error {
+	output, to := cmd.Flags().Lookup("output"), cmd.Flags().Lookup("to")
+	given := output.Value.String()
+	switch {
+	case given == "table" || given == "json":
+		return nil
+	case to.Changed:
+		return fmt.Errorf("--output and --to both name a directory, %q and %q: give one of them", given, to.Value.String())
+	}
+	return errors.Join(to.Value.Set(given), output.Value.Set("table"))
 }
 
 // downloadTries is how many damaged copies a download meets before it gives up.
@@ -78,16 +94,19 @@ func download(cmd *cobra.Command, c *client, request *pb.DownloadBackupRequest, 
 	if err != nil {
 		return err
 	}
+	if err := os.MkdirAll(to, 0o700); err != nil {
+		return fmt.Errorf("the directory to download into cannot be used: %w", err)
+	}
 	partial, err := os.MkdirTemp(to, ".dataguardian-download-")
 	if err != nil {
-		return err
+		return fmt.Errorf("the directory to download into cannot be used: %w", err)
 	}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, os.RemoveAll(partial))
 		}
 	}()
-	u := unpacking{dir: partial, sums: map[string]string{}}
+	u := unpacking{dir: partial, to: to, sums: map[string]string{}}
 	bar := newMeter(cmd, stored(ctx, c, request.GetExecutionId()))
 	err = u.unpack(&messages{stream: stream, bar: bar})
 	bar.end()
@@ -100,6 +119,9 @@ func download(cmd *cobra.Command, c *client, request *pb.DownloadBackupRequest, 
 	target := filepath.Join(to, u.name)
 	if err := os.Rename(partial, target); err != nil {
 		return err
+	}
+	if cmd.Flags().Lookup("output").Value.String() == "json" {
+		return json.NewEncoder(cmd.OutOrStdout()).Encode(map[string]any{"path": target, "parts": len(u.sums) - 1, "bytes": u.bytes})
 	}
 	return say(cmd, "Downloaded %d parts (%s) to %s, each proven.", len(u.sums)-1, humanBytes(u.bytes), target)
 }
@@ -138,6 +160,7 @@ func (m *messages) Read(p []byte) (int, error) {
 // unpacking writes the files of one backup.
 type unpacking struct {
 	dir   string
+	to    string            // where the backup's directory belongs
 	name  string            // of the backup's directory
 	sums  map[string]string // by file name
 	bytes int64
@@ -160,6 +183,10 @@ func (u *unpacking) unpack(r io.Reader) error {
 		u.name = path.Base(path.Dir(h.Name))
 		if name == "." || name == "/" || u.name == "." || u.name == "/" || u.name == ".." || h.Typeflag != tar.TypeReg {
 			return fmt.Errorf("the server sent something that is no backup: %q", h.Name)
+		}
+		target := filepath.Join(u.to, u.name)
+		if _, err := os.Lstat(target); err == nil {
+			return fmt.Errorf("%s is there already, so nothing was downloaded: remove it, or give another directory with --to", target)
 		}
 		if err := u.file(name, in); err != nil {
 			return err

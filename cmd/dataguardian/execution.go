@@ -79,6 +79,7 @@ func executionTable(e *pb.Execution) *table {
 	t.add("Dump", size(e.SizeBytes))
 	t.add("Stored", fmt.Sprintf("%s in %d parts", size(e.CompressedSizeBytes), e.GetFilesCount()))
 	t.add("Path", orNone(e.GetBackupPath()))
+	addChecked(t, e.GetMetadata().GetFields()["checked"].GetStructValue().GetFields())
 	t.add("Attempt", fmt.Sprint(e.GetAttempt()))
 	t.add("ID", e.GetId())
 	return t

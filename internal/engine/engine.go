@@ -167,7 +167,8 @@ type RestoreOptions struct {
 	WithOwners     bool // keep owners; off by default
 	WithPrivileges bool // keep grants; off by default
 	ParallelJobs   int
-	DumpVersion    int // ServerInfo.VersionNum of the source; refuses targets that cannot read it
+	DumpVersion    int   // ServerInfo.VersionNum of the source; refuses targets that cannot read it
+	RawSize        int64 // bytes of the dump, for Preflight; 0 when unknown
 	Format         string
 	StallTimeout   time.Duration
 	TempDir        string

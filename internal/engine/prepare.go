@@ -11,7 +11,8 @@ type Preparer interface {
 	// Preflight fails when a restore with o into the database of c cannot work: the
 	// server cannot be reached, does not understand the dump (Format, DumpVersion),
 	// c's user may not make the databases it takes, or no fitting tool is installed.
-	// The error names versions and rights. Nothing is changed.
+	// The error names versions and rights. Nothing is changed. What it cannot tell for
+	// certain it does not refuse: see Target.Warnings.
 	Preflight(ctx context.Context, c Conn, o RestoreOptions) (Target, error)
 }
 
@@ -19,6 +20,8 @@ type Preparer interface {
 type Target struct {
 	Server ServerInfo
 	Exists bool // the database is there
+	// Warnings are sentences for people: what may fail, or goes otherwise than asked.
+	Warnings []string
 }
 
 // Sweeper is an engine whose restores make databases that live only while they

@@ -25,6 +25,7 @@ const (
 type checks struct {
 	found    map[string]any
 	failures []string
+	warnings []any // sentences: what could not be compared, and why
 }
 
 func (c *checks) differs(format string, args ...any) {
@@ -35,7 +36,7 @@ func (c *checks) differs(format string, args ...any) {
 // and asks what the job wants to hold.
 func (r *run) check(ctx context.Context, e engine.Engine, conn engine.Conn, m artifact.Manifest) (map[string]any, error) {
 	r.Phase(execution.Verifying, "")
-	c := &checks{found: map[string]any{"database": conn.Database}}
+	c := &checks{found: map[string]any{"database": conn.Database}, warnings: []any{}}
 	inspector, ok := e.(engine.Inspector)
 	if !ok {
 		return c.found, errs.New(errs.Unimplemented, errs.CodeRestoreNotSupported, "this worker cannot look into restored databases of %s", r.target.Type)
@@ -49,6 +50,7 @@ func (r *run) check(ctx context.Context, e engine.Engine, conn engine.Conn, m ar
 	if err := r.assert(ctx, e, conn, c); err != nil {
 		return c.found, err
 	}
+	c.found["warnings"] = c.warnings
 	switch n := len(c.failures); n {
 	case 0:
 		return c.found, nil
@@ -106,34 +108,53 @@ func (r *run) countedTables(m artifact.Manifest) []engine.Table {
 // compareSchema compares the definitions of all that was restored, where the dump
 // has their fingerprint and the server at hand words them as the dumped one did.
 func (r *run) compareSchema(ctx context.Context, e engine.Inspector, conn engine.Conn, m artifact.Manifest, c *checks) error {
-	if m.SchemaDigest == "" || len(r.request.IncludeTables) > 0 {
+	switch {
+	case len(r.request.IncludeTables) > 0:
+		r.notCompared(c, m, "", "only some tables were restored")
+		return nil
+	case m.SchemaDigest == "":
+		r.notCompared(c, m, "", "the backup has no fingerprint of its schema, as an older DataGuardian made it or the dump could not be read so far")
 		return nil
 	}
 	restored, err := e.DigestSchema(ctx, conn, m.SchemaDigest, r.Temp)
 	switch errs.CodeOf(err) {
 	case errs.CodeDumpToolMissing, errs.CodeDumpToolTooOld: // a worker that only restores may do without
-		r.Log.Logf(engine.LevelWarn, "The schema is not compared: %s", errs.Message(err))
-		c.found["schema"] = map[string]any{"outcome": "not comparable", "dumped": string(m.SchemaDigest), "restored": nil}
+		r.notCompared(c, m, "", errs.Message(err))
 		return nil
 	default:
 		if err != nil {
 			return err
 		}
 	}
+	if !m.SchemaDigest.Comparable(restored) {
+		r.notCompared(c, m, restored, fmt.Sprintf("it was dumped by %s and is told here by %s", m.SchemaDigest.Method(), restored.Method()))
+		return nil
+	}
 	outcome := "equal"
-	switch {
-	case !m.SchemaDigest.Comparable(restored):
-		outcome = "not comparable"
-		r.Log.Logf(engine.LevelInfo, "The schema is not compared: it was dumped by %s, and is told here by %s", m.SchemaDigest.Method(), restored.Method())
-	case m.SchemaDigest != restored:
+	if m.SchemaDigest != restored {
 		outcome = "different"
 		c.differs("the schema has the fingerprint %s and was dumped with %s", restored, m.SchemaDigest)
 		r.Log.Logf(engine.LevelError, "%s", c.failures[len(c.failures)-1])
-	default:
+	} else {
 		r.Log.Logf(engine.LevelSuccess, "Checked: the schema is as it was dumped")
 	}
-	c.found["schema"] = map[string]any{"outcome": outcome, "dumped": string(m.SchemaDigest), "restored": string(restored)}
+	c.found["schema"] = map[string]any{"outcome": outcome, "dumped": string(m.SchemaDigest), "restored": string(restored), "reason": nil}
 	return nil
+}
+
+// notCompared says that the schema was not, and why.
+func (r *run) notCompared(c *checks, m artifact.Manifest, restored engine.SchemaDigest, why string) {
+	warning := "The schema was not compared: " + why
+	r.Log.Log(engine.LevelWarn, warning)
+	c.warnings = append(c.warnings, warning)
+	c.found["schema"] = map[string]any{"outcome": "not comparable", "dumped": orNull(m.SchemaDigest), "restored": orNull(restored), "reason": why}
+}
+
+func orNull(d engine.SchemaDigest) any {
+	if d == "" {
+		return nil
+	}
+	return string(d)
 }
 
 // assert asks every assertion of the job; one that fails does not keep the others

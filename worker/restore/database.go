@@ -99,7 +99,7 @@ func (r *run) options(m artifact.Manifest) engine.RestoreOptions {
 	return engine.RestoreOptions{
 		DropExisting: r.request.DropExisting && !r.request.VerificationMode, CreateDatabase: true, IncludeTables: r.request.IncludeTables,
 		WithOwners: r.request.WithOwners, WithPrivileges: r.request.WithPrivileges, ParallelJobs: r.request.ParallelJobs,
-		DumpVersion: m.ServerVersionNum, Format: m.DumpFormat, StallTimeout: r.StallTimeout, TempDir: r.Temp,
+		DumpVersion: m.ServerVersionNum, RawSize: m.Totals.RawSize, Format: m.DumpFormat, StallTimeout: r.StallTimeout, TempDir: r.Temp,
 		Token: execution.Token(r.Execution.ID), Log: r.Log.Log, Progress: r.Progress,
 	}
 }
@@ -107,6 +107,9 @@ func (r *run) options(m artifact.Manifest) engine.RestoreOptions {
 // admit asks, before anything is read or changed, whether the target can take the
 // backup, and keeps other restores out of its database.
 func (r *run) admit(ctx context.Context, e engine.Engine, conn engine.Conn, o engine.RestoreOptions) error {
+	if err := requireScratch(r.Temp, scratchRoom); err != nil {
+		return err
+	}
 	preparer, ok := e.(engine.Preparer)
 	if !ok {
 		return nil
@@ -114,6 +117,9 @@ func (r *run) admit(ctx context.Context, e engine.Engine, conn engine.Conn, o en
 	target, err := preparer.Preflight(ctx, conn, o)
 	if err != nil {
 		return err
+	}
+	for _, warning := range target.Warnings {
+		r.Log.Log(engine.LevelWarn, warning)
 	}
 	state := "it is there"
 	switch {

@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
+	"fmt"
 	"os"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -269,6 +271,58 @@ func TestAVerificationComparesSchemasThatAreToldAlike(t *testing.T) {
 		checked, ok := r.Record.Checked["schema"].(map[string]any)
 		require.True(t, ok)
 		require.Equal(t, string(other), checked["restored"])
+	}
+}
+
+// What was not compared is said where people look, also of backups from before there
+// were fingerprints.
+func TestAVerificationSaysWhatItDidNotCompare(t *testing.T) {
+	for name, c := range map[string]struct {
+		prepare func(w *world)
+		request execution.RestoreRequest
+		why     string
+	}{
+		"an old manifest": {func(w *world) {
+			w.edit(0, manifest, func(b []byte) []byte {
+				old := regexp.MustCompile(` *"schema_digest": "[^"]*",\n`).ReplaceAll(b, nil)
+				require.Less(w.t, len(old), len(b))
+				return redigest(old)
+			})
+		}, execution.RestoreRequest{VerificationMode: true}, "no fingerprint"},
+		"no tool": {func(w *world) {
+			w.database.blind = errs.New(errs.Unavailable, errs.CodeDumpToolMissing, "no pg_dump is installed")
+		}, execution.RestoreRequest{VerificationMode: true}, "no pg_dump is installed"},
+		"another wording": {func(w *world) { w.database.schema = engine.NewSchemaDigest("another", nil) }, execution.RestoreRequest{VerificationMode: true}, "told here by another"},
+		"some tables":     {func(*world) {}, execution.RestoreRequest{VerificationMode: true, IncludeTables: []string{"orders"}}, "only some tables"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, 1)
+			c.prepare(w)
+			r := w.does(execution.Restore, c.request)
+			require.Equal(t, execution.Completed, r.Status, r.ErrorMessage)
+			require.Len(t, r.Record.Checked["warnings"], 1)
+			require.Contains(t, fmt.Sprint(r.Record.Checked["warnings"]), c.why)
+			found, ok := r.Record.Checked["schema"].(map[string]any)
+			require.True(t, ok)
+			require.Equal(t, "not comparable", found["outcome"])
+			require.Contains(t, found["reason"], c.why)
+		})
+	}
+}
+
+func TestABackupOfANewerProgramIsRefusedAndNotMarked(t *testing.T) {
+	for _, operation := range []execution.Operation{execution.Restore, execution.Verify} {
+		w := newWorld(t, 2)
+		for i := range 2 {
+			w.edit(i, manifest, func(b []byte) []byte {
+				return redigest(bytes.Replace(b, []byte(`"version": 1`), []byte(`"version": 2`), 1))
+			})
+		}
+		r := w.does(operation, execution.RestoreRequest{DropExisting: true})
+		require.Equal(t, errs.CodeArtifactTooNew, r.ErrorCode, r.ErrorMessage)
+		require.Contains(t, r.ErrorMessage, "upgrade DataGuardian")
+		require.Zero(t, w.database.touched)
+		require.Empty(t, w.marked, "nothing is wrong with it")
 	}
 }
 

@@ -31,8 +31,7 @@ func (e *Engine) Identify(ctx context.Context, c engine.Conn) (string, error) {
 	return fmt.Sprintf("mysql:%s:%s:%s", host, port, dir), nil
 }
 
-// Preflight implements engine.Preparer. Rights show only when they are used: in
-// these servers roles, patterns and defaults of the host decide together.
+// Preflight implements engine.Preparer.
 func (e *Engine) Preflight(ctx context.Context, c engine.Conn, o engine.RestoreOptions) (engine.Target, error) {
 	if err := checkFormat(o.Format); err != nil {
 		return engine.Target{}, err
@@ -50,7 +49,13 @@ func (e *Engine) Preflight(ctx context.Context, c engine.Conn, o engine.RestoreO
 	if err := r.refuse(); err != nil {
 		return found, err
 	}
-	_, err = e.tools.choose(ctx, clientNames[:], r.server)
+	if _, err = e.tools.choose(ctx, clientNames[:], r.server); err != nil {
+		return found, err
+	}
+	warning, err := r.admits(s.askRights(ctx, r.server.Flavor), exists)
+	if warning != "" {
+		found.Warnings = append(found.Warnings, warning)
+	}
 	return found, err
 }
 

@@ -14,7 +14,6 @@ import (
 	"strings"
 
 	"github.com/jackc/pgx/v5"
-	"golang.org/x/sys/unix"
 
 	"github.com/dataguardian/dataguardian/internal/engine"
 	"github.com/dataguardian/dataguardian/internal/engine/postgres/archive"
@@ -32,20 +31,22 @@ const (
 // unpacks reports whether the archive is written to a file first, which a restore
 // by several processes reads from many places at once.
 func (r *restore) unpacks() bool {
-	if r.options.ParallelJobs < 2 {
-		return false
+	why := tooTight(r.options, r.dir, r.progress.BytesTotal)
+	if why != "" {
+		r.log(engine.LevelWarn, why)
 	}
-	var disk unix.Statfs_t
-	if err := unix.Statfs(r.dir, &disk); err != nil {
-		return false
+	return r.options.ParallelJobs > 1 && why == ""
+}
+
+// tooTight says why a dump of a size cannot be unpacked into a directory; empty when
+// it can, or need not.
+func tooTight(o engine.RestoreOptions, dir string, size int64) string {
+	free, ok := tool.FreeSpace(dir)
+	if need := size + spare; o.ParallelJobs > 1 && ok && free < need {
+		return fmt.Sprintf("a restore by %d processes needs %s on the worker's disk and %s is free, so one process restores from the stream",
+			o.ParallelJobs, megabytes(need), megabytes(free))
 	}
-	free := int64(disk.Bavail) * disk.Bsize //nolint:gosec // no disk is that large
-	if need := r.progress.BytesTotal + spare; free < need {
-		r.log(engine.LevelInfo, fmt.Sprintf("a restore by %d processes needs %s on the worker's disk and %s is free, so one process restores from the stream",
-			r.options.ParallelJobs, megabytes(need), megabytes(free)))
-		return false
-	}
-	return true
+	return ""
 }
 
 // feedParallel unpacks the archive, proves it whole, and lets the tool restore it
@@ -69,7 +70,7 @@ func (r *restore) feedParallel(ctx context.Context, conn *pgx.Conn, database str
 		}
 		args = append(args, "--use-list="+list)
 	}
-	r.progress.TablesDone = 0
+	r.items = r.countItems()
 	var said listener
 	_, err = tool.Work{
 		Spec: process.Spec{
@@ -88,7 +89,7 @@ func (r *restore) feedParallel(ctx context.Context, conn *pgx.Conn, database str
 	if err != nil {
 		return r.failure(ctx, err)
 	}
-	r.progress.TablesDone = r.progress.TablesTotal // whatever was heard of it
+	r.progress.TablesDone, r.progress.BytesDone = r.progress.TablesTotal, r.progress.BytesTotal // whatever was heard of it
 	r.report()
 	return nil
 }
@@ -114,7 +115,8 @@ func (r *restore) unpack(ctx context.Context, file string, input io.Reader) (err
 		if _, full := disk.Write(buf[:n]); full != nil {
 			return unpackError(full)
 		}
-		r.read(n)
+		r.items.unpacked += int64(n)
+		r.advance()
 		if errors.Is(err, io.EOF) {
 			break
 		}
@@ -142,8 +144,8 @@ func unpackError(err error) error {
 // Words of a tool that says what it does. Its processes write at the same time, so
 // that two lines may become one.
 var (
-	problem   = regexp.MustCompile(`(?i:(?:^|pg_restore: )(?:error|warning|detail|hint|fatal):)|ERROR: `)
-	doneTable = regexp.MustCompile(`finished item \d+ TABLE DATA (.*)$`)
+	problem  = regexp.MustCompile(`(?i:(?:^|pg_restore: )(?:error|warning|detail|hint|fatal):)|ERROR: `)
+	doneItem = regexp.MustCompile(`finished item (\d+) ([A-Z ]+?) \S`)
 )
 
 // listener tells chatter from problems. Names with line breaks go on in lines
@@ -167,13 +169,73 @@ func saysNothing(line string) bool {
 
 // hear makes progress of what the tool says, and log lines of the rest.
 func (r *restore) hear(l *listener, line string) {
-	if m := doneTable.FindStringSubmatch(line); m != nil {
-		r.progress.TablesDone, r.progress.Current = min(r.progress.TablesDone+1, r.progress.TablesTotal), m[1]
-		r.report()
+	if m := doneItem.FindStringSubmatch(line); m != nil {
+		if id, err := strconv.Atoi(m[1]); err == nil {
+			r.finishedItem(id)
+		}
 	}
 	if !l.passes(line) && strings.TrimSpace(line) != "" {
 		r.log(engine.LevelWarn, tool.Redact(line, r.conn.Password))
 	}
+}
+
+// items is how far a restore by several processes is. Its progress is told in bytes
+// of the dump, of which unpacking, the tables' data, and all that is made after it
+// (indexes, constraints) have a share each.
+type items struct {
+	unpacked int64                  // bytes
+	open     map[int]*archive.Entry // what will be heard of, by its number
+	total    int
+	rows     int64 // bytes of tables' data
+	loaded   int64 // of them in the database
+}
+
+// Shares of the progress, in hundredths.
+const (
+	unpackShare = 20
+	loadShare   = 60
+	itemShare   = 20
+)
+
+// countItems lists what the processes will say they have finished: all that is not
+// made before the data.
+func (r *restore) countItems() items {
+	n := items{unpacked: r.items.unpacked, open: map[int]*archive.Entry{}}
+	for _, e := range r.proof.Contents() {
+		switch e.Desc {
+		case "TABLE DATA", "INDEX", "CONSTRAINT", "FK CONSTRAINT", "TRIGGER", "RULE", "SEQUENCE SET", "MATERIALIZED VIEW DATA":
+			if r.list.has(e) {
+				n.open[e.DumpID] = e
+				n.rows += e.DataSize()
+			}
+		}
+	}
+	n.total = len(n.open)
+	return n
+}
+
+func (r *restore) finishedItem(id int) {
+	e := r.items.open[id]
+	if e == nil {
+		return
+	}
+	delete(r.items.open, id)
+	r.items.loaded += e.DataSize()
+	if isTableData(e) {
+		r.progress.TablesDone, r.progress.Current = min(r.progress.TablesDone+1, r.progress.TablesTotal), e.Name()
+	}
+	r.advance()
+}
+
+// advance tells how far it is; the whole is told only at the end.
+func (r *restore) advance() {
+	n, total := &r.items, float64(r.progress.BytesTotal)
+	done := unpackShare * min(1, float64(n.unpacked)/max(1, total))
+	if n.total > 0 {
+		done += loadShare*float64(n.loaded)/float64(max(1, n.rows)) + itemShare*float64(n.total-len(n.open))/float64(n.total)
+	}
+	r.progress.BytesDone = max(r.progress.BytesDone, int64(min(99, done)/100*total))
+	r.report()
 }
 
 // works reports whether a server is at work in a database: a session there that

@@ -24,8 +24,13 @@ func TestSeveralProcessesRestoreWhatOneWould(t *testing.T) {
 	before := plain(t, pg, target)
 	temp := t.TempDir()
 	var log lines
-	var last engine.Progress
-	o := engine.RestoreOptions{DropExisting: true, ParallelJobs: 3, TempDir: temp, Progress: func(p engine.Progress) { last = p }}
+	var last, before100 engine.Progress
+	o := engine.RestoreOptions{DropExisting: true, ParallelJobs: 3, TempDir: temp, Progress: func(p engine.Progress) {
+		if p.BytesDone < p.BytesTotal {
+			before100 = p
+		}
+		last = p
+	}}
 
 	var broken enginetest.Memory
 	broken.Put(Member, []byte(strings.Replace(string(dump.Bytes(Member)), "CREATE TRIGGER t ", "CREATE TRIGGEX t ", 1)))
@@ -45,6 +50,8 @@ func TestSeveralProcessesRestoreWhatOneWould(t *testing.T) {
 	require.NotContains(t, log.String(), "warn")
 	require.Equal(t, last.TablesTotal, last.TablesDone)
 	require.Equal(t, last.BytesTotal, last.BytesDone)
+	require.Equal(t, last.TablesTotal, before100.TablesDone, "it is not done before the tables are")
+	require.Greater(t, before100.BytesDone, last.BytesTotal*unpackShare/100, "the progress follows the processes")
 	entries, err := os.ReadDir(temp)
 	require.NoError(t, err)
 	require.Empty(t, entries, "the unpacked archive was left behind")

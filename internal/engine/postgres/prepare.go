@@ -1,7 +1,9 @@
 package postgres
 
 import (
+	"cmp"
 	"context"
+	"os"
 
 	"github.com/jackc/pgx/v5"
 
@@ -57,10 +59,13 @@ func (e *Engine) Preflight(ctx context.Context, c engine.Conn, o engine.RestoreO
 	if _, err := e.tools.chooseRestore(ctx, majorOf(t.server.VersionNum), 0); err != nil {
 		return found, err
 	}
-	if r.goesBeside(t) {
-		return found, r.mayMakeDatabases(ctx, t.exists)
+	if !r.goesBeside(t) {
+		return found, nil
 	}
-	return found, nil
+	if why := tooTight(o, cmp.Or(o.TempDir, os.TempDir()), o.RawSize); why != "" {
+		found.Warnings = append(found.Warnings, why)
+	}
+	return found, r.mayMakeDatabases(ctx, t.exists)
 }
 
 // mayMakeDatabases asks for the rights to make a database and, to replace one,

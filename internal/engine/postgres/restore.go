@@ -88,6 +88,7 @@ type restore struct {
 	proof    *archive.Verifier
 	list     *selectionList // nil means everything
 	progress engine.Progress
+	items    items // of a restore by several processes
 }
 
 func (r *restore) run(ctx context.Context, src engine.Source) (err error) {

@@ -90,6 +90,7 @@ type Entry struct {
 	copyText bool
 	at       int64 // where its data state and offset are written
 	start    int64 // of its block
+	size     int64 // of its block
 	state    byte
 	offset   int64
 	done     bool
@@ -103,6 +104,10 @@ func (e *Entry) Name() string {
 	}
 	return e.Namespace + "." + e.Tag
 }
+
+// DataSize returns how many bytes of the archive the entry's data takes, 0 while it
+// is not at its end.
+func (e *Entry) DataSize() int64 { return e.size }
 
 // Rows returns how many rows the entry's data holds, -1 when the archive does
 // not tell (it is compressed, or no COPY text) or the data is not at its end.

@@ -127,7 +127,7 @@ func (v *Verifier) beginBlock(item []byte) error {
 func (v *Verifier) endBlock() {
 	s := &v.blocks
 	e := s.entry
-	e.done = true
+	e.done, e.size = true, v.pos-e.start
 	if s.counting && string(s.ending) == copyEnd {
 		e.rows = s.breaks - copyEndBreaks
 	}

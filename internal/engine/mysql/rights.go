@@ -1,0 +1,148 @@
+package mysql
+
+import (
+	"context"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/dataguardian/dataguardian/internal/engine"
+	"github.com/dataguardian/dataguardian/internal/errs"
+)
+
+// Privileges that a dump takes where it is restored, and that tables take to move
+// there and away.
+var (
+	loadRights = []string{"SELECT", "INSERT", "CREATE", "DROP", "ALTER", "LOCK TABLES"}
+	moveRights = []string{"INSERT", "CREATE", "DROP", "ALTER"}
+)
+
+// rights is what a user may do, as far as the server tells.
+type rights struct {
+	grants []grant
+	vague  string // why what is not granted may be allowed all the same
+}
+
+// grant is a line of SHOW GRANTS.
+type grant struct {
+	privileges []string // upper case
+	database   *regexp.Regexp
+}
+
+// askRights reads the grants of the session's user, with those of its roles.
+func (s *session) askRights(ctx context.Context, flavor engine.Type) rights {
+	show, args := "SHOW GRANTS", ""
+	if flavor == engine.MySQL {
+		// It shows those of roles only when they are named; the answer names them as
+		// the server itself quotes them.
+		roles, err := s.names(ctx, "SELECT CURRENT_ROLE()")
+		switch {
+		case err != nil || len(roles) != 1:
+			return rights{vague: "the server does not tell which roles the user has"}
+		case roles[0] != "NONE" && roles[0] != "":
+			args = " FOR CURRENT_USER() USING " + roles[0]
+		}
+	}
+	lines, err := s.names(ctx, show+args)
+	if err != nil {
+		return rights{vague: "the server does not show the user's grants"}
+	}
+	return readGrants(lines)
+}
+
+var (
+	grantLine = regexp.MustCompile("^GRANT (.+) ON ((?:`(?:[^`]|``)*`|\\*)\\.(?:`(?:[^`]|``)*`|\\*)) TO ")
+	roleLine  = regexp.MustCompile("^GRANT [`'][^ ]* TO ")
+)
+
+func readGrants(lines []string) (r rights) {
+	for _, line := range lines {
+		m := grantLine.FindStringSubmatch(line)
+		switch {
+		case m == nil && (roleLine.MatchString(line) || strings.HasPrefix(line, "GRANT PROXY ") || strings.HasPrefix(line, "SET DEFAULT ROLE ")):
+			// a role that is in use has lines of its own
+		case m == nil:
+			r.vague = "the server shows a grant that is not understood"
+		case m[2] == "*.*":
+			r.grants = append(r.grants, grant{privileges: privilegesOf(m[1]), database: regexp.MustCompile("")})
+		case strings.HasSuffix(m[2], ".*"):
+			pattern := unquoteName(strings.TrimSuffix(strings.TrimPrefix(m[2], "`"), "`.*"))
+			r.grants = append(r.grants, grant{privileges: privilegesOf(m[1]), database: likePattern(pattern)})
+		default:
+			r.vague = "the user has grants of single tables or routines"
+		}
+	}
+	return r
+}
+
+var inColumns = regexp.MustCompile(`\([^)]*\)`)
+
+func privilegesOf(list string) (all []string) {
+	for name := range strings.SplitSeq(inColumns.ReplaceAllString(list, ""), ",") {
+		all = append(all, strings.ToUpper(strings.TrimSpace(name)))
+	}
+	return all
+}
+
+// likePattern is a database of a grant: "_" is any character and "%" any text, unless
+// a backslash stands before.
+func likePattern(pattern string) *regexp.Regexp {
+	var b strings.Builder
+	escaped := false
+	for _, c := range pattern {
+		switch {
+		case escaped:
+			b.WriteString(regexp.QuoteMeta(string(c)))
+			escaped = false
+		case c == '\\':
+			escaped = true
+		case c == '%':
+			b.WriteString(".*")
+		case c == '_':
+			b.WriteString(".")
+		default:
+			b.WriteString(regexp.QuoteMeta(string(c)))
+		}
+	}
+	return regexp.MustCompile("(?is)^" + b.String() + "$")
+}
+
+// lacking are those of the privileges that no grant gives in a database.
+func (r rights) lacking(database string, privileges []string) (missing []string) {
+	for _, p := range privileges {
+		if !slices.ContainsFunc(r.grants, func(g grant) bool {
+			return g.database.MatchString(database) && (slices.Contains(g.privileges, p) || slices.Contains(g.privileges, "ALL PRIVILEGES") || slices.Contains(g.privileges, "ALL"))
+		}) {
+			missing = append(missing, p)
+		}
+	}
+	return missing
+}
+
+// admits fails when the user certainly may not restore. What only may be missing is
+// returned as a warning.
+func (r *restore) admits(u rights, exists bool) (warning string, err error) {
+	const scratch = engine.ScratchPrefix + "000000000000"
+	var why string
+	beside := u.lacking(scratch, loadRights)
+	switch {
+	case len(beside) == 0:
+		if missing := u.lacking(r.conn.Database, moveRights); len(missing) > 0 {
+			why = fmt.Sprintf("user %q may not exchange the tables of database %q: grant %s on it", r.conn.Username, r.conn.Database, strings.Join(missing, ", "))
+		}
+	case exists && r.options.DropExisting:
+		why = fmt.Sprintf("user %q may not make a database beside %q to restore into (it lacks %s there): %s", r.conn.Username, r.conn.Database, strings.Join(beside, ", "), besideAdvice)
+	default:
+		if missing := u.lacking(r.conn.Database, loadRights); len(missing) > 0 {
+			why = fmt.Sprintf("user %q may not restore into database %q: grant %s on it", r.conn.Username, r.conn.Database, strings.Join(missing, ", "))
+		}
+	}
+	switch {
+	case why == "":
+		return "", nil
+	case u.vague != "":
+		return "it seems that " + why + ". That is not certain, for " + u.vague + ", so it is tried", nil
+	}
+	return "", errs.New(errs.Unavailable, errs.CodeDatasourcePermission, "%s", why)
+}

@@ -1,0 +1,51 @@
+package mysql
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/dataguardian/dataguardian/internal/engine"
+	"github.com/dataguardian/dataguardian/internal/errs"
+)
+
+// Answers of SHOW GRANTS, as MariaDB 10.11 and MySQL 8.0 write them.
+func TestGrantsDecideOnlyWhatTheySay(t *testing.T) {
+	const refused, warned, allowed = "refused", "warned", "allowed"
+	all := "GRANT SELECT, INSERT, UPDATE, DELETE, CREATE, DROP, RELOAD, INDEX, ALTER, LOCK TABLES, CREATE ROLE ON *.* TO `u`@`%`"
+	for name, c := range map[string]struct {
+		lines []string
+		want  string // to replace shop, which is there
+	}{
+		"MariaDB, everything":          {[]string{"GRANT ALL PRIVILEGES ON *.* TO `root`@`127.0.0.1` IDENTIFIED BY PASSWORD '*6C' WITH GRANT OPTION", "GRANT PROXY ON ''@'%' TO 'root'@'localhost' WITH GRANT OPTION"}, allowed},
+		"MySQL, everything by name":    {[]string{all, "GRANT APPLICATION_PASSWORD_ADMIN,AUDIT_ADMIN ON *.* TO `u`@`%`"}, allowed},
+		"MySQL, two databases":         {[]string{"GRANT USAGE ON *.* TO `u`@`%`", "GRANT ALL PRIVILEGES ON `shop`.* TO `u`@`%`", "GRANT ALL PRIVILEGES ON `dg\\_%`.* TO `u`@`%`"}, allowed},
+		"the target only":              {[]string{"GRANT USAGE ON *.* TO `u`@`%`", "GRANT ALL PRIVILEGES ON `shop`.* TO `u`@`%`"}, refused},
+		"scratch databases only":       {[]string{"GRANT ALL PRIVILEGES ON `dg\\_%`.* TO `u`@`%`"}, refused},
+		"another that looks like them": {[]string{"GRANT ALL PRIVILEGES ON `shop`.* TO `u`@`%`", "GRANT ALL PRIVILEGES ON `dg\\_x%`.* TO `u`@`%`"}, refused},
+		"wildcards that are none":      {[]string{"GRANT ALL PRIVILEGES ON `sh_p`.* TO `u`@`%`", "GRANT ALL PRIVILEGES ON `%`.* TO `u`@`%`"}, allowed},
+		"to read":                      {[]string{"GRANT SELECT, LOCK TABLES ON *.* TO `u`@`%`"}, refused},
+		"columns":                      {[]string{"GRANT SELECT (`a`, `b`), INSERT (`a`) ON `shop`.`t` TO `u`@`%`"}, warned},
+		"a role not in use":            {[]string{"GRANT USAGE ON *.* TO `u`@`%`", "GRANT `r`@`%` TO `u`@`%`"}, refused},
+		"a partial revoke":             {[]string{"GRANT SELECT ON *.* TO `u`@`%`", "REVOKE SELECT ON `mysql`.* FROM `u`@`%`"}, warned},
+		"something from the future":    {[]string{"GRANT EVERYTHING FOR `u`@`%`"}, warned},
+		"nothing":                      {nil, refused},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := &restore{conn: engine.Conn{Database: "shop", Username: "u"}, options: engine.RestoreOptions{DropExisting: true}}
+			warning, err := r.admits(readGrants(c.lines), true)
+			got := allowed
+			switch {
+			case err != nil:
+				require.Equal(t, errs.CodeDatasourcePermission, errs.CodeOf(err))
+				got = refused
+			case warning != "":
+				got = warned
+			}
+			require.Equal(t, c.want, got, "%v %s", err, warning)
+		})
+	}
+	unknown := &restore{conn: engine.Conn{Database: "shop"}}
+	_, err := unknown.admits(rights{vague: "nothing is known"}, false)
+	require.NoError(t, err, "what is not known refuses nothing")
+}
