@@ -26,6 +26,7 @@ func TestARunningControlPlane(t *testing.T) {
 		"deletes objects before it calls a backup deleted":                    retentionWaitsForTheObjects,
 		"runs a job once at a time":                                           aJobRunsOnceAtATime,
 		"cancels a running backup":                                            aRunningBackupIsCancelled,
+		"leaves a target whose disk is full as it was":                        aFullDiskOfTheTargetLeavesItAsItWas,
 		"shows a damaged copy until it is whole again":                        damagedCopiesAreShownUntilTheyAreWholeAgain,
 		"deletes an execution that has ended with what it stored":             anExecutionIsDeletedWithItsObjects,
 		"names why a database cannot be backed up":                            databasesThatCannotBeBackedUp,

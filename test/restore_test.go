@@ -6,11 +6,13 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/dataguardian/dataguardian/storage/storagetest"
 	"github.com/dataguardian/dataguardian/test/harness"
 )
 
@@ -35,10 +37,12 @@ func awaitRestore(t *testing.T, s *harness.Server, execution string, request con
 	return s.Await(t, s.Post(t, restorePath(execution), request, http.StatusAccepted).Text("execution_id"))
 }
 
-// The worker is killed while one restore waits in pg_restore and another one,
-// which is to be checked, in an assertion.
+// The worker is killed while one restore waits in pg_restore, another one, which is
+// to be checked, in an assertion, and a third one for a part that it proves.
 func TestARestoreWhoseWorkerIsKilledLeavesTheTargetAndNothingBeside(t *testing.T) {
 	t.Parallel()
+	objects := storagetest.StartS3(t)
+	front := storagetest.StartFront(t, objects.Endpoint)
 	tools := harness.NewTools(t)
 	tools.PutRestore(t)
 	p := harness.NewSharedRedisPlane(t)
@@ -54,6 +58,12 @@ func TestARestoreWhoseWorkerIsKilledLeavesTheTargetAndNothingBeside(t *testing.T
 	id := s.Backup(t, job).Text("id")
 	source.PG.Exec(t, source.Database, "DELETE FROM public.notes WHERE id > 5")
 
+	bucket := objects.NewBucket(t)
+	far := p.NewSource(t, 20)
+	farJob := s.AddJob(t, s.AddDatasource(t, administrator(far)), addStorage(t, s, "far", "s3", s3Config(objects, front.Endpoint, bucket)))
+	farBackup := s.Backup(t, farJob).Text("id")
+	far.PG.Exec(t, far.Database, "DELETE FROM public.notes WHERE id > 5")
+
 	// Nobody takes restores yet.
 	first := s.Post(t, restorePath(id), config{}, http.StatusAccepted).Text("execution_id")
 	again := s.Do(t, http.MethodPost, restorePath(id), config{"target_datasource_id": other})
@@ -61,7 +71,12 @@ func TestARestoreWhoseWorkerIsKilledLeavesTheTargetAndNothingBeside(t *testing.T
 	require.Equal(t, first, again.Expect(t, http.StatusConflict).Text("details.execution_id"))
 	require.Equal(t, "cancelled", s.Post(t, "/api/executions/"+first+"/cancel", nil, http.StatusOK).Text("status"))
 
-	victim := p.StartWorker(t, "victim", "--roles", "restore", "--lease", shortLease, "--postgres-bin-dir", tools.Dir)
+	victim := p.StartWorker(t, "victim", "--roles", "restore", "--concurrency", "4", "--lease", shortLease, "--postgres-bin-dir", tools.Dir)
+	part := holding(t, front, func(r *http.Request) bool {
+		return r.Method == http.MethodGet && strings.Contains(r.URL.Path, "/backup.dump")
+	})
+	proving := s.Post(t, restorePath(farBackup), config{}, http.StatusAccepted).Text("execution_id")
+	part.await(t)
 	checked := s.Post(t, restorePath(id), config{"verification_mode": true}, http.StatusAccepted).Text("execution_id")
 	scratch := source.Database + "_verify_" + checked[:8]
 	db := source.PG.Conn(t, "postgres")
@@ -78,14 +93,17 @@ func TestARestoreWhoseWorkerIsKilledLeavesTheTargetAndNothingBeside(t *testing.T
 	beside := "dg_restore_" + strings.ReplaceAll(restored, "-", "")[:12]
 	require.True(t, exists("SELECT FROM pg_database WHERE datname = $1", beside))
 	victim.Kill(t)
+	part.letGo()
 
-	for _, execution := range []string{checked, restored} {
+	for execution, says := range map[string]string{checked: "in the middle", restored: "in the middle", proving: "before the restore touched its target"} {
 		e := s.Await(t, execution)
 		require.Equal(t, []string{"failed", "RESTORE_INTERRUPTED"}, []string{e.Text("status"), e.Text("error_code")}, "%s", e)
+		require.Contains(t, e.Text("error_message"), says)
 	}
 	require.Equal(t, 5, noteCount(t, source, source.Database), "the target is as it was")
+	require.Equal(t, 5, noteCount(t, far, far.Database), "the target is as it was")
 	require.Eventually(t, func() bool {
-		return !exists("SELECT FROM pg_database WHERE datname = ANY($1)", []string{scratch, beside})
+		return !exists("SELECT FROM pg_database WHERE datname = ANY($1)", []string{scratch, beside, "dg_restore_" + strings.ReplaceAll(proving, "-", "")[:12]})
 	},
 		time.Minute, 50*time.Millisecond, "databases are left behind")
 	metadata := p.Metadata(t)
@@ -162,4 +180,39 @@ func damagedCopiesAreShownUntilTheyAreWholeAgain(t *testing.T, s *harness.Server
 	e := awaitRestore(t, s, id, config{"confirm": source.Database, "storage_location_id": unknownID})
 	require.Equal(t, "completed", e.Text("status"), "a storage that does not have it is not the only one: %s", e)
 	require.Equal(t, 20, noteCount(t, source, source.Database))
+}
+
+// The target's disk is full: what a restore makes goes into a small tablespace.
+func aFullDiskOfTheTargetLeavesItAsItWas(t *testing.T, s *harness.Server) {
+	source := s.Plane.NewSource(t, 4000)
+	pg, role := source.PG, "small_"+source.Database
+	var data string
+	require.NoError(t, pg.Conn(t, "postgres").QueryRow(t.Context(), "SELECT current_setting('data_directory')").Scan(&data))
+	disk := filepath.Join(filepath.Dir(data), role)
+	harness.SmallDisk(t, disk, 2<<20)
+	owner, err := os.Stat(data)
+	require.NoError(t, err)
+	account, ok := owner.Sys().(*syscall.Stat_t)
+	require.True(t, ok)
+	require.NoError(t, os.Chown(disk, int(account.Uid), int(account.Gid)))
+	pg.Exec(t, "postgres", "CREATE TABLESPACE "+role+" LOCATION '"+disk+"'")
+	t.Cleanup(func() { pg.Exec(t, "postgres", "DROP TABLESPACE "+role) })
+	pg.Exec(t, "postgres", "CREATE ROLE "+role+" SUPERUSER LOGIN PASSWORD 'none of the secrets'; ALTER ROLE "+role+" SET default_tablespace = "+role)
+	t.Cleanup(func() { pg.Exec(t, "postgres", "DROP ROLE "+role) })
+
+	c := source.Config()
+	c["username"], c["password"] = role, "none of the secrets"
+	id := s.Backup(t, s.AddJob(t, s.AddDatasource(t, c), s.AddStorage(t, s.StorageDir(t)))).Text("id")
+	source.PG.Exec(t, source.Database, "DELETE FROM public.notes WHERE id > 5")
+	for _, parallel := range []int{1, 2} {
+		e := awaitRestore(t, s, id, config{"parallel_jobs": parallel})
+		require.Equal(t, []string{"failed", "RESTORE_FAILED"}, []string{e.Text("status"), e.Text("error_code")}, "%s", e)
+		require.Contains(t, e.Text("error_message"), "is full")
+		require.Contains(t, e.Text("error_message"), "No space left on device")
+		require.Equal(t, 5, noteCount(t, source, source.Database))
+		var left int
+		token := strings.ReplaceAll(e.Text("id"), "-", "")[:12]
+		require.NoError(t, pg.Conn(t, "postgres").QueryRow(t.Context(), "SELECT count(*) FROM pg_database WHERE datname LIKE 'dg%' || $1", token).Scan(&left))
+		require.Zero(t, left)
+	}
 }

@@ -159,7 +159,18 @@ func TestEveryEngineBacksUpToEveryStorage(t *testing.T) {
 			requireGood(t, s, storedIn(t, s, p, postgres, config{}), config{})
 		})
 		t.Run("mariadb to "+p.name, func(t *testing.T) {
-			requireShop(t, s, m, database, storedIn(t, s, p, mariadb, sealed), config{"identity": "default"})
+			options := maps.Clone(sealed)
+			options["verification"] = config{"assertions": []config{{"name": "it answers", "sql": "SELECT count(*) = 0 FROM information_schema.tables WHERE table_schema = 'none'"}, {"name": "a text", "sql": "SELECT 'Ulm'", "expect": "Ulm"}}}
+			id := storedIn(t, s, p, mariadb, options)
+			requireShop(t, s, m, database, id, config{"identity": "default"})
+			if p.name == "local" {
+				checked := awaitRestore(t, s, id, config{"identity": "default", "verification_mode": true})
+				require.Equal(t, "completed", checked.Text("status"), "%s", checked)
+				require.True(t, checked.True("metadata.checked.assertions.0.passed") && checked.True("metadata.checked.assertions.1.passed"), "%s", checked)
+				require.Equal(t, "equal", checked.Text("metadata.checked.schema.outcome"))
+				require.Empty(t, checked.List("metadata.checked.warnings"))
+				require.True(t, checked.True("metadata.checked.dropped"))
+			}
 		})
 	}
 	t.Run("replicated, and removed everywhere", func(t *testing.T) {

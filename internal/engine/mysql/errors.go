@@ -115,6 +115,9 @@ func toolError(exit *process.ExitError, c engine.Conn, fallback errs.Code) error
 		if err != nil {
 			continue
 		}
+		if slices.Contains([]int{1021, 1114}, number) || strings.Contains(said, "No space left on device") {
+			return errs.Wrap(exit.Silent(), errs.Unavailable, fallback, "a disk of %s is full (%s): make room there and run it again", where(c), said)
+		}
 		if typed := typedNumber(number, exit.Silent(), c, said); typed != nil {
 			return typed
 		}

@@ -142,6 +142,9 @@ func toolError(exit *process.ExitError, c engine.Conn, fallback errs.Code) error
 	case containsAny(all, authWords):
 		return errs.Wrap(exit.Silent(), errs.Unavailable, errs.CodeDatasourceAuth,
 			"%s could not log in to %s as %q (%s): check username, password and pg_hba.conf", exit.Name, where(c), c.Username, said)
+	case strings.Contains(all, "No space left on device"):
+		return errs.Wrap(exit.Silent(), errs.Unavailable, fallback,
+			"a disk of %s, or of this machine, is full (%s): make room there and run it again", where(c), said)
 	case containsAny(all, lostWords):
 		return errs.Wrap(exit.Silent(), errs.Unavailable, errs.CodeDatasourceLost,
 			"the connection to %s broke while %s ran (%s): check the server's log, then run it again", where(c), exit.Name, said)
