@@ -26,14 +26,14 @@ type Dialect struct {
 }
 
 // testFidelity compares a database that holds everything with what becomes of it,
-// restored by one process and by several.
+// dumped and restored by one connection and by several.
 func testFidelity(t *testing.T, s Subject) {
 	db := s.newDatabase(t, s.Everything)
-	jobs := []int{1}
+	ways := []way{{1, 1}}
 	if s.Parallel {
-		jobs = []int{1, 3}
+		ways = []way{{1, 3}, {3, 1}}
 	}
-	requireSame(t, s, db, jobs...)
+	requireSame(t, s, db, ways...)
 }
 
 // testRandom does the same with tables and rows of any kind.
@@ -44,24 +44,33 @@ func testRandom(t *testing.T, s Subject) {
 	for _, sql := range randomTables(s.Dialect, seed) {
 		s.Server.Exec(t, db, sql)
 	}
-	requireSame(t, s, db, 3)
+	requireSame(t, s, db, way{3, 3})
 }
+
+// way says how many connections take part.
+type way struct{ dumpJobs, restoreJobs int }
 
 // requireSame dumps a database, drops it, since nothing may lead back to it, and
 // restores it under other names.
-func requireSame(t *testing.T, s Subject, db string, restoreJobs ...int) {
+func requireSame(t *testing.T, s Subject, db string, ways ...way) {
 	t.Helper()
 	want := s.Server.Fingerprint(t, db)
 	inspector, ok := s.Engine.(engine.Inspector)
 	require.True(t, ok)
-	res, dump := s.dump(t, s.Server.Conn(db), engine.DumpOptions{})
+	results, dumps := make([]engine.DumpResult, len(ways)), make([]*Memory, len(ways))
+	for i, w := range ways {
+		results[i], dumps[i] = s.dump(t, s.Server.Conn(db), engine.DumpOptions{ParallelJobs: w.dumpJobs})
+		require.Equal(t, results[0], withLatency(results[i], results[0]))
+		require.Equal(t, s.Parallel && w.dumpJobs > 1, len(dumps[i].Members()) > 1)
+	}
 	s.Server.Drop(t, db)
-	for _, jobs := range restoreJobs {
-		target := fmt.Sprintf("made_%d_%s", jobs, db)
+	for i, w := range ways {
+		res := results[i]
+		target := fmt.Sprintf("made_%d_%s", w.dumpJobs, db)
 		t.Cleanup(func() { s.Server.Drop(t, target) })
 		require.NoError(t, s.restore(t, target, engine.RestoreOptions{
-			CreateDatabase: true, ParallelJobs: jobs, Format: res.Format, DumpVersion: res.Server.VersionNum,
-		}, dump))
+			CreateDatabase: true, ParallelJobs: w.restoreJobs, Format: res.Format, DumpVersion: res.Server.VersionNum,
+		}, dumps[i]))
 		require.Equal(t, want, strings.ReplaceAll(s.Server.Fingerprint(t, target), target, db))
 		digest, err := inspector.DigestSchema(t.Context(), s.Server.Conn(target), res.SchemaDigest, t.TempDir())
 		require.NoError(t, err)
@@ -70,6 +79,12 @@ func requireSame(t *testing.T, s Subject, db string, restoreJobs ...int) {
 		require.NoError(t, err)
 		require.Empty(t, engine.RowDifferences(res.Tables, counts))
 	}
+}
+
+// withLatency makes a result comparable with another one of the same database.
+func withLatency(r, like engine.DumpResult) engine.DumpResult {
+	r.Server.Latency, r.Server.DatabaseSize = like.Server.Latency, like.Server.DatabaseSize
+	return r
 }
 
 // randomTables are statements that make a few tables with odd names and values.

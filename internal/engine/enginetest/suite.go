@@ -62,7 +62,7 @@ type Subject struct {
 	// Everything fills a database with whatever the server can hold.
 	Everything string
 	Dialect    Dialect
-	// Parallel is an engine that restores by several processes.
+	// Parallel is an engine that dumps and restores by several connections.
 	Parallel bool
 	// Small makes a table "small" with three rows.
 	Small string
@@ -124,9 +124,14 @@ func (s Subject) dump(t *testing.T, c engine.Conn, o engine.DumpOptions) (engine
 	}
 	res, err := s.Engine.Dump(t.Context(), c, o, &sink)
 	require.NoError(t, err)
-	state, _ := sink.State(s.Member)
-	require.Equal(t, Closed, state)
-	require.Len(t, sink.Members(), 1)
+	if o.ParallelJobs < 2 {
+		require.Len(t, sink.Members(), 1)
+		require.Equal(t, s.Member, sink.Members()[0].Name)
+	}
+	for _, m := range sink.Members() {
+		state, _ := sink.State(m.Name)
+		require.Equal(t, Closed, state, m.Name)
+	}
 	requireEmptyDir(t, o.TempDir)
 	return res, &sink
 }

@@ -23,9 +23,16 @@ func (s server) Exec(t testing.TB, database, statements string) { s.PG.Exec(t, d
 
 func (s server) Fingerprint(t testing.TB, database string) string { return plain(t, s.PG, database) }
 
+// sharer shares out every table, page by page.
+func sharer(c Config) *Engine {
+	e := New(c)
+	e.shareFrom, e.sliceSize = 0, 8<<10
+	return e
+}
+
 func TestConformance(t *testing.T) {
 	enginetest.Run(t, enginetest.Subject{
-		Engine:    New(Config{}),
+		Engine:    sharer(Config{}),
 		Server:    server{testkit.Postgres(t)},
 		NewServer: func(t testing.TB) enginetest.MortalServer { return server{testkit.NewPostgres(t)} },
 		Format:    Format, Member: Member,

@@ -29,10 +29,21 @@ func (e *Engine) connect(ctx context.Context, c engine.Conn) (*pgx.Conn, error) 
 	if bad := ValidateConn(c); len(bad) > 0 {
 		return nil, errs.InvalidFields(errs.CodeInvalidConnection, bad...)
 	}
+	return e.open(ctx, c, map[string]string{"application_name": appName, "client_encoding": "UTF8"})
+}
+
+// connectLikeTool opens a connection that speaks the encoding in which a tool of the
+// server would: the database's own, unless the user's settings name another.
+func (e *Engine) connectLikeTool(ctx context.Context, c engine.Conn) (*pgx.Conn, error) {
+	return e.open(ctx, c, map[string]string{"application_name": appName})
+}
+
+func (e *Engine) open(ctx context.Context, c engine.Conn, parameters map[string]string) (*pgx.Conn, error) {
 	cfg, err := e.pgxConfig(c)
 	if err != nil {
 		return nil, err
 	}
+	cfg.RuntimeParams = parameters
 	conn, err := pgx.ConnectConfig(ctx, cfg)
 	if err != nil {
 		return nil, connectError(ctx, err, c)
@@ -48,7 +59,6 @@ func (e *Engine) pgxConfig(c engine.Conn) (*pgx.ConnConfig, error) {
 	cfg.Host, cfg.Port = c.Host, uint16(c.Port) //nolint:gosec // validated
 	cfg.Database, cfg.User, cfg.Password = c.Database, c.Username, c.Password
 	cfg.ConnectTimeout = e.connectTimeout
-	cfg.RuntimeParams = map[string]string{"application_name": appName, "client_encoding": "UTF8"}
 	cfg.KerberosSrvName, cfg.KerberosSpn, cfg.RequireAuth = "", "", ""
 	cfg.ValidateConnect = nil
 	cfg.Fallbacks = nil

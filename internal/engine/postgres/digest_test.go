@@ -6,6 +6,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/dataguardian/dataguardian/internal/engine"
+	"github.com/dataguardian/dataguardian/internal/engine/enginetest"
 	"github.com/dataguardian/dataguardian/internal/testkit"
 )
 
@@ -55,10 +56,13 @@ func TestPartitionsAreCountedTogether(t *testing.T) {
 		CREATE TABLE hashed_10 PARTITION OF hashed_1 FOR VALUES WITH (MODULUS 1, REMAINDER 0);
 		CREATE TABLE apart (a int); INSERT INTO apart VALUES (1), (2);
 		INSERT INTO hashed SELECT e, n FROM unnest(enum_range(NULL::color)) e, generate_series(1, 3) n`)
-	res, dump := dumpOf(t, connTo(pg, db), engine.DumpOptions{})
+	var dump enginetest.Memory
+	res, err := sharer(Config{}).Dump(t.Context(), connTo(pg, db), engine.DumpOptions{ParallelJobs: 2}, &dump)
+	require.NoError(t, err)
+	require.Greater(t, len(dump.Members()), 1)
 	target := pg.NewDatabase(t)
 	pg.Exec(t, target, "CREATE TYPE color AS ENUM ('x'); DROP TYPE color") // other object ids than in the first one
-	require.NoError(t, restoreInto(t, connTo(pg, target), engine.RestoreOptions{}, dump))
+	require.NoError(t, restoreInto(t, connTo(pg, target), engine.RestoreOptions{}, &dump))
 	counts, err := New(Config{}).CountRows(t.Context(), connTo(pg, target), res.Tables)
 	require.NoError(t, err)
 	require.Empty(t, engine.RowDifferences(res.Tables, counts))

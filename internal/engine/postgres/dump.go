@@ -17,10 +17,11 @@ import (
 // maxWarnings bounds what a result remembers of a talkative tool.
 const maxWarnings = 100
 
-// Dump writes the member backup.dump. Table names of the options are literal:
-// "schema.table", or "table" for one on the search path; a partitioned table
-// stands for its partitions too. ParallelJobs is not used: the format is one
-// stream.
+// Dump writes the member backup.dump. With ParallelJobs above 1, and tables that are
+// large enough, several connections of one snapshot write backup-00001.dump and so on
+// instead: one behind the other in that order they are the same archive. Table names of
+// the options are literal: "schema.table", or "table" for one on the search path; a
+// partitioned table stands for its partitions too.
 func (e *Engine) Dump(ctx context.Context, c engine.Conn, o engine.DumpOptions, sink engine.Sink) (engine.DumpResult, error) {
 	d := dump{engine: e, conn: c, options: o, result: engine.DumpResult{Format: Format}}
 	if err := d.prepare(ctx); err != nil {
@@ -45,9 +46,11 @@ type dump struct {
 
 	tool      program
 	selection selection
-	progress  engine.Progress
 
 	mu sync.Mutex // for log lines: the tool's words have a goroutine of their own
+
+	progressMu sync.Mutex
+	progress   engine.Progress
 }
 
 // prepare asks the server what is to be dumped, and by which tool.
@@ -119,6 +122,9 @@ func (d *dump) run(ctx context.Context, dir string, sink engine.Sink) error {
 	if err != nil {
 		return err
 	}
+	if shared, err := d.share(ctx, dir, env, sink); shared || err != nil {
+		return err
+	}
 	member, err := sink.Create(ctx, Member)
 	if err != nil {
 		return err
@@ -156,8 +162,7 @@ func (d *dump) stream(ctx context.Context, dir string, env []string, member engi
 		return d.failure(ctx, err)
 	}
 	d.result.Tables, d.result.SchemaDigest = tables(proof.Contents()), d.digestOf(proof.Contents())
-	d.progress.BytesTotal, d.progress.Current = d.progress.BytesDone, ""
-	d.report()
+	d.update(func(p *engine.Progress) { p.BytesTotal, p.Current = p.BytesDone, "" })
 	return nil
 }
 
@@ -184,39 +189,48 @@ func (d *dump) stall() time.Duration {
 }
 
 func (d *dump) contents(_ archive.Header, entries []*archive.Entry) {
-	for _, e := range entries {
-		if isTableData(e) {
-			d.progress.TablesTotal++
+	d.update(func(p *engine.Progress) {
+		for _, e := range entries {
+			if isTableData(e) {
+				p.TablesTotal++
+			}
 		}
-	}
-	d.report()
+	})
 }
 
 func (d *dump) started(e *archive.Entry) {
-	d.progress.Current = e.Name()
-	d.report()
+	d.update(func(p *engine.Progress) { p.Current = e.Name() })
 }
 
 func (d *dump) finished(e *archive.Entry) {
-	if isTableData(e) {
-		d.progress.TablesDone++
-		if d.progress.TablesDone <= tool.TableLines {
-			d.log(engine.LevelDebug, fmt.Sprintf("table %s: %d rows", e.Name(), e.Rows()))
-		}
+	if !isTableData(e) {
+		return
 	}
-	d.report()
+	var done int
+	d.update(func(p *engine.Progress) {
+		p.TablesDone++
+		done = p.TablesDone
+	})
+	if done <= tool.TableLines {
+		d.log(engine.LevelDebug, fmt.Sprintf("table %s: %d rows", e.Name(), e.Rows()))
+	}
 }
 
 func (d *dump) read(n int) {
-	d.progress.BytesDone += int64(n)
-	d.progress.BytesTotal = max(d.progress.BytesTotal, d.progress.BytesDone)
-	if d.selection.bytes == 0 {
-		d.progress.BytesTotal = 0
-	}
-	d.report()
+	d.update(func(p *engine.Progress) {
+		p.BytesDone += int64(n)
+		p.BytesTotal = max(p.BytesTotal, p.BytesDone)
+		if d.selection.bytes == 0 {
+			p.BytesTotal = 0
+		}
+	})
 }
 
-func (d *dump) report() {
+// update changes the progress and tells of it.
+func (d *dump) update(change func(p *engine.Progress)) {
+	d.progressMu.Lock()
+	defer d.progressMu.Unlock()
+	change(&d.progress)
 	if d.options.Progress != nil {
 		d.options.Progress(d.progress)
 	}

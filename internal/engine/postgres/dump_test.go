@@ -143,6 +143,18 @@ func TestTableNamesArriveInTheDatabasesEncoding(t *testing.T) {
 	require.NoError(t, err)
 	require.Contains(t, string(sink.Bytes(Member)), "gr\xfcn")
 	require.NotContains(t, string(sink.Bytes(Member)), "blau")
+
+	_, err = conn.Exec(t.Context(), `CREATE TABLE "grüner" AS SELECT 'süß' AS "fließt"`)
+	require.NoError(t, err)
+	var several enginetest.Memory
+	res, err := sharer(Config{}).Dump(t.Context(), connTo(pg, db), engine.DumpOptions{ParallelJobs: 2, ExcludeTables: []string{"grün"}}, &several)
+	require.NoError(t, err)
+	require.Equal(t, map[string]int64{"public.blau": 0, "public.gr\xfcner": 1}, rowsByName(res))
+	target := pg.NewDatabase(t)
+	require.NoError(t, restoreInto(t, connTo(pg, target), engine.RestoreOptions{}, &several))
+	var fluid string
+	require.NoError(t, pg.Conn(t, target).QueryRow(t.Context(), `SELECT "fließt" FROM "grüner"`).Scan(&fluid))
+	require.Equal(t, "süß", fluid)
 }
 
 func TestAPartitionedTableStandsForItsPartitions(t *testing.T) {

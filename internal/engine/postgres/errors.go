@@ -157,11 +157,21 @@ func toolError(exit *process.ExitError, c engine.Conn, fallback errs.Code) error
 	case containsAny(all, deniedWords):
 		return errs.Wrap(exit.Silent(), errs.Unavailable, errs.CodeDatasourcePermission,
 			"user %q may not do what %s needs (%s): grant the privilege and try again", c.Username, exit.Name, said)
-	case strings.Contains(all, "Query was: LOCK TABLE") && strings.Contains(all, "timeout"):
+	case lockTimedOut(exit):
 		return errs.Wrap(exit.Silent(), errs.Unavailable, fallback,
 			"%s gave up on a table that stayed locked exclusively (%s): run it when no schema change or maintenance is going on", exit.Name, said)
 	}
 	return errs.Wrap(exit.Silent(), errs.Unavailable, fallback, "%s failed with status %d: %s", exit.Name, exit.Result.ExitCode, said)
+}
+
+// lockTimedOut reports a tool that did not get the lock on a table.
+func lockTimedOut(err error) bool {
+	exit, ok := errors.AsType[*process.ExitError](err)
+	if !ok {
+		return false
+	}
+	all := strings.Join(exit.Tail, "\n")
+	return strings.Contains(all, "Query was: LOCK TABLE") && strings.Contains(all, "timeout")
 }
 
 func containsAny(s string, words []string) bool {

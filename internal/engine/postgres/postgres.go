@@ -10,7 +10,8 @@ import (
 	"github.com/dataguardian/dataguardian/internal/engine"
 )
 
-// Member is the one stream of a dump, in pg_dump's custom format, uncompressed.
+// Member is the one stream of a dump, in pg_dump's custom format, uncompressed. A dump
+// by several connections has several members instead; see memberPattern.
 const Member = "backup.dump"
 
 // Format names what Member holds.
@@ -20,6 +21,8 @@ const (
 	appName               = "dataguardian"
 	defaultConnectTimeout = 10 * time.Second
 	defaultLockWait       = 5 * time.Minute
+	defaultShareFrom      = 8 << 20
+	defaultSliceSize      = 128 << 20
 )
 
 // Config holds what an installation may choose. The zero value is right for
@@ -40,6 +43,8 @@ type Engine struct {
 	tools          toolbox
 	connectTimeout time.Duration
 	lockWait       time.Duration
+	shareFrom      int64 // bytes of a table that are worth a member of its own
+	sliceSize      int64 // bytes on disk that one connection reads at a time
 }
 
 var _ engine.Engine = (*Engine)(nil)
@@ -51,5 +56,7 @@ func New(c Config) *Engine {
 		tools:          toolbox{dirs: c.BinDirs},
 		connectTimeout: cmp.Or(c.ConnectTimeout, defaultConnectTimeout),
 		lockWait:       cmp.Or(c.LockWait, defaultLockWait),
+		shareFrom:      defaultShareFrom,
+		sliceSize:      defaultSliceSize,
 	}
 }

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"strconv"
 
 	"github.com/dataguardian/dataguardian/internal/engine"
@@ -16,7 +15,7 @@ import (
 	"github.com/dataguardian/dataguardian/internal/process"
 )
 
-// Restore brings the member backup.dump into c's database. Whatever fails, the
+// Restore brings a dump of Dump, of one member or several, into c's database. Whatever fails, the
 // database is afterwards what it was before:
 //
 //   - An absent database is made (CreateDatabase), and gets its name when the
@@ -43,25 +42,20 @@ func (e *Engine) Restore(ctx context.Context, c engine.Conn, o engine.RestoreOpt
 	if err := engine.CheckToken(o.Token); err != nil {
 		return err
 	}
-	size, err := memberSize(o, src)
+	members, err := archiveOf(o, src)
 	if err != nil {
 		return err
+	}
+	var size int64
+	for _, m := range members {
+		size += m.Size
 	}
 	dir, remove, err := workDir(o.TempDir)
 	if err != nil {
 		return err
 	}
 	r := &restore{engine: e, conn: c, options: o, dir: dir, progress: engine.Progress{BytesTotal: size}}
-	return also(r.run(ctx, src), remove())
-}
-
-func memberSize(o engine.RestoreOptions, src engine.Source) (int64, error) {
-	members := src.Members()
-	i := slices.IndexFunc(members, func(m engine.Member) bool { return m.Name == Member })
-	if i < 0 {
-		return 0, otherFormat()
-	}
-	return members[i].Size, checkFormat(o.Format)
+	return also(r.run(ctx, src, members), remove())
 }
 
 func checkFormat(format string) error {
@@ -91,7 +85,7 @@ type restore struct {
 	items    items // of a restore by several processes
 }
 
-func (r *restore) run(ctx context.Context, src engine.Source) (err error) {
+func (r *restore) run(ctx context.Context, src engine.Source, members []engine.Member) (err error) {
 	target, err := r.engine.findTarget(ctx, r.conn)
 	if err != nil {
 		return err
@@ -99,7 +93,7 @@ func (r *restore) run(ctx context.Context, src engine.Source) (err error) {
 	if err := r.admit(target); err != nil {
 		return err
 	}
-	in, err := src.Open(ctx, Member)
+	in, err := join(ctx, src, members)
 	if err != nil {
 		return err
 	}

@@ -24,6 +24,8 @@ type selection struct {
 	missing     []string // names to exclude that are not there
 	bytes       int64    // estimated size of the data
 	tables      int
+	included    []int64  // what include names; empty means all
+	left        []int64  // what exclude and excludeData name
 	viaRoot     bool // rows are to be loaded through the table at the top
 }
 
@@ -74,7 +76,8 @@ func resolve(ctx context.Context, conn *pgx.Conn, c engine.Conn, o engine.DumpOp
 		return s, err
 	}
 	s.missing = append(s.missing, absent...)
-	s.tables, s.bytes = estimate(ctx, conn, included, append(excluded, emptied...))
+	s.included, s.left = included, append(excluded, emptied...)
+	s.tables, s.bytes = estimate(ctx, conn, s.included, s.left)
 	return s, nil
 }
 

@@ -44,7 +44,12 @@ func (w Work) Run(ctx context.Context) (process.Result, error) {
 	watching, stop := context.WithCancel(ctx)
 	stalled := make(chan bool)
 	go func() {
-		ended := w.watch(watching, stall, &said)
+		lines := said.Load()
+		ended := Watch(watching, stall, func(ctx context.Context) bool {
+			before := lines
+			lines = said.Load()
+			return lines != before || w.Alive(ctx)
+		})
 		if ended {
 			p.Kill(ErrStalled)
 		}
@@ -62,19 +67,20 @@ func (w Work) Run(ctx context.Context) (process.Result, error) {
 	return res, exit
 }
 
-// watch returns true when nothing happened for the stall time, false when ctx ends.
-func (w Work) watch(ctx context.Context, stall time.Duration, said *atomic.Int64) bool {
+// Watch asks again and again whether something moves. It returns true when nothing
+// did for the stall time, false when ctx ends.
+func Watch(ctx context.Context, stall time.Duration, moves func(ctx context.Context) bool) bool {
 	tick := time.NewTicker(max(stall/looks, time.Millisecond))
 	defer tick.Stop()
-	last, lines := time.Now(), said.Load()
+	last := time.Now()
 	for {
 		select {
 		case <-ctx.Done():
 			return false
 		case <-tick.C:
 		}
-		if now := said.Load(); now != lines || w.Alive(ctx) {
-			last, lines = time.Now(), now
+		if moves(ctx) {
+			last = time.Now()
 		}
 		if ctx.Err() == nil && time.Since(last) >= stall {
 			return true

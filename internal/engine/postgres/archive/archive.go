@@ -49,6 +49,7 @@ const (
 	offsetNotSet   = 1
 	offsetSet      = 2
 	offsetNone     = 3
+	sectionData    = 3 // 2 is what comes before the data, 4 what comes behind
 )
 
 // Header is what an archive says about itself.
@@ -88,6 +89,8 @@ type Entry struct {
 	Dependencies []int             // dump ids
 
 	copyText bool
+	section  int64
+	from     int64 // where it begins
 	at       int64 // where its data state and offset are written
 	start    int64 // of its block
 	size     int64 // of its block
@@ -117,6 +120,10 @@ func (e *Entry) Rows() int64 {
 	}
 	return e.rows
 }
+
+// SetRows notes that the entry's data, of which the archive is written elsewhere, is
+// whole and holds n rows.
+func (e *Entry) SetRows(n int64) { e.done, e.rows = true, n }
 
 // SetOffsets notes in a copy of the archive, of which v has followed every byte,
 // where the data of each entry begins: an archive that was written to a pipe does

@@ -97,7 +97,7 @@ func entryFields(minor int) []field {
 		skipText(), // object id
 		{text, nameLimit, func(v *Verifier) error { v.entry.Tag = v.str; return nil }},
 		{text, nameLimit, func(v *Verifier) error { v.entry.Desc = v.str; return nil }},
-		skipInt(), // section
+		{integer, none, func(v *Verifier) error { v.entry.section = v.num; return nil }},
 		{summed, nameLimit, (*Verifier).setDefinition},
 		skipText(), // drop statement
 		{text, 5, func(v *Verifier) error { v.entry.copyText = v.str == "COPY "; return nil }},
@@ -149,7 +149,7 @@ func (v *Verifier) setCount() error {
 	if v.num < 0 {
 		return v.malformed("%d entries", v.num)
 	}
-	v.expected = v.num
+	v.expected, v.countAt = v.num, v.pos-intLen
 	return nil
 }
 
@@ -158,7 +158,7 @@ func (v *Verifier) setDumpID() error {
 	if id <= 0 || v.byID[id] != nil {
 		return v.malformed("entry id %d is out of range or used twice", id)
 	}
-	v.entry = &Entry{DumpID: id, rows: -1}
+	v.entry = &Entry{DumpID: id, rows: -1, from: v.pos - intLen}
 	v.byID[id] = v.entry
 	return nil
 }

@@ -52,8 +52,10 @@ type Verifier struct {
 
 	entryFields []field
 	expected    int64 // entries
+	countAt     int64 // where their number is written
 	entry       *Entry
 	contents    []*Entry
+	contentsEnd int64 // 0 until it is known
 	byID        map[int]*Entry
 	missing     int // blocks still to come
 
@@ -77,6 +79,10 @@ func (v *Verifier) Contents() []*Entry {
 	}
 	return v.contents
 }
+
+// ContentsEnd returns how many bytes the header and the table of contents have, 0
+// until they are complete.
+func (v *Verifier) ContentsEnd() int64 { return v.contentsEnd }
 
 // Write follows b. An archive that is not understood gives an error with the
 // code DUMP_INCOMPLETE, now and from then on.
@@ -234,7 +240,7 @@ func (v *Verifier) nextEntry() {
 		v.read(inEntry, v.entryFields)
 		return
 	}
-	v.stage, v.entry, v.item = inBlocks, nil, v.item[:0]
+	v.stage, v.entry, v.item, v.contentsEnd = inBlocks, nil, v.item[:0], v.pos
 	if v.events.Contents != nil {
 		v.events.Contents(v.header, v.contents)
 	}

@@ -1,0 +1,208 @@
+package postgres
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/dataguardian/dataguardian/internal/engine"
+	"github.com/dataguardian/dataguardian/internal/engine/enginetest"
+	"github.com/dataguardian/dataguardian/internal/engine/postgres/archive"
+	"github.com/dataguardian/dataguardian/internal/errs"
+	"github.com/dataguardian/dataguardian/internal/testkit"
+)
+
+// shareable is a database with two tables that are cut into slices, and with some of
+// what pg_dump itself reads between them.
+const shareable = `
+CREATE TABLE "a (b) FROM stdin;" ("c (d" int, twice int GENERATED ALWAYS AS ("c (d" * 2) STORED, "select" text);
+INSERT INTO "a (b) FROM stdin;" ("c (d", "select") SELECT g, repeat(md5(g::text), 8) FROM generate_series(1, 3000) g; DELETE FROM "a (b) FROM stdin;" WHERE "c (d" BETWEEN 700 AND 1900;
+CREATE TABLE b_small AS SELECT 1 AS one; CREATE TABLE c_large AS SELECT g, repeat(md5(g::text), 8) FROM generate_series(1, 3000) g;
+CREATE TABLE d_none (); CREATE TABLE e_secret (a int); ALTER TABLE e_secret ENABLE ROW LEVEL SECURITY;
+SELECT lo_from_bytea(77, decode(repeat('00ff', 50000), 'hex')); CREATE SEQUENCE s; SELECT nextval('s');`
+
+// largeSharer shares out what has a hundred pages.
+func largeSharer() *Engine {
+	e := New(Config{})
+	e.shareFrom, e.sliceSize = 100*8<<10, 64<<10
+	return e
+}
+
+func TestSeveralConnectionsDumpOneMoment(t *testing.T) {
+	pg := testkit.Postgres(t)
+	db, streamed, parallel := pg.NewDatabase(t), pg.NewDatabase(t), pg.NewDatabase(t)
+	pg.Exec(t, db, shareable)
+	want := plain(t, pg, db)
+	other, looker := pg.Conn(t, db), pg.Conn(t, db)
+	var once sync.Once
+	altered := make(chan error, 1)
+	sink := enginetest.Memory{OnWrite: func(member string, _ int64) error {
+		if member == "backup-00001.dump" {
+			return nil
+		}
+		once.Do(func() { // after the snapshot and before most of the data
+			pg.Exec(t, db, `INSERT INTO c_large SELECT * FROM c_large; DELETE FROM "a (b) FROM stdin;"; SELECT nextval('s'); CREATE TABLE f_new ()`)
+			waits := make(chan struct{})
+			go func() {
+				close(waits)
+				_, err := other.Exec(context.WithoutCancel(t.Context()), "ALTER TABLE c_large ADD COLUMN more int DEFAULT random()")
+				altered <- err
+			}()
+			<-waits
+			require.Eventually(t, func() bool { // it waits in front of connections that have not got their locks
+				var waiting bool
+				err := looker.QueryRow(t.Context(), "SELECT EXISTS (SELECT FROM pg_locks WHERE relation = 'c_large'::regclass AND NOT granted)").Scan(&waiting)
+				return err == nil && waiting
+			}, time.Minute, 10*time.Millisecond)
+		})
+		return nil
+	}}
+	var last engine.Progress
+	var log lines
+	res, err := largeSharer().Dump(t.Context(), connTo(pg, db), engine.DumpOptions{ParallelJobs: 3, Log: log.log, Progress: func(p engine.Progress) {
+		require.GreaterOrEqual(t, p.BytesDone, last.BytesDone)
+		require.GreaterOrEqual(t, p.TablesDone, last.TablesDone)
+		last = p
+	}}, &sink)
+	require.NoError(t, err)
+	require.NoError(t, <-altered, "the change got its turn")
+	require.Empty(t, res.Warning)
+	require.Equal(t, map[string]int64{
+		`public.a (b) FROM stdin;`: 1799, "public.b_small": 1, "public.c_large": 3000, "public.d_none": 0, "public.e_secret": 0,
+	}, rowsByName(res))
+	require.Contains(t, log.String(), "info 3 connections share a snapshot; 2 large tables are shared out")
+	require.Contains(t, log.String(), "debug table public.c_large: 3000 rows")
+
+	var whole bytes.Buffer
+	for _, m := range sink.Members() {
+		whole.Write(sink.Bytes(m.Name))
+	}
+	require.Greater(t, len(sink.Members()), 20)
+	require.Equal(t, engine.Progress{TablesDone: 5, TablesTotal: 5, BytesDone: int64(whole.Len()), BytesTotal: int64(whole.Len())}, last)
+	proof := archive.NewVerifier(archive.Events{})
+	_, err = proof.Write(whole.Bytes())
+	require.NoError(t, err)
+	require.NoError(t, proof.Done())
+	require.Equal(t, res.Tables, tables(proof.Contents()), "the bytes hold as many rows as the connections counted")
+
+	file := filepath.Join(t.TempDir(), "dump")
+	require.NoError(t, os.WriteFile(file, whole.Bytes(), 0o600))
+	for target, args := range map[string][]string{streamed: nil, parallel: {"--jobs=3", file}} { // the server's own tool, from a pipe and from a file
+		cmd := exec.Command(filepath.Join(pg.BinDir, "pg_restore"), append([]string{"--exit-on-error", "--dbname=" + pg.DSN(target)}, args...)...)
+		if args == nil {
+			cmd.Stdin = struct{ *bytes.Reader }{bytes.NewReader(whole.Bytes())}
+		}
+		out, err := cmd.CombinedOutput()
+		require.NoError(t, err, string(out))
+		require.Equal(t, want, strings.ReplaceAll(plain(t, pg, target), target, db))
+	}
+
+	var gap enginetest.Memory
+	for _, m := range sink.Members() {
+		if m.Name != "backup-00007.dump" {
+			gap.Put(m.Name, sink.Bytes(m.Name))
+		}
+	}
+	err = restoreInto(t, connTo(pg, streamed), engine.RestoreOptions{DropExisting: true}, &gap)
+	require.Equal(t, errs.CodeArtifactCorrupt, errs.CodeOf(err), "%v", err)
+	require.Equal(t, want, plain(t, pg, streamed))
+}
+
+func TestADumpBySeveralConnectionsFailsAsAWhole(t *testing.T) {
+	pg := testkit.Postgres(t)
+	db := pg.NewDatabase(t)
+	pg.Exec(t, db, shareable)
+	full, said := errors.New("no space"), errors.New("operator said so")
+	const end = `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'dataguardian' AND `
+	for name, tc := range map[string]struct {
+		member string // at whose first byte it happens
+		happen func(t *testing.T, cancel context.CancelCauseFunc) error
+		check  func(t *testing.T, err error)
+	}{
+		"a connection that copies is lost": {"backup-00005.dump", func(t *testing.T, _ context.CancelCauseFunc) error {
+			pg.Exec(t, db, end+"query LIKE 'COPY (SELECT%'")
+			return nil
+		}, func(t *testing.T, err error) {
+			require.Equal(t, errs.CodeDatasourceLost, errs.CodeOf(err), "%v", err)
+		}},
+		"the snapshot's own connection is lost": {"backup-00001.dump", func(t *testing.T, _ context.CancelCauseFunc) error {
+			pg.Exec(t, db, end+"query LIKE '%relispartition%'")
+			return nil
+		}, func(t *testing.T, err error) {
+			require.Equal(t, errs.CodeDatasourceLost, errs.CodeOf(err), "%v", err)
+		}},
+		"a member cannot be written": {"backup-00004.dump", func(*testing.T, context.CancelCauseFunc) error { return full },
+			func(t *testing.T, err error) { require.ErrorIs(t, err, full) }},
+		"it is cancelled": {"backup-00004.dump", func(_ *testing.T, cancel context.CancelCauseFunc) error { cancel(said); return nil },
+			func(t *testing.T, err error) {
+				require.ErrorIs(t, err, said)
+				require.Equal(t, errs.Cancelled, errs.KindOf(err))
+			}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ctx, cancel := context.WithCancelCause(t.Context())
+			defer cancel(nil)
+			var once sync.Once
+			sink := enginetest.Memory{OnWrite: func(member string, _ int64) (err error) {
+				if member == tc.member {
+					once.Do(func() { err = tc.happen(t, cancel) })
+				}
+				return err
+			}}
+			temp, looker := t.TempDir(), pg.Conn(t, "postgres")
+			_, err := largeSharer().Dump(ctx, connTo(pg, db), engine.DumpOptions{ParallelJobs: 3, TempDir: temp}, &sink)
+			tc.check(t, err)
+			for _, m := range sink.Members() {
+				state, _ := sink.State(m.Name)
+				require.NotEqual(t, enginetest.Open, state, m.Name)
+			}
+			require.Empty(t, enginetest.Children(t))
+			left, err := os.ReadDir(temp)
+			require.NoError(t, err)
+			require.Empty(t, left)
+			require.Eventually(t, func() bool {
+				var sessions int
+				err := looker.QueryRow(t.Context(), "SELECT count(*) FROM pg_stat_activity WHERE datname = $1 AND application_name = 'dataguardian'", db).Scan(&sessions)
+				return err == nil && sessions == 0
+			}, time.Minute, 20*time.Millisecond)
+		})
+	}
+}
+
+func TestOneConnectionDumpsWhatSeveralCannotLock(t *testing.T) {
+	pg := testkit.Postgres(t)
+	db := pg.NewDatabase(t)
+	pg.Exec(t, db, `CREATE TABLE large AS SELECT g, repeat('x', 300) FROM generate_series(1, 3000) g; CREATE TABLE wanted AS SELECT 1 AS one;
+		CREATE TABLE split (a int) PARTITION BY LIST (a)`)
+	holder := pg.Conn(t, db)
+	e := largeSharer()
+	e.lockWait = 200 * time.Millisecond
+	for _, table := range []string{"wanted", "split"} { // the one is waited for by us, the other by pg_dump
+		_, err := holder.Exec(t.Context(), "BEGIN; LOCK "+table+" IN ACCESS EXCLUSIVE MODE")
+		require.NoError(t, err)
+		var sink enginetest.Memory
+		var last engine.Progress
+		res, err := e.Dump(t.Context(), connTo(pg, db), engine.DumpOptions{ParallelJobs: 2, Progress: func(p engine.Progress) { last = p },
+			Log: func(_ engine.Level, message string) {
+				if strings.Contains(message, "instead of several") {
+					_, err := holder.Exec(t.Context(), "ROLLBACK")
+					require.NoError(t, err)
+				}
+			}}, &sink)
+		require.NoError(t, err)
+		require.Equal(t, map[string]int64{"public.large": 3000, "public.wanted": 1, "public.split": -1}, rowsByName(res))
+		require.Equal(t, 2, last.TablesTotal)
+		require.Len(t, sink.Members(), 1)
+		require.Equal(t, Member, sink.Members()[0].Name)
+		require.NotEmpty(t, res.Warning)
+	}
+}
