@@ -160,8 +160,19 @@ func TestRecoveryPageRestoresPostgreSQL(t *testing.T) {
 	datasource, storage := s.AddDatasource(t, source.Config()), s.AddStorage(t, s.StorageDir(t))
 	want := notesIn(t, source.PG, source.Database)
 	recipient, putKey := keyPair(t)
-	commands := pageCommands(t, "PostgreSQL")
+	commands, several := pageCommands(t, "PostgreSQL"), pageCommands(t, "PostgreSQL, dumped by several connections")
 	require.Len(t, commands, 2)
+	require.Len(t, several, 2)
+	fill := func() { // a table that is shared out
+		_, err := source.Connect(t).Exec(t.Context(), `CREATE TABLE IF NOT EXISTS wide AS SELECT g, repeat(md5(g::text), 30) AS body FROM generate_series(1, 12000) g`)
+		require.NoError(t, err)
+	}
+	wideIn := func(database string) (found string) {
+		if err := source.PG.Conn(t, database).QueryRow(t.Context(), "SELECT count(*) || md5(string_agg(w::text, ',' ORDER BY g)) FROM wide w").Scan(&found); err != nil {
+			return err.Error()
+		}
+		return found
+	}
 	for _, way := range []struct {
 		name, block string
 		options     config
@@ -170,8 +181,14 @@ func TestRecoveryPageRestoresPostgreSQL(t *testing.T) {
 		{"not encrypted", commands[0], config{}, false},
 		{"not encrypted, in parts", commands[0], config{"max_file_size_mb": 1}, true},
 		{"encrypted, in parts", commands[1], config{"max_file_size_mb": 1, "encryption": config{"recipients": []string{recipient}}}, true},
+		{"by several connections", several[0], config{"parallel_jobs": 2}, true},
+		{"by several connections, encrypted, in parts", several[1],
+			config{"parallel_jobs": 3, "max_file_size_mb": 1, "spool": "bounded", "encryption": config{"recipients": []string{recipient}}}, true},
 	} {
 		t.Run(way.name, func(t *testing.T) {
+			if way.options["parallel_jobs"] != nil {
+				fill()
+			}
 			e := s.Backup(t, s.AddJob(t, datasource, storage, config{"backup_options": way.options}))
 			require.Equal(t, way.parts, e.Number("files_count") > 1, "%s", e)
 			dir := downloaded(t, s, e.Text("id"))
@@ -181,6 +198,10 @@ func TestRecoveryPageRestoresPostgreSQL(t *testing.T) {
 			follow(t, dir, restoring(t, way.block, target), "PGHOST="+source.PG.Host, fmt.Sprintf("PGPORT=%d", source.PG.Port),
 				"PGUSER="+source.PG.User, "PGPASSWORD="+source.PG.Password)
 			require.Equal(t, want, notesIn(t, source.PG, target))
+			require.Equal(t, wideIn(source.Database), wideIn(target))
+			members, err := filepath.Glob(filepath.Join(dir, "backup-*.dump.*"))
+			require.NoError(t, err)
+			require.Equal(t, way.options["parallel_jobs"] != nil, len(members) >= 3, "%v", members)
 		})
 	}
 }

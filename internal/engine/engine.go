@@ -72,7 +72,7 @@ type DumpOptions struct {
 	IncludeTables    []string // "table" or "schema.table", literal names; empty means all
 	ExcludeTables    []string
 	ExcludeTableData []string
-	ParallelJobs     int           // 1..16; engines without parallel dumps ignore it
+	ParallelJobs     int           // connections, 1..16; engines that cannot dump by several warn of it
 	StallTimeout     time.Duration // no bytes for so long ends the dump; 0 means the default of 10 minutes
 	TempDir          string        // private 0700 directory for credentials and sockets; emptied by the engine
 	Log              func(level Level, message string)

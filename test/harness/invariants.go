@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -153,6 +154,7 @@ func (c checker) opens(execution, dir string) {
 	require.NoError(c.t, json.Unmarshal(raw, &m))
 	require.Equal(c.t, execution, m.ExecutionID)
 	require.NotEmpty(c.t, m.Members)
+	dumps := map[string][]byte{}
 	for _, member := range m.Members {
 		var stored bytes.Buffer
 		for _, part := range member.Parts {
@@ -173,9 +175,16 @@ func (c checker) opens(execution, dir string) {
 		require.NoError(c.t, err, "decompressing %s/%s", dir, member.Name)
 		require.Len(c.t, dump, member.RawSize)
 		require.Equal(c.t, member.RawSHA256, sum(dump))
-		if member.Name == "backup.dump" {
-			c.restores(dump)
+		if strings.HasSuffix(member.Name, ".dump") {
+			dumps[member.Name] = dump
 		}
+	}
+	var archive []byte // of one member, or of several in the order of their names
+	for _, name := range slices.Sorted(maps.Keys(dumps)) {
+		archive = append(archive, dumps[name]...)
+	}
+	if len(dumps) > 0 {
+		c.restores(archive)
 	}
 }
 

@@ -398,7 +398,13 @@ type BackupOptions struct {
 	// Level of the chosen compression (zstd 1 to 4: fastest to best; gzip 1 to 9;
 	// lz4 0 to 9). Default: the fastest.
 	CompressionLevel *int32 `protobuf:"varint,2,opt,name=compression_level,json=compressionLevel" json:"compression_level,omitempty"`
-	// Connections that dump or restore at once, where the engine can. Default 1.
+	// Connections that read the database at once, and that restore at once where a
+	// restore names no number. PostgreSQL: several connections share one snapshot, and
+	// tables of 8 MiB and more are read in slices; the backup then has several members
+	// (backup-00001.dump and so on), one behind the other the archive that a single
+	// connection would write. One more connection keeps the snapshot. MySQL and MariaDB
+	// are dumped by one connection; a line of the log and the manifest warn of more.
+	// Default 1.
 	ParallelJobs *int32 `protobuf:"varint,3,opt,name=parallel_jobs,json=parallelJobs" json:"parallel_jobs,omitempty"`
 	// Only these tables ("table" or "schema.table", literal names).
 	IncludeTables []string `protobuf:"bytes,4,rep,name=include_tables,json=includeTables" json:"include_tables,omitempty"`

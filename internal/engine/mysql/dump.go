@@ -26,8 +26,9 @@ const (
 // character set, then what the dump tool writes. Table names of the options are
 // literal. With IncludeTables there are no routines and events. Tables without
 // rows (ExcludeTableData) are written by a first run of the tool, the others by
-// a second one: structure takes no part in the snapshot anyway. ParallelJobs is
-// not used.
+// a second one: structure takes no part in the snapshot anyway. ParallelJobs above
+// 1 is answered by a warning: connections share a snapshot only while a lock of the
+// whole server is held.
 func (e *Engine) Dump(ctx context.Context, c engine.Conn, o engine.DumpOptions, sink engine.Sink) (engine.DumpResult, error) {
 	d := &dump{engine: e, conn: c, options: o, rows: map[string]int64{}}
 	if err := d.prepare(ctx); err != nil {
@@ -108,6 +109,9 @@ func (d *dump) announce() {
 		d.result.Server.Flavor, d.result.Server.Version, d.tool, d.progress.TablesTotal, float64(d.estimate)/1e6))
 	for _, name := range d.selection.missing {
 		d.warn(fmt.Sprintf("table %q is to be left out, but does not exist", name))
+	}
+	if d.options.ParallelJobs > 1 {
+		d.warn(fmt.Sprintf("parallel_jobs is %d, but one connection dumps: several would need a lock of the whole server to see the same moment", d.options.ParallelJobs))
 	}
 	if names := d.selection.inconsistent(); names != "" {
 		d.warn("these tables take no part in transactions, so they may change while they are dumped: " + names)

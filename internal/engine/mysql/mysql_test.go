@@ -120,8 +120,11 @@ func TestTablesOutsideTransactionsAreAnnounced(t *testing.T) {
 	require.Len(t, res.Warning, 1)
 	require.Contains(t, res.Warning[0], "a (MyISAM), c (Aria)")
 	require.Contains(t, log.String(), "warn these tables")
-	res, _ = dumpOf(t, connTo(m, db), engine.DumpOptions{IncludeTables: []string{"b"}})
+	res, _ = dumpOf(t, connTo(m, db), engine.DumpOptions{IncludeTables: []string{"b"}, ParallelJobs: 1})
 	require.Empty(t, res.Warning)
+	res, _ = dumpOf(t, connTo(m, db), engine.DumpOptions{IncludeTables: []string{"b"}, ParallelJobs: 4})
+	require.Len(t, res.Warning, 1)
+	require.Contains(t, res.Warning[0], "parallel_jobs is 4")
 }
 
 func TestToolsThatFailOrLieAreFoundOut(t *testing.T) {
