@@ -37,9 +37,12 @@ type sharing struct {
 	env      []string
 	snapshot *snapshot
 	proof    *archive.Verifier // of what pg_dump writes
-	ready    chan struct{}     // closed when the table of contents is stored; then these are set:
-	entries  []*archive.Entry  // of the whole archive
-	slices   []slice
+	copiers  *errgroup.Group
+
+	// These are known when the table of contents is.
+	entries []*archive.Entry // of the whole archive
+	slices  []slice
+	conns   []*pgx.Conn // besides the snapshot's own
 
 	mu      sync.Mutex
 	waiting []slice // the next one first
@@ -70,7 +73,7 @@ func (d *dump) shareOut(ctx context.Context, dir string, env []string, sink engi
 	defer closeNow(ctx, held.conn)
 	s := &sharing{
 		dump: d, sink: sink, dir: dir, env: env, snapshot: held,
-		ready: make(chan struct{}), missing: map[*archive.Entry]int{}, rows: map[*archive.Entry]int64{},
+		missing: map[*archive.Entry]int{}, rows: map[*archive.Entry]int64{},
 	}
 	return true, s.run(ctx)
 }
@@ -78,33 +81,19 @@ func (d *dump) shareOut(ctx context.Context, dir string, env []string, sink engi
 func (d *dump) shareWait() time.Duration { return min(longestShareWait, d.engine.lockWait) }
 
 func (s *sharing) run(ctx context.Context) error {
-	conns, err := s.join(ctx, s.snapshot, s.options.ParallelJobs-1)
 	defer func() {
-		for _, conn := range conns {
+		for _, conn := range s.conns {
 			closeNow(ctx, conn)
 		}
 	}()
-	if err != nil {
-		return err
-	}
-	s.log(engine.LevelInfo, fmt.Sprintf("%d connections share a snapshot; %d large tables are shared out", len(conns)+1, len(s.snapshot.tables)))
 	g, gctx := errgroup.WithContext(ctx)
+	s.copiers = g
 	g.Go(func() error {
 		if err := s.runTool(gctx); err != nil {
 			return err
 		}
 		return s.copySlices(gctx, s.snapshot.conn)
 	})
-	for _, conn := range conns {
-		g.Go(func() error {
-			select {
-			case <-s.ready:
-				return s.copySlices(gctx, conn)
-			case <-gctx.Done():
-				return ended(gctx)
-			}
-		})
-	}
 	if err := g.Wait(); err != nil {
 		return err
 	}
@@ -194,7 +183,7 @@ func (w *restWriter) follow(b []byte) (err error) {
 	return err
 }
 
-// begin stores the table of contents and lets the connections go.
+// begin stores the table of contents and lets the rows be copied.
 func (s *sharing) begin(ctx context.Context, head []byte) error {
 	tables, data := s.dumped()
 	edited, entries, added, err := s.proof.InsertTableData(head, data)
@@ -214,7 +203,19 @@ func (s *sharing) begin(ctx context.Context, head []byte) error {
 	if err := out.Close(); err != nil {
 		return err
 	}
-	close(s.ready)
+	return s.startCopiers(ctx)
+}
+
+// startCopiers opens the other connections: pg_dump has got its own by now.
+func (s *sharing) startCopiers(ctx context.Context) (err error) {
+	if s.conns, err = s.join(ctx, s.snapshot, s.options.ParallelJobs-1); err != nil {
+		return err
+	}
+	s.log(engine.LevelInfo, fmt.Sprintf("%d connections share a snapshot and read %d large tables in %d slices",
+		len(s.conns)+1, len(s.missing), len(s.slices)))
+	for _, conn := range s.conns {
+		s.copiers.Go(func() error { return s.copySlices(ctx, conn) })
+	}
 	return nil
 }
 
@@ -254,6 +255,9 @@ type output struct {
 
 func (s *sharing) create(ctx context.Context, member string) (*output, error) {
 	m, err := s.sink.Create(ctx, member)
+	if err != nil && errors.Is(err, ctx.Err()) {
+		return nil, ended(ctx)
+	}
 	if err != nil {
 		return nil, err
 	}

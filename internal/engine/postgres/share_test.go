@@ -4,12 +4,14 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -17,6 +19,7 @@ import (
 	"github.com/dataguardian/dataguardian/internal/engine"
 	"github.com/dataguardian/dataguardian/internal/engine/enginetest"
 	"github.com/dataguardian/dataguardian/internal/engine/postgres/archive"
+	"github.com/dataguardian/dataguardian/internal/engine/tool"
 	"github.com/dataguardian/dataguardian/internal/errs"
 	"github.com/dataguardian/dataguardian/internal/testkit"
 )
@@ -79,7 +82,7 @@ func TestSeveralConnectionsDumpOneMoment(t *testing.T) {
 	require.Equal(t, map[string]int64{
 		`public.a (b) FROM stdin;`: 1799, "public.b_small": 1, "public.c_large": 3000, "public.d_none": 0, "public.e_secret": 0,
 	}, rowsByName(res))
-	require.Contains(t, log.String(), "info 3 connections share a snapshot; 2 large tables are shared out")
+	require.Contains(t, log.String(), "info 3 connections share a snapshot and read 2 large tables in ")
 	require.Contains(t, log.String(), "debug table public.c_large: 3000 rows")
 
 	var whole bytes.Buffer
@@ -205,4 +208,39 @@ func TestOneConnectionDumpsWhatSeveralCannotLock(t *testing.T) {
 		require.Equal(t, Member, sink.Members()[0].Name)
 		require.NotEmpty(t, res.Warning)
 	}
+}
+
+func TestADumpGoesOnWithTheConnectionsItGets(t *testing.T) {
+	pg := testkit.Postgres(t)
+	db := pg.NewDatabase(t)
+	user := "few_" + db
+	pg.Exec(t, db, `CREATE TABLE large AS SELECT g, repeat('x', 300) FROM generate_series(1, 3000) g; CREATE ROLE `+user+` LOGIN PASSWORD 'few-of-them' CONNECTION LIMIT 3;
+		GRANT SELECT ON large TO `+user)
+	t.Cleanup(func() { pg.Exec(t, db, "DROP OWNED BY "+user+"; DROP ROLE "+user) })
+	c := connTo(pg, db)
+	c.Username, c.Password = user, "few-of-them"
+	var sink enginetest.Memory
+	res, err := largeSharer().Dump(t.Context(), c, engine.DumpOptions{ParallelJobs: 6}, &sink)
+	require.NoError(t, err)
+	require.Len(t, res.Warning, 1)
+	require.Contains(t, res.Warning[0], "of 6 connections")
+	require.Equal(t, map[string]int64{"public.large": 3000}, rowsByName(res))
+	require.Greater(t, len(sink.Members()), 1)
+}
+
+func TestAConnectionThatBringsNothingIsEnded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancelCause(t.Context())
+		rows := &watchedRows{Slice: archive.NewSlice(io.Discard, 1, true, true)}
+		began := time.Now()
+		stopped := rows.watch(ctx, 10*time.Minute, cancel)
+		<-time.After(9 * time.Minute)
+		_, err := rows.Write([]byte("1\n"))
+		require.NoError(t, err)
+		<-stopped
+		require.ErrorIs(t, context.Cause(ctx), tool.ErrStalled)
+		require.GreaterOrEqual(t, time.Since(began), 19*time.Minute)
+		err = (&dump{conn: engine.Conn{Host: "h", Port: 1}}).statementError(ctx, ctx.Err(), "reading table t")
+		require.Equal(t, errs.CodeDumpStalled, errs.CodeOf(err))
+	})
 }

@@ -35,6 +35,8 @@ const (
 	stateOtherKind = "42809"
 	stateNoSchema  = "3F000"
 	stateLocked    = "55P03"
+	// stateNoSnapshot is a snapshot whose transaction has ended.
+	stateNoSnapshot = "22023"
 )
 
 // sharedTable is a table whose rows are read by connections of ours.
@@ -188,7 +190,12 @@ func (d *dump) join(ctx context.Context, s *snapshot, n int) (conns []*pgx.Conn,
 			return conns, err
 		}
 		conns = append(conns, conn)
-		if _, err := conn.Exec(ctx, d.beginLikeTool(s.id)); err != nil {
+		_, err = conn.Exec(ctx, d.beginLikeTool(s.id))
+		if isState(err, stateNoSnapshot) {
+			return conns, errs.Wrap(err, errs.Unavailable, errs.CodeDatasourceLost,
+				"the connection to %s that keeps the dump's snapshot broke: check the server's log, then run it again", where(d.conn))
+		}
+		if err != nil {
 			return conns, d.statementError(ctx, err, "joining the snapshot")
 		}
 		if _, err := conn.Exec(ctx, onlyTables); err != nil {
@@ -245,4 +252,3 @@ func closeNow(ctx context.Context, conn *pgx.Conn) {
 	case <-time.After(closeTimeout):
 	}
 }
-

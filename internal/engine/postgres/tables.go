@@ -24,9 +24,9 @@ type selection struct {
 	missing     []string // names to exclude that are not there
 	bytes       int64    // estimated size of the data
 	tables      int
-	included    []int64  // what include names; empty means all
-	left        []int64  // what exclude and excludeData name
-	viaRoot     bool // rows are to be loaded through the table at the top
+	included    []int64 // what include names; empty means all
+	left        []int64 // what exclude and excludeData name
+	viaRoot     bool    // rows are to be loaded through the table at the top
 }
 
 // relations finds what each literal name means: "schema.name" anywhere, or

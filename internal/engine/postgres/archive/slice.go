@@ -80,4 +80,3 @@ func (s *Slice) chunk(rows []byte) error {
 	_, err := s.out.Write(rows)
 	return err
 }
-
