@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -106,6 +107,29 @@ func TestEveryRPCDeclaresWhoMayCallIt(t *testing.T) {
 			require.NotEqual(t, "none", action, "%s changes something or hands it out, so it is written down", m.name)
 		}
 	}
+}
+
+// What a viewer and who has no credential may change, and what an operator may: a new
+// RPC comes in here by decision only.
+func TestViewersReadAndOperatorsRunAndRestore(t *testing.T) {
+	want := map[pb.Access_Role][]string{
+		pb.Access_anyone: {"Login", "SetupFirstUser"},
+		pb.Access_viewer: {"ChangePassword", "Logout"}, // of themselves
+		pb.Access_operator: {
+			"CancelExecution", "DeleteNotification", "MarkAllNotificationsRead", "MarkNotificationRead", "QueryDatasource", // reads in a transaction that cannot write
+			"RestoreBackup", "RetryUpload", "RunBackupJob", "TestDatasource", "TestStorageLocation", "VerifyBackup",
+		},
+	}
+	got := map[pb.Access_Role][]string{}
+	for _, m := range contract(t) {
+		if m.verb != http.MethodGet && m.access != pb.Access_admin {
+			got[m.access] = append(got[m.access], string(m.descriptor.Name()))
+		}
+	}
+	for role := range got {
+		slices.Sort(got[role])
+	}
+	require.Equal(t, want, got)
 }
 
 func TestAnRPCThatDeclaresNothingIsRefusedForEverybody(t *testing.T) {

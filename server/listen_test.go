@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -44,6 +45,14 @@ func TestBothListenersSpeakTLSWhenACertificateIsGiven(t *testing.T) {
 	me, err := pb.NewAuthServiceClient(conn).GetMe(as(t.Context(), "operator"), &pb.GetMeRequest{})
 	require.NoError(t, err)
 	require.Equal(t, "operator", me.GetUser().GetUsername())
+
+	login, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "https"+a.url[len("http"):]+"/api/auth/login", strings.NewReader(goodLogin))
+	require.NoError(t, err)
+	login.Header.Set("Content-Type", "application/json")
+	resp, err = (&http.Client{Transport: transport}).Do(login)
+	require.NoError(t, err)
+	require.NoError(t, resp.Body.Close())
+	require.Equal(t, "dg_session=admin; Path=/; HttpOnly; Secure; SameSite=Strict", resp.Header.Get("Set-Cookie"))
 
 	plain, err := http.NewRequestWithContext(t.Context(), http.MethodGet, a.url+"/health", nil)
 	require.NoError(t, err)
