@@ -37,6 +37,12 @@ func TestARunningControlPlane(t *testing.T) {
 		"takes names literally":                                               namesAreLiteral,
 		"takes paths literally":                                               pathsAreLiteral,
 		"lets nobody in without a credential":                                 nobodyComesInWithoutACredential,
+		"bounds everybody by role and scope, and writes down who did what":    accessIsBounded,
+		"ends streams with their credential":                                  streamsEndWithTheirCredential,
+		"sends no secret to another place":                                    secretsDoNotTravel,
+		"does not reach where its callers could not":                          metadataAddressesAreNotReached,
+		"rotates its key while it backs up":                                   theKeyIsRotatedMeanwhile,
+		"asks clients for certificates":                                       clientsShowCertificates,
 		"is driven by its command line":                                       commandLine,
 		"shows no secret to other processes while a dump runs":                noSecretInTheProcessList,
 	} {

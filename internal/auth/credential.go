@@ -38,7 +38,7 @@ func parse(bearer string) (credential, bool) {
 			continue
 		}
 		encoded, _, ok := strings.Cut(rest, ".")
-		if !ok {
+		if !ok || strings.ContainsAny(encoded, "\r\n") { // which the decoder would skip
 			return credential{}, false
 		}
 		raw, err := base64.RawURLEncoding.Strict().DecodeString(encoded)

@@ -28,6 +28,10 @@ const (
 	saltBytes = 16
 	keyBytes  = 32
 
+	// maxMemoryKiB and maxPasses bound what a stored hash may ask for.
+	maxMemoryKiB = 1 << 20
+	maxPasses    = 100
+
 	// maxWaiting bounds who waits for a hash; more are turned away.
 	maxWaiting = 16
 	// maxWait is how long one waits.
@@ -120,7 +124,7 @@ func decodeHash(hash string) (p Params, salt, key []byte, err error) {
 	if len(fields) != 6 || fields[1] != "argon2id" || fields[2] != fmt.Sprintf("v=%d", argon2.Version) {
 		return p, nil, nil, damaged
 	}
-	if _, err := fmt.Sscanf(fields[3], "m=%d,t=%d,p=%d", &p.MemoryKiB, &p.Passes, &p.Threads); err != nil || p.Passes == 0 || p.Threads == 0 {
+	if _, err := fmt.Sscanf(fields[3], "m=%d,t=%d,p=%d", &p.MemoryKiB, &p.Passes, &p.Threads); err != nil || p.Passes == 0 || p.Threads == 0 || p.MemoryKiB > maxMemoryKiB || p.Passes > maxPasses {
 		return p, nil, nil, damaged
 	}
 	salt, badSalt := base64.RawStdEncoding.DecodeString(fields[4])

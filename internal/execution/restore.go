@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/dataguardian/dataguardian/internal/auth"
 	"github.com/dataguardian/dataguardian/internal/backup"
 	"github.com/dataguardian/dataguardian/internal/datasource"
 	"github.com/dataguardian/dataguardian/internal/engine"
@@ -41,7 +42,7 @@ func (s *Service) Restore(ctx context.Context, backupID string, o RestoreOrder) 
 	if err != nil {
 		return Execution{}, none, err
 	}
-	if err := checkTarget(b, target, o); err != nil {
+	if err := checkTarget(ctx, b, target, o); err != nil {
 		return Execution{}, none, err
 	}
 	if err := s.take(ctx, b, &o.RestoreRequest); err != nil {
@@ -128,7 +129,10 @@ func (s *Service) take(ctx context.Context, b backup.Backup, r *RestoreRequest) 
 	return nil
 }
 
-func checkTarget(b backup.Backup, target datasource.Datasource, o RestoreOrder) error {
+func checkTarget(ctx context.Context, b backup.Backup, target datasource.Datasource, o RestoreOrder) error {
+	if len(auth.ScopeOf(ctx)) > 0 && !o.VerificationMode && targetDatabase(target, o) != target.Conn.Database {
+		return errs.New(errs.Denied, errs.CodeForbidden, "target_database may belong to a datasource beyond your scope: restore into the database of %q itself, or in verification_mode", target.Name)
+	}
 	if family(b.DatasourceType) != family(target.Type) {
 		return errs.New(errs.Invalid, errs.CodeRestoreNotSupported, "a backup of %s cannot be restored into %s", b.DatasourceType, target.Type)
 	}

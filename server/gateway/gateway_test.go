@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -203,6 +204,30 @@ func FuzzBodiesAreRefusedOrFitTheirMessage(f *testing.F) {
 			// Only protojson notices duplicates and bytes that are no UTF-8.
 			require.NotContains(t, decodeErr.Error(), "unknown field", "%q", text)
 			require.NotErrorIs(t, decodeErr, io.EOF, "%q", text)
+		}
+	})
+}
+
+// Whatever the query of a list holds, it is refused with the fields it names or is one
+// that the gateway can fill a request with.
+func FuzzQueriesAreRefusedOrHoldWhatTheirFieldsTake(f *testing.F) {
+	for _, seed := range []string{"page=1&limit=20", "status=done", "from=2026-11-24T03:00:00Z&to=x", "limit=9223372036854775808", "jobId=a&job_id=b", "%zz", "a=%00&&=;", "after=-1", "page.x=1"} {
+		f.Add(seed, "7")
+	}
+	table, err := readRoutes()
+	require.NoError(f, err)
+	f.Fuzz(func(t *testing.T, query, last string) {
+		for _, name := range []string{"GET /api/executions", "GET /api/executions/{id=*}/logs/stream", "GET /api/events", "GET /api/audit-logs"} {
+			r := &http.Request{URL: &url.URL{RawQuery: query}, Header: http.Header{"Last-Event-Id": {last}}}
+			if err := checkQuery(r, table[name], true); err != nil {
+				require.Contains(t, []errs.Kind{errs.Malformed, errs.Invalid}, errs.KindOf(err), query)
+				continue
+			}
+			values, err := url.ParseQuery(r.URL.RawQuery)
+			require.NoError(t, err)
+			for field, all := range values {
+				require.NotContains(t, all, "", field)
+			}
 		}
 	})
 }

@@ -148,7 +148,23 @@ func (p *Plane) Serve(t testing.TB, name string, flags ...string) *Server {
 func (p *Plane) serve(t testing.TB, name string, flags ...string) *Server {
 	t.Helper()
 	args := append([]string{"serve", "--http-addr", "127.0.0.1:0", "--grpc-addr", "127.0.0.1:0"}, p.flags()...)
-	process := p.keep(launch(t, p.Dir, name, p.Env, append(args, flags...)...))
+	s := p.ready(t, p.keep(launch(t, p.Dir, name, p.Env, append(args, flags...)...)))
+	var err error
+	s.Conn, err = grpc.NewClient(s.GRPC, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		s.http.CloseIdleConnections()
+		require.NoError(t, s.Conn.Close())
+	})
+	if p.embedded {
+		p.DSN = embeddedDSN(t, s.DataDir)
+	}
+	return s
+}
+
+// ready waits for a process with the API.
+func (p *Plane) ready(t testing.TB, process *Process) *Server {
+	t.Helper()
 	t.Cleanup(func() {
 		if !process.Ended() { // the test failed before it could be stopped in order
 			process.Kill(t)
@@ -162,15 +178,20 @@ func (p *Plane) serve(t testing.TB, name string, flags ...string) *Server {
 	require.NoError(t, json.Unmarshal(raw, &endpoints))
 	s.HTTP, s.GRPC = endpoints.HTTP, endpoints.GRPC
 	s.Client = newClient(p, "http://"+s.HTTP, p.token(t))
-	s.Conn, err = grpc.NewClient(s.GRPC, grpc.WithTransportCredentials(insecure.NewCredentials()))
-	require.NoError(t, err)
+	return s
+}
+
+// ServeTLS starts one more process with the API alone, which speaks TLS as the flags
+// say: it has no client but the command line. It is stopped when the test ends.
+func (p *Plane) ServeTLS(t testing.TB, name string, flags ...string) *Server {
+	t.Helper()
+	args := append([]string{"serve", "--roles", "api", "--http-addr", "127.0.0.1:0", "--grpc-addr", "127.0.0.1:0"}, p.flags()...)
+	s := p.ready(t, p.keep(launch(t, p.Dir, name, p.Env, append(args, flags...)...)))
 	t.Cleanup(func() {
-		s.http.CloseIdleConnections()
-		require.NoError(t, s.Conn.Close())
+		if !s.Ended() {
+			s.Stop(t)
+		}
 	})
-	if p.embedded {
-		p.DSN = embeddedDSN(t, process.DataDir)
-	}
 	return s
 }
 
