@@ -45,6 +45,10 @@ func TestAQuickRunMeasuresEveryRow(t *testing.T) {
 			"ListExecutions, of a job", "ListExecutions, of a job", "ListExecutions, failed ones", "ListExecutions, failed ones",
 		},
 		"overview": {"GetOverview"},
+		"access": {
+			"GetExecution", "of it: to know the caller and its role", "and its scope",
+			"GetExecution while nobody attacks", "while one address tries to log in", "while as many addresses as tries do",
+		},
 		"fleet": {
 			"20 due at once, all queued after", "an idle tick of the scheduler, p50", "from run to claimed, p50", "from run to claimed, p99",
 		},

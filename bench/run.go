@@ -30,6 +30,7 @@ func sections() []section {
 		{"requests", requests},
 		{"tails", tails},
 		{"overview", overview},
+		{"access", access},
 		{"fleet", fleet},
 	}
 }
