@@ -64,16 +64,24 @@ func (f *filter) missing() (names []string) {
 	return names
 }
 
-// Read gives the text that is kept.
-func (f *filter) Read(b []byte) (int, error) {
-	for len(f.pending) == 0 {
-		if f.err != nil {
-			return 0, f.err
+// Read gives the text that is kept, as much of it as there is room for: what reads it
+// makes a system call of each answer, and a line is often a row.
+func (f *filter) Read(b []byte) (n int, err error) {
+	for n < len(b) {
+		if len(f.pending) == 0 && f.err == nil {
+			f.next()
+			continue
 		}
-		f.next()
+		if len(f.pending) == 0 {
+			break
+		}
+		k := copy(b[n:], f.pending)
+		f.pending = f.pending[k:]
+		n += k
 	}
-	n := copy(b, f.pending)
-	f.pending = f.pending[n:]
+	if n == 0 {
+		return 0, f.err
+	}
 	return n, nil
 }
 

@@ -92,7 +92,11 @@ func (s *script) add(b []byte) {
 			s.schema.err, s.whole = errLongDefinition, nil
 		}
 	}
-	if room := lineHead - len(s.head); room > 0 {
+	keep := lineHead
+	if s.inRows {
+		keep = 1 // see row
+	}
+	if room := keep - len(s.head); room > 0 {
 		s.head = append(s.head, b[:min(room, len(b))]...)
 	}
 	if len(b) >= lineTail {
