@@ -31,7 +31,7 @@ type Claimant struct {
 // Every worker of a control plane should have the same.
 type Limits struct {
 	PerHost    int // of datasources on one host
-	PerStorage int // of one storage location, the first of an execution
+	PerStorage int // of one storage location: an execution's own, each one it replicates to, and one it falls back to
 }
 
 // None reports whether nothing is limited.

@@ -76,22 +76,34 @@ func (q *Queries) ClaimExecution(ctx context.Context, arg ClaimExecutionParams) 
 
 const ClaimExecutionWithin = `-- name: ClaimExecutionWithin :one
 with busy as materialized (
-    select lower(d.connection_config ->> 'host') as host, e.storage_location_id
+    select e.id, e.storage_location_id, e.operation, e.request, lower(d.connection_config ->> 'host') as host
     from backup_executions e join datasources d on d.id = e.datasource_id
     where e.status = 'running'
 ), hosts as (
     select host, count(*) as n from busy group by host
-), storages as (
-    select storage_location_id, count(*) as n from busy group by storage_location_id
+), full_storages as materialized (
+    select t.id from busy e cross join lateral (
+        select e.storage_location_id::text as id where e.storage_location_id is not null
+        union
+        select t ->> 'storage_location_id' from jsonb_array_elements(
+            case when e.operation = 'backup' and e.request -> 'options' ->> 'storage_strategy' = 'replicate' then e.request -> 'options' -> 'storage_targets' end) t
+        union
+        select c.storage_location_id::text from backup_copies c where c.execution_id = e.id and c.status = 'pending'
+    ) t
+    where $3::bigint > 0 group by t.id having count(*) >= $3::bigint
 ), next as (
     select q.id from backup_executions q
     join datasources d on d.id = q.datasource_id
     left join hosts h on h.host = lower(d.connection_config ->> 'host')
-    left join storages s on s.storage_location_id = q.storage_location_id
-    where q.status = 'queued' and q.operation = any($3::text[]) and q.available_at <= now()
-        and (q.request ->> 'spool' is null or q.request ->> 'spool' = $4::text)
-        and ($5::bigint <= 0 or coalesce(h.n, 0) < $5::bigint)
-        and ($6::bigint <= 0 or coalesce(s.n, 0) < $6::bigint)
+    where q.status = 'queued' and q.operation = any($4::text[]) and q.available_at <= now()
+        and (q.request ->> 'spool' is null or q.request ->> 'spool' = $5::text)
+        and ($6::bigint <= 0 or coalesce(h.n, 0) < $6::bigint)
+        and not exists (select from full_storages f where f.id in (
+            select q.storage_location_id::text as id where q.storage_location_id is not null
+            union
+            select t ->> 'storage_location_id' from jsonb_array_elements(
+                case when q.operation = 'backup' and q.request -> 'options' ->> 'storage_strategy' = 'replicate' then q.request -> 'options' -> 'storage_targets' end) t
+        ))
     order by q.created_at, q.id
     limit 1
     for update of q skip locked
@@ -107,20 +119,22 @@ returning e.id
 type ClaimExecutionWithinParams struct {
 	WorkerID   *string
 	Lease      time.Duration
+	PerStorage int64
 	Operations []string
 	Spool      string
 	PerHost    int64
-	PerStorage int64
 }
 
+// An execution is on its own storage, on every target of a job that replicates, and
+// on those that a backup writes to now because another has failed.
 func (q *Queries) ClaimExecutionWithin(ctx context.Context, arg ClaimExecutionWithinParams) (string, error) {
 	row := q.db.QueryRow(ctx, ClaimExecutionWithin,
 		arg.WorkerID,
 		arg.Lease,
+		arg.PerStorage,
 		arg.Operations,
 		arg.Spool,
 		arg.PerHost,
-		arg.PerStorage,
 	)
 	var id string
 	err := row.Scan(&id)
@@ -405,22 +419,34 @@ func (q *Queries) LockExpired(ctx context.Context, arg LockExpiredParams) (LockE
 
 const MarkWaiting = `-- name: MarkWaiting :exec
 with busy as materialized (
-    select lower(d.connection_config ->> 'host') as host, e.storage_location_id
+    select e.id, e.storage_location_id, e.operation, e.request, lower(d.connection_config ->> 'host') as host
     from backup_executions e join datasources d on d.id = e.datasource_id
     where e.status = 'running'
 ), hosts as (
     select host, count(*) as n from busy group by host
-), storages as (
-    select storage_location_id, count(*) as n from busy group by storage_location_id
+), full_storages as materialized (
+    select t.id from busy e cross join lateral (
+        select e.storage_location_id::text as id where e.storage_location_id is not null
+        union
+        select t ->> 'storage_location_id' from jsonb_array_elements(
+            case when e.operation = 'backup' and e.request -> 'options' ->> 'storage_strategy' = 'replicate' then e.request -> 'options' -> 'storage_targets' end) t
+        union
+        select c.storage_location_id::text from backup_copies c where c.execution_id = e.id and c.status = 'pending'
+    ) t
+    where $1::bigint > 0 group by t.id having count(*) >= $1::bigint
 ), waiting as (
     select q.id, case
-        when $1::bigint > 0 and coalesce(h.n, 0) >= $1::bigint then 'waiting_for_host'
-        when $2::bigint > 0 and coalesce(s.n, 0) >= $2::bigint then 'waiting_for_storage'
+        when $2::bigint > 0 and coalesce(h.n, 0) >= $2::bigint then 'waiting_for_host'
+        when exists (select from full_storages f where f.id in (
+            select q.storage_location_id::text as id where q.storage_location_id is not null
+            union
+            select t ->> 'storage_location_id' from jsonb_array_elements(
+                case when q.operation = 'backup' and q.request -> 'options' ->> 'storage_strategy' = 'replicate' then q.request -> 'options' -> 'storage_targets' end) t
+        )) then 'waiting_for_storage'
         end as phase
     from backup_executions q
     join datasources d on d.id = q.datasource_id
     left join hosts h on h.host = lower(d.connection_config ->> 'host')
-    left join storages s on s.storage_location_id = q.storage_location_id
     where q.status = 'queued' and q.operation = any($3::text[]) and q.available_at <= now()
     order by q.created_at, q.id
     limit 1000
@@ -433,14 +459,14 @@ where e.id = w.id and e.phase is distinct from w.phase
 `
 
 type MarkWaitingParams struct {
-	PerHost    int64
 	PerStorage int64
+	PerHost    int64
 	Operations []string
 }
 
 // Says of queued ones which limit keeps them waiting, when that has changed.
 func (q *Queries) MarkWaiting(ctx context.Context, arg MarkWaitingParams) error {
-	_, err := q.db.Exec(ctx, MarkWaiting, arg.PerHost, arg.PerStorage, arg.Operations)
+	_, err := q.db.Exec(ctx, MarkWaiting, arg.PerStorage, arg.PerHost, arg.Operations)
 	return err
 }
 

@@ -20,23 +20,37 @@ returning e.id;
 select pg_advisory_xact_lock(@key::bigint);
 
 -- name: ClaimExecutionWithin :one
+-- An execution is on its own storage, on every target of a job that replicates, and
+-- on those that a backup writes to now because another has failed.
 with busy as materialized (
-    select lower(d.connection_config ->> 'host') as host, e.storage_location_id
+    select e.id, e.storage_location_id, e.operation, e.request, lower(d.connection_config ->> 'host') as host
     from backup_executions e join datasources d on d.id = e.datasource_id
     where e.status = 'running'
 ), hosts as (
     select host, count(*) as n from busy group by host
-), storages as (
-    select storage_location_id, count(*) as n from busy group by storage_location_id
+), full_storages as materialized (
+    select t.id from busy e cross join lateral (
+        select e.storage_location_id::text as id where e.storage_location_id is not null
+        union
+        select t ->> 'storage_location_id' from jsonb_array_elements(
+            case when e.operation = 'backup' and e.request -> 'options' ->> 'storage_strategy' = 'replicate' then e.request -> 'options' -> 'storage_targets' end) t
+        union
+        select c.storage_location_id::text from backup_copies c where c.execution_id = e.id and c.status = 'pending'
+    ) t
+    where @per_storage::bigint > 0 group by t.id having count(*) >= @per_storage::bigint
 ), next as (
     select q.id from backup_executions q
     join datasources d on d.id = q.datasource_id
     left join hosts h on h.host = lower(d.connection_config ->> 'host')
-    left join storages s on s.storage_location_id = q.storage_location_id
     where q.status = 'queued' and q.operation = any(@operations::text[]) and q.available_at <= now()
         and (q.request ->> 'spool' is null or q.request ->> 'spool' = @spool::text)
         and (@per_host::bigint <= 0 or coalesce(h.n, 0) < @per_host::bigint)
-        and (@per_storage::bigint <= 0 or coalesce(s.n, 0) < @per_storage::bigint)
+        and not exists (select from full_storages f where f.id in (
+            select q.storage_location_id::text as id where q.storage_location_id is not null
+            union
+            select t ->> 'storage_location_id' from jsonb_array_elements(
+                case when q.operation = 'backup' and q.request -> 'options' ->> 'storage_strategy' = 'replicate' then q.request -> 'options' -> 'storage_targets' end) t
+        ))
     order by q.created_at, q.id
     limit 1
     for update of q skip locked
@@ -51,22 +65,34 @@ returning e.id;
 -- name: MarkWaiting :exec
 -- Says of queued ones which limit keeps them waiting, when that has changed.
 with busy as materialized (
-    select lower(d.connection_config ->> 'host') as host, e.storage_location_id
+    select e.id, e.storage_location_id, e.operation, e.request, lower(d.connection_config ->> 'host') as host
     from backup_executions e join datasources d on d.id = e.datasource_id
     where e.status = 'running'
 ), hosts as (
     select host, count(*) as n from busy group by host
-), storages as (
-    select storage_location_id, count(*) as n from busy group by storage_location_id
+), full_storages as materialized (
+    select t.id from busy e cross join lateral (
+        select e.storage_location_id::text as id where e.storage_location_id is not null
+        union
+        select t ->> 'storage_location_id' from jsonb_array_elements(
+            case when e.operation = 'backup' and e.request -> 'options' ->> 'storage_strategy' = 'replicate' then e.request -> 'options' -> 'storage_targets' end) t
+        union
+        select c.storage_location_id::text from backup_copies c where c.execution_id = e.id and c.status = 'pending'
+    ) t
+    where @per_storage::bigint > 0 group by t.id having count(*) >= @per_storage::bigint
 ), waiting as (
     select q.id, case
         when @per_host::bigint > 0 and coalesce(h.n, 0) >= @per_host::bigint then 'waiting_for_host'
-        when @per_storage::bigint > 0 and coalesce(s.n, 0) >= @per_storage::bigint then 'waiting_for_storage'
+        when exists (select from full_storages f where f.id in (
+            select q.storage_location_id::text as id where q.storage_location_id is not null
+            union
+            select t ->> 'storage_location_id' from jsonb_array_elements(
+                case when q.operation = 'backup' and q.request -> 'options' ->> 'storage_strategy' = 'replicate' then q.request -> 'options' -> 'storage_targets' end) t
+        )) then 'waiting_for_storage'
         end as phase
     from backup_executions q
     join datasources d on d.id = q.datasource_id
     left join hosts h on h.host = lower(d.connection_config ->> 'host')
-    left join storages s on s.storage_location_id = q.storage_location_id
     where q.status = 'queued' and q.operation = any(@operations::text[]) and q.available_at <= now()
     order by q.created_at, q.id
     limit 1000

@@ -99,6 +99,34 @@ func limits(t *testing.T, w *world) {
 		require.NoError(t, err)
 		require.Len(t, waiting, 2)
 		require.Equal(t, execution.WaitingForStorage, waiting[0].Progress.Phase)
-		require.Len(t, claimAll(t, w, execution.Limits{PerStorage: 2}), 1)
+		more := claimAll(t, w, execution.Limits{PerStorage: 2})
+		require.Len(t, more, 1)
+		finish(append(append(got, more...), claimAll(t, w, execution.Limits{})...))
+	})
+	t.Run("an execution is on every storage that it writes to", func(t *testing.T) {
+		full := w.newLocation(t).ID
+		toBoth := func(s backup.Strategy) execution.Execution {
+			return w.queue(t, w.newJob(t, func(j *backup.Job) {
+				j.Options.Strategy, j.Options.Targets = s, []backup.Target{{StorageLocationID: full}}
+			}))
+		}
+		limits := execution.Limits{PerStorage: 1}
+		toBoth(backup.Replicate)
+		got := claimAll(t, w, limits)
+		require.Len(t, got, 1)
+		toBoth(backup.Replicate)
+		queued(calm, full)
+		require.Empty(t, claimAll(t, w, limits))
+		finish(append(got, claimAll(t, w, execution.Limits{})...))
+
+		toBoth(backup.Fallback)
+		queued(calm, full)
+		got = claimAll(t, w, limits)
+		require.Len(t, got, 2, "what nothing falls back to is free")
+		require.NoError(t, w.Executions().BeginCopy(t.Context(), leaseOf(got[0]), full, "fallen/back/"))
+		finish(got[1:])
+		queued(calm, full)
+		require.Empty(t, claimAll(t, w, limits))
+		finish(append(got[:1], claimAll(t, w, execution.Limits{})...))
 	})
 }
