@@ -103,6 +103,7 @@ func (s *session) do(ctx context.Context, r request) error {
 	if err != nil {
 		return unreachable(err)
 	}
+	answer = []byte(s.redactor().Redact(string(answer))) // before any of it is cut
 	if res.StatusCode >= http.StatusMultipleChoices {
 		return refused(res, answer)
 	}

@@ -11,11 +11,13 @@ import (
 	"crypto/x509"
 	"net"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/dataguardian/dataguardian/internal/errs"
+	"github.com/dataguardian/dataguardian/internal/logs"
 	"github.com/dataguardian/dataguardian/internal/netguard"
 	"github.com/dataguardian/dataguardian/internal/notification"
 )
@@ -139,14 +141,49 @@ func (s *session) told(err error) error {
 		e = errs.Wrap(err, errs.Internal, errs.CodeInternal, "the message could not be put together")
 	}
 	clean := *e
-	for _, secret := range s.channel.Secrets {
-		if text, ok := secret.(string); ok && len(text) >= shortestSecret {
-			clean.Msg = strings.ReplaceAll(clean.Msg, text, "[secret]")
+	clean.Msg = s.redactor().Redact(clean.Msg)
+	return &clean
+}
+
+// redactor masks the secrets of the channel, and the parts of secret addresses that
+// a receiver may quote.
+func (s *session) redactor() *logs.Redactor {
+	var secrets []string
+	for _, f := range s.receiver.Fields {
+		text := s.text(f.Name)
+		if !f.Secret || len(text) < shortestSecret {
+			continue
+		}
+		secrets = append(secrets, text)
+		if f.Kind == notification.URLField {
+			secrets = append(secrets, partsOf(text)...)
 		}
 	}
-	return &clean
+	return logs.NewRedactor(secrets...)
+}
+
+// partsOf returns what follows the host of an address, and what in it is long enough
+// to be a key.
+func partsOf(address string) (parts []string) {
+	u, err := url.Parse(address)
+	if err != nil {
+		return nil
+	}
+	candidates := append(strings.Split(u.Path, "/"), u.RawQuery, u.Path, u.RequestURI())
+	for _, values := range u.Query() {
+		candidates = append(candidates, values...)
+	}
+	for _, part := range candidates {
+		if len(part) >= shortestKey {
+			parts = append(parts, part)
+		}
+	}
+	return parts
 }
 
 // shortestSecret is the length below which a secret is likely to be a part of
 // ordinary words.
 const shortestSecret = 4
+
+// shortestKey is the same for a part of an address.
+const shortestKey = 12

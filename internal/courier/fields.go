@@ -40,6 +40,12 @@ func secretURL(help string) notification.Field {
 	return notification.Field{Name: "url", Kind: notification.URLField, Required: true, Secret: true, Help: help}
 }
 
+// placed is an address to which other secrets go.
+func placed(f notification.Field) notification.Field {
+	f.Place = true
+	return f
+}
+
 // server is the address of a receiver that people run themselves, or may.
 func server(fallback, help string) notification.Field {
 	return notification.Field{Name: "url", Kind: notification.URLField, Required: fallback == "", Place: true, Default: fallback, Help: help}

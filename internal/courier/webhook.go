@@ -21,7 +21,7 @@ const (
 func hooks() []receiver {
 	return []receiver{
 		{of("webhook", "Any program", familyHook,
-			server("", "where to POST the notification as JSON"),
+			placed(secretURL("where to POST the notification as JSON")),
 			secret("secret", "signs every message (HMAC-SHA256)"),
 			secret("authorization", "value of the Authorization header, such as Bearer TOKEN"),
 			ca()), sendWebhook},

@@ -73,7 +73,22 @@ func (s *Channels) Create(ctx context.Context, n NewChannel) (Channel, error) {
 }
 
 // Get returns one channel with its settings.
-func (s *Channels) Get(ctx context.Context, id string) (Channel, error) { return s.store.Get(ctx, id) }
+func (s *Channels) Get(ctx context.Context, id string) (Channel, error) {
+	return s.settled(s.store.Get(ctx, id))
+}
+
+// settled is a channel as its type is now; one of an unknown type shows no settings.
+func (s *Channels) settled(c Channel, err error) (Channel, error) {
+	if err != nil {
+		return c, err
+	}
+	if t, err := s.typeOf(c.Type); err == nil {
+		settle(t, &c)
+	} else {
+		c.Config, c.Secrets = nil, nil
+	}
+	return c, nil
+}
 
 // List returns a page by name and the rows in all.
 func (s *Channels) List(ctx context.Context, p paging.Page) ([]Channel, int, error) {
@@ -82,7 +97,7 @@ func (s *Channels) List(ctx context.Context, p paging.Page) ([]Channel, int, err
 
 // Update changes the fields that are set.
 func (s *Channels) Update(ctx context.Context, id string, p ChannelPatch) (Channel, error) {
-	return s.store.Update(ctx, id, func(c *Channel) error { return s.apply(p, c) })
+	return s.settled(s.store.Update(ctx, id, func(c *Channel) error { return s.apply(p, c) }))
 }
 
 func (s *Channels) apply(p ChannelPatch, c *Channel) error {
@@ -90,6 +105,7 @@ func (s *Channels) apply(p ChannelPatch, c *Channel) error {
 	if err != nil {
 		return err
 	}
+	settle(t, c)
 	var fields []errs.Field
 	if p.Name != nil {
 		name, bad := settings.Name(*p.Name)

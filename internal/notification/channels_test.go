@@ -21,11 +21,17 @@ var hook = ChannelType{Name: "webhook", Fields: []Field{
 
 // pigeon is a courier of one type; it sends what err says.
 type pigeon struct {
+	types []ChannelType // hook when nil
 	sent []Notification
 	err  error
 }
 
-func (p *pigeon) Types() []ChannelType { return []ChannelType{hook} }
+func (p *pigeon) Types() []ChannelType {
+	if p.types != nil {
+		return p.types
+	}
+	return []ChannelType{hook}
+}
 func (p *pigeon) Send(_ context.Context, _ Channel, n Notification, _ string) error {
 	p.sent = append(p.sent, n)
 	return p.err
@@ -116,6 +122,21 @@ func TestSecretsAreShownAsSetAndStayUnlessTheAddressChanges(t *testing.T) {
 	require.Equal(t, map[string]any{"secret": "t"}, c.Secrets)
 	require.NoError(t, update(map[string]any{"url": "https://other", "secret": nil}), "without the secret it may move")
 	require.Empty(t, c.Secrets)
+
+	secret := hook
+	secret.Fields = append([]Field{{Name: "url", Kind: URLField, Required: true, Secret: true, Place: true}}, hook.Fields[1:]...)
+	old := &shelf{c: Channel{ID: "1", Type: "webhook", Config: map[string]any{"url": "https://x/key", "mode": "a"}, Secrets: map[string]any{"secret": "s"}}}
+	later := NewChannels(old, &pigeon{types: []ChannelType{secret}})
+	on := map[string]any{"set": true, "host": "x"}
+	got, err := later.Get(t.Context(), "1")
+	require.NoError(t, err)
+	require.Equal(t, map[string]any{"url": on, "mode": "a", "secret": set}, ConfigView(got), "it was stored when the address was no secret")
+	got, err = later.Update(t.Context(), "1", ChannelPatch{Config: map[string]any{"url": on, "mode": "b"}})
+	require.NoError(t, err)
+	require.Equal(t, map[string]any{"url": on, "mode": "b", "secret": set}, ConfigView(got))
+	require.Equal(t, map[string]any{"url": "https://x/key", "secret": "s"}, old.c.Secrets)
+	_, err = later.Update(t.Context(), "1", ChannelPatch{Config: map[string]any{"url": "https://evil/key"}})
+	require.Equal(t, []string{"config.secret"}, fieldsOf(err))
 
 	types, off, name, most := []Type{BackupFailed}, false, "m", 30
 	c, err = s.Update(t.Context(), c.ID, ChannelPatch{Name: &name, Types: &types, MinSeverity: Critical, Enabled: &off, MaxPerHour: &most})

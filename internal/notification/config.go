@@ -133,13 +133,30 @@ func urlComplaint(text string) string {
 	return ""
 }
 
-// view returns the settings a read shows: secrets only as set.
+// view returns the settings a read shows: secrets only as set, and of an address
+// the host.
 func view(c Channel) map[string]any {
 	shown := settings.Merge(c.Config, nil)
-	for name := range c.Secrets {
+	for name, secret := range c.Secrets {
 		shown[name] = settings.Set()
+		text, _ := secret.(string)
+		if u, err := url.Parse(text); err == nil && u.Host != "" && urlComplaint(text) == "" {
+			shown[name] = settings.SetOn(u.Host)
+		}
 	}
 	return shown
+}
+
+// settle parts the settings of a channel as its type does now: one that was stored
+// before a setting became secret has it among the open ones.
+func settle(t ChannelType, c *Channel) {
+	for _, f := range t.Fields {
+		value, open := c.Config[f.Name]
+		if !f.Secret || !open {
+			continue
+		}
+		c.Config, c.Secrets = settings.Merge(c.Config, map[string]any{f.Name: nil}), settings.Merge(c.Secrets, map[string]any{f.Name: value})
+	}
 }
 
 // ConfigView returns the settings of a channel that anybody may see; nil when it
@@ -159,7 +176,7 @@ func mergeConfig(t ChannelType, c Channel, changes map[string]any) (open, secret
 	if err != nil {
 		return nil, nil, err
 	}
-	if !moved(t, c.Config, open) {
+	if !moved(t, current, settings.Merge(open, secrets)) {
 		return open, secrets, nil
 	}
 	var fields []errs.Field

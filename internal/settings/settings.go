@@ -165,11 +165,15 @@ func (r *Reader) Bool(key string, fallback bool) bool {
 // Set is what a read shows in the place of a stored secret.
 func Set() map[string]any { return map[string]any{"set": true} }
 
-// IsSet reports whether v is what Set returns: a client that sends back what it
-// has read means the secret to stay.
+// SetOn is what a read shows of a secret address: where it leads, and no more.
+func SetOn(host string) map[string]any { return map[string]any{"set": true, "host": host} }
+
+// IsSet reports whether v is what Set or SetOn returns: a client that sends back what
+// it has read means the secret to stay.
 func IsSet(v any) bool {
 	m, ok := v.(map[string]any)
-	return ok && len(m) == 1 && m["set"] == true
+	_, on := m["host"]
+	return ok && m["set"] == true && (len(m) == 1 || len(m) == 2 && on)
 }
 
 // Merge returns current with changes applied: a null removes a setting, an
