@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/dataguardian/dataguardian/internal/metrics"
 	"github.com/dataguardian/dataguardian/internal/queue"
 	"github.com/dataguardian/dataguardian/worker"
 	"github.com/dataguardian/dataguardian/worker/outbox"
@@ -52,8 +53,11 @@ func (f *foundation) ring(ctx context.Context, bell *queue.Bell) error {
 }
 
 // carrier sends notifications from the outbox to their channels.
-func carrier(f *foundation, d *domain) worker.Service {
-	return &outbox.Carrier{Store: f.store.Outbox(), Courier: d.courier, Queue: f.queue, Logger: f.logger, Poll: f.config.Timing.Poll, Lease: f.config.Timing.Lease}
+func carrier(f *foundation, d *domain, m *metrics.Metrics) worker.Service {
+	for _, t := range d.courier.Types() {
+		m.Channels(t.Name)
+	}
+	return &outbox.Carrier{Meter: m, Store: f.store.Outbox(), Courier: d.courier, Queue: f.queue, Logger: f.logger, Poll: f.config.Timing.Poll, Lease: f.config.Timing.Lease}
 }
 
 // feed is what those who watch notifications read.

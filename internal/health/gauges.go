@@ -10,6 +10,7 @@ import (
 // Gauges are what only the database knows of the work at one moment.
 type Gauges struct {
 	Queues   []QueueGauge
+	Outbox   []OutboxGauge
 	Storages []StorageGauge
 	Jobs     []JobGauge // enabled ones, by name, at most MaxJobGauges
 }
@@ -22,6 +23,13 @@ type QueueGauge struct {
 	Operation       execution.Operation
 	Queued, Running int
 	Oldest          time.Duration // how long the oldest queued one could have run; 0 without one
+}
+
+// OutboxGauge is what waits for the enabled channels of one type.
+type OutboxGauge struct {
+	ChannelType string
+	Pending     int           // deliveries
+	Oldest      time.Duration // how long the oldest one has waited; 0 without one
 }
 
 // StorageGauge is a storage location by its newest check.

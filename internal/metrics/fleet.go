@@ -39,6 +39,8 @@ var (
 	queued      = describe("queue_executions", "Executions that wait for a worker.", "operation")
 	oldest      = describe("queue_oldest_seconds", "How long the oldest waiting execution could have run; 0 when none waits.", "operation")
 	running     = describe("running_executions", "Executions that run.", "operation")
+	waiting     = describe("notification_pending", "Deliveries of notifications that wait for enabled channels.", "channel_type")
+	waited      = describe("notification_oldest_pending_seconds", "How long the oldest of them has waited; 0 when none waits.", "channel_type")
 	available   = describe("storage_available_bytes", "Bytes that can still be stored, by the newest check; absent where the storage does not say.", "storage")
 	healthy     = describe("storage_healthy", "1 when the storage takes backups, by its newest checks.", "storage")
 	lastSuccess = describe("job_last_success_timestamp_seconds", "End of the newest good backup of an enabled job; absent before the first.", "backup_job", "datasource")
@@ -48,7 +50,7 @@ var (
 // Describe implements prometheus.Collector.
 func (f *fleet) Describe(out chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		databaseUp, redisUp, workers, datasources, jobs, queued, oldest, running, available, healthy, lastSuccess, created,
+		databaseUp, redisUp, workers, datasources, jobs, queued, oldest, running, waiting, waited, available, healthy, lastSuccess, created,
 	} {
 		out <- d
 	}
@@ -98,6 +100,10 @@ func (out sink) work(g health.Gauges) {
 		out.gauge(queued, float64(q.Queued), operation)
 		out.gauge(oldest, q.Oldest.Seconds(), operation)
 		out.gauge(running, float64(q.Running), operation)
+	}
+	for _, o := range g.Outbox {
+		out.gauge(waiting, float64(o.Pending), o.ChannelType)
+		out.gauge(waited, o.Oldest.Seconds(), o.ChannelType)
 	}
 	for _, s := range g.Storages {
 		out.gauge(healthy, flag(s.Status == location.Healthy), s.Name)

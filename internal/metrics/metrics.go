@@ -27,6 +27,7 @@ type Metrics struct {
 	lost     *prometheus.CounterVec
 	reaped   *prometheus.CounterVec
 	retried  prometheus.Counter
+	attempts *prometheus.CounterVec
 	lag      prometheus.Histogram
 }
 
@@ -45,19 +46,20 @@ func New(version string) *Metrics {
 		ended:    counters("executions_ended_total", "Executions that ended in this process.", "operation", "status"),
 		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{Namespace: namespace, Name: "execution_duration_seconds",
 			Help: "How long executions of this process took.", Buckets: prometheus.ExponentialBuckets(1, 3, 10)}, []string{"operation", "status"}),
-		dumped:  counter("dumped_bytes_total", "Raw bytes of completed dumps of this process."),
-		stored:  counter("stored_bytes_total", "Bytes of completed backups of this process as stored, one copy counted."),
-		missed:  counter("missed_runs_total", "Due times of jobs that nothing ran for in time, found by the scheduler of this process."),
-		lost:    counters("lease_losses_total", "Executions that this process had to let go because it lost its lease.", "operation"),
-		reaped:  counters("reaped_executions_total", "Executions that the scheduler of this process took from silent workers, by what became of them.", "operation", "status"),
-		retried: counter("upload_retries_total", "Tries of uploads after their first, in this process."),
+		dumped:   counter("dumped_bytes_total", "Raw bytes of completed dumps of this process."),
+		stored:   counter("stored_bytes_total", "Bytes of completed backups of this process as stored, one copy counted."),
+		missed:   counter("missed_runs_total", "Due times of jobs that nothing ran for in time, found by the scheduler of this process."),
+		lost:     counters("lease_losses_total", "Executions that this process had to let go because it lost its lease.", "operation"),
+		reaped:   counters("reaped_executions_total", "Executions that the scheduler of this process took from silent workers, by what became of them.", "operation", "status"),
+		retried:  counter("upload_retries_total", "Tries of uploads after their first, in this process."),
+		attempts: counters("notification_attempts_total", "Tries of this process to deliver a notification, by what came of them.", "channel_type", "result"),
 		lag: prometheus.NewHistogram(prometheus.HistogramOpts{Namespace: namespace, Name: "log_lag_seconds",
 			Help: "How old the oldest log line was whenever lines were sent to Redis.", Buckets: prometheus.ExponentialBuckets(0.001, 4, 9)}),
 	}
 	info := prometheus.NewGauge(prometheus.GaugeOpts{Namespace: namespace, Name: "build_info",
 		Help: "Always 1; the label is the version.", ConstLabels: prometheus.Labels{"version": version}})
 	info.Set(1)
-	m.registry.MustRegister(m.ended, m.seconds, m.dumped, m.stored, m.missed, m.lost, m.reaped, m.retried, m.lag, info,
+	m.registry.MustRegister(m.ended, m.seconds, m.dumped, m.stored, m.missed, m.lost, m.reaped, m.retried, m.attempts, m.lag, info,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	m.begin()
 	return m
@@ -86,6 +88,35 @@ func (m *Metrics) Ended(e execution.Execution, r execution.Result, took time.Dur
 		m.dumped.Add(float64(*r.SizeBytes))
 		m.stored.Add(float64(*r.StoredBytes))
 	}
+}
+
+// Results of tries to deliver a notification.
+const (
+	delivered = "delivered"
+	failed    = "failed"
+	givenUp   = "given_up"
+)
+
+// Channels makes the series of these types of channels before anything is sent.
+func (m *Metrics) Channels(types ...string) {
+	for _, t := range types {
+		for _, result := range []string{delivered, failed, givenUp} {
+			m.attempts.WithLabelValues(t, result)
+		}
+	}
+}
+
+// Attempted counts a try to deliver a notification: err is what came of it, gaveUp
+// says that it was the last one.
+func (m *Metrics) Attempted(channelType string, err error, gaveUp bool) {
+	result := delivered
+	switch {
+	case gaveUp:
+		result = givenUp
+	case err != nil:
+		result = failed
+	}
+	m.attempts.WithLabelValues(channelType, result).Inc()
 }
 
 // Missed counts due times that nothing ran for.

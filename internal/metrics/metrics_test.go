@@ -3,6 +3,7 @@ package metrics
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -31,6 +32,7 @@ func (plane) Gauges(context.Context) (health.Gauges, error) {
 	at, free := time.Unix(1_700_000_000, 0), int64(1<<30)
 	return health.Gauges{
 		Queues:   []health.QueueGauge{{Operation: execution.Backup, Queued: 2, Running: 1, Oldest: 90 * time.Second}},
+		Outbox:   []health.OutboxGauge{{ChannelType: "slack", Pending: 3, Oldest: time.Minute}},
 		Storages: []health.StorageGauge{{Name: "disk", Status: location.Healthy, AvailableBytes: &free}, {Name: "cloud", Status: location.Unreachable}},
 		Jobs:     []health.JobGauge{{Name: "nightly", Datasource: "shop", CreatedAt: at, LastSuccess: &at}, {Name: "new", Datasource: "shop", CreatedAt: at}},
 	}, nil
@@ -47,6 +49,10 @@ func full() *Metrics {
 	m.Reaped(execution.Backup, execution.Queued)
 	m.UploadRetried()
 	m.LogLag(time.Second)
+	m.Channels("slack", "smtp")
+	m.Attempted("slack", nil, false)
+	m.Attempted("slack", errors.New("x"), false)
+	m.Attempted("smtp", errors.New("x"), true)
 	return m
 }
 
@@ -61,6 +67,9 @@ func TestAScrapeTellsWhatHappenedHereAndHowTheFleetDoes(t *testing.T) {
 	for _, line := range []string{
 		`dataguardian_build_info{version="1.2.3"} 1`, `dataguardian_database_up 1`, `dataguardian_datasources{status="other"} 1`,
 		`dataguardian_executions_ended_total{operation="backup",status="completed"} 1`, `dataguardian_executions_ended_total{operation="restore",status="failed"} 0`,
+		`dataguardian_notification_attempts_total{channel_type="slack",result="delivered"} 1`, `dataguardian_notification_attempts_total{channel_type="slack",result="failed"} 1`,
+		`dataguardian_notification_attempts_total{channel_type="smtp",result="given_up"} 1`, `dataguardian_notification_attempts_total{channel_type="smtp",result="delivered"} 0`,
+		`dataguardian_notification_pending{channel_type="slack"} 3`, `dataguardian_notification_oldest_pending_seconds{channel_type="slack"} 60`,
 		`dataguardian_missed_runs_total 2`, `dataguardian_lease_losses_total{operation="backup"} 1`, `dataguardian_upload_retries_total 1`,
 		`dataguardian_queue_executions{operation="backup"} 2`, `dataguardian_queue_executions{operation="verify"} 0`,
 		`dataguardian_queue_oldest_seconds{operation="backup"} 90`, `dataguardian_storage_available_bytes{storage="disk"} 1.073741824e+09`,

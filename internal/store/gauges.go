@@ -19,6 +19,10 @@ func (s healthStore) Gauges(ctx context.Context) (health.Gauges, error) {
 	if err != nil {
 		return health.Gauges{}, failure(err)
 	}
+	outbox, err := s.q.OutboxGauges(ctx)
+	if err != nil {
+		return health.Gauges{}, failure(err)
+	}
 	jobs, err := s.q.JobGauges(ctx, health.MaxJobGauges)
 	if err != nil {
 		return health.Gauges{}, failure(err)
@@ -27,8 +31,11 @@ func (s healthStore) Gauges(ctx context.Context) (health.Gauges, error) {
 		Queues: each(queues, func(row db.QueueGaugesRow) health.QueueGauge {
 			return health.QueueGauge{
 				Operation: execution.Operation(row.Operation), Queued: int(row.Queued), Running: int(row.Running),
-				Oldest: max(time.Duration(row.OldestSeconds*float64(time.Second)), 0),
+				Oldest: age(row.OldestSeconds),
 			}
+		}),
+		Outbox: each(outbox, func(row db.OutboxGaugesRow) health.OutboxGauge {
+			return health.OutboxGauge{ChannelType: row.Type, Pending: int(row.Pending), Oldest: age(row.OldestSeconds)}
 		}),
 		Storages: each(storages, func(row db.StorageGaugesRow) health.StorageGauge {
 			return health.StorageGauge{Name: row.Name, Status: location.Status(row.Status), AvailableBytes: row.AvailableBytes}
@@ -42,3 +49,6 @@ func (s healthStore) Gauges(ctx context.Context) (health.Gauges, error) {
 		}),
 	}, nil
 }
+
+// age is never negative: clocks are set back.
+func age(seconds float64) time.Duration { return max(time.Duration(seconds*float64(time.Second)), 0) }

@@ -28,6 +28,12 @@ type Queue interface {
 	Wait(ctx context.Context, kind string, poll time.Duration) error
 }
 
+// Meter counts what an operator should hear of.
+type Meter interface {
+	// Attempted counts a try: err is what came of it, gaveUp says that it was the last.
+	Attempted(channelType string, err error, gaveUp bool)
+}
+
 // Carrier is a worker.Service: any number of processes may run it. It takes one
 // delivery of a channel at a time, and as many channels at once as it may, so that
 // a channel that hangs holds up no other.
@@ -35,6 +41,7 @@ type Carrier struct {
 	Store   notification.Outbox
 	Courier Courier
 	Queue   Queue
+	Meter   Meter
 	Logger  *slog.Logger
 
 	Concurrency int           // channels at once; 16
@@ -133,10 +140,12 @@ func (c *Carrier) deliver(ctx context.Context, p notification.Parcel) {
 		return
 	}
 	if err == nil {
+		c.Meter.Attempted(p.Channel.Type, nil, false)
 		c.book(ctx, p, func(ctx context.Context) error { return c.Store.Done(ctx, p) })
 		return
 	}
 	m := c.miss(p, err)
+	c.Meter.Attempted(p.Channel.Type, err, m.GiveUp)
 	c.Logger.WarnContext(ctx, "a notification was not delivered", "channel", p.Channel.Name, "type", p.Channel.Type,
 		"attempt", p.Delivery.Attempts, "given_up", m.GiveUp, "code", errs.CodeOf(err), "reason", m.Reason)
 	c.book(ctx, p, func(ctx context.Context) error { return c.Store.Missed(ctx, p, m) })

@@ -136,9 +136,28 @@ func (queue) Wait(ctx context.Context, _ string, poll time.Duration) error {
 	}
 }
 
+// tally counts tries by what came of them.
+type tally struct {
+	mu                         sync.Mutex
+	delivered, failed, givenUp int
+}
+
+func (c *tally) Attempted(_ string, err error, gaveUp bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case gaveUp:
+		c.givenUp++
+	case err != nil:
+		c.failed++
+	default:
+		c.delivered++
+	}
+}
+
 // run runs a carrier until stop is called.
 func run(t *testing.T, p *post, send sender, edit ...func(*Carrier)) (stop func()) {
-	c := &Carrier{Store: p, Courier: send, Queue: queue{}, Logger: slog.New(slog.DiscardHandler)}
+	c := &Carrier{Store: p, Courier: send, Queue: queue{}, Meter: &tally{}, Logger: slog.New(slog.DiscardHandler)}
 	for _, e := range edit {
 		e(c)
 	}
@@ -194,9 +213,11 @@ func TestWhatFailsIsTriedAgainAtGrowingIntervalsAndGivenUp(t *testing.T) {
 		p := newPost()
 		p.put("a", "1")
 		var tries []time.Time
-		stop := run(t, p, func(context.Context, string, string) error { tries = append(tries, time.Now()); return errDown })
+		told := &tally{}
+		stop := run(t, p, func(context.Context, string, string) error { tries = append(tries, time.Now()); return errDown }, func(c *Carrier) { c.Meter = told })
 		<-time.After(48 * time.Hour)
 		stop()
+		require.Equal(t, []int{0, 19, 1}, []int{told.delivered, told.failed, told.givenUp})
 		require.Len(t, tries, 20)
 		require.Len(t, p.misses, 20)
 		require.True(t, p.misses[19].GiveUp)

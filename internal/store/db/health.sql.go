@@ -315,6 +315,43 @@ func (q *Queries) ListStorageChecks(ctx context.Context, arg ListStorageChecksPa
 	return items, nil
 }
 
+const OutboxGauges = `-- name: OutboxGauges :many
+select c.type, coalesce(sum(w.waiting), 0)::bigint as pending, coalesce(extract(epoch from now() - min(w.oldest)), 0)::float8 as oldest_seconds
+from notification_channels c
+left join lateral (
+    select count(*) as waiting, min(d.created_at) as oldest from notification_deliveries d where d.channel_id = c.id and d.status = 'pending'
+) w on true
+where c.enabled
+group by c.type order by c.type
+`
+
+type OutboxGaugesRow struct {
+	Type          string
+	Pending       int64
+	OldestSeconds float64
+}
+
+// What waits for enabled channels, by their type.
+func (q *Queries) OutboxGauges(ctx context.Context) ([]OutboxGaugesRow, error) {
+	rows, err := q.db.Query(ctx, OutboxGauges)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []OutboxGaugesRow{}
+	for rows.Next() {
+		var i OutboxGaugesRow
+		if err := rows.Scan(&i.Type, &i.Pending, &i.OldestSeconds); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const PruneDatasourceChecks = `-- name: PruneDatasourceChecks :execrows
 delete from health_checks where checked_at < now() - $1::interval
 `

@@ -97,6 +97,16 @@ from backup_executions where status in ('queued', 'running') group by operation 
 -- name: StorageGauges :many
 select name, status, available_bytes from storage_locations where deleted_at is null order by name;
 
+-- name: OutboxGauges :many
+-- What waits for enabled channels, by their type.
+select c.type, coalesce(sum(w.waiting), 0)::bigint as pending, coalesce(extract(epoch from now() - min(w.oldest)), 0)::float8 as oldest_seconds
+from notification_channels c
+left join lateral (
+    select count(*) as waiting, min(d.created_at) as oldest from notification_deliveries d where d.channel_id = c.id and d.status = 'pending'
+) w on true
+where c.enabled
+group by c.type order by c.type;
+
 -- name: JobGauges :many
 select j.name, d.name as datasource, j.created_at, coalesce(last.finished_at, j.created_at)::timestamptz as last_success, (last.finished_at is not null)::boolean as succeeded
 from (select id, name, datasource_id, created_at from backup_jobs where enabled and deleted_at is null order by name limit @page_limit::bigint) j
