@@ -22,8 +22,8 @@ var hook = ChannelType{Name: "webhook", Fields: []Field{
 // pigeon is a courier of one type; it sends what err says.
 type pigeon struct {
 	types []ChannelType // hook when nil
-	sent []Notification
-	err  error
+	sent  []Notification
+	err   error
 }
 
 func (p *pigeon) Types() []ChannelType {
