@@ -29,7 +29,7 @@ func checkMember(name string) error {
 const maxMemberBytes = 230
 
 // memberWriter is one member on its way: raw bytes are hashed, compressed,
-// encrypted and cut. Its stages run at the same time where the encoder allows.
+// encrypted and cut. All after the hash runs beside the caller.
 type memberWriter struct {
 	ctx    context.Context
 	w      *Writer
@@ -53,7 +53,8 @@ func (m *memberWriter) build() error {
 	if err != nil {
 		return err
 	}
-	m.in, m.stages = packed, []io.Closer{packed, sealed, m.split}
+	handed := newBelt(packed, &m.w.belts)
+	m.in, m.stages = handed, []io.Closer{handed, packed, sealed, m.split}
 	return nil
 }
 

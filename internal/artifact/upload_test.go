@@ -474,10 +474,12 @@ func TestPartsOfATargetThatFailedLeaveTheBoundedSpool(t *testing.T) {
 
 func TestUploadsOverlapTheDump(t *testing.T) {
 	d, reached, open := gate(newMemory(), 0)
-	w := newWriter(t, plain(t, d))
+	c := plain(t, d)
+	c.PartSize = 256 << 10
+	w := newWriter(t, c)
 	mw, err := w.Create(t.Context(), "m")
 	require.NoError(t, err)
-	_, err = mw.Write(noise(1001))
+	_, err = mw.Write(noise(1 << 20))
 	require.NoError(t, err)
 	<-reached // the first part is on its way while the member is open
 	close(open)

@@ -17,6 +17,7 @@ import (
 type Writer struct {
 	cfg        Config
 	compressor *compressor
+	belts      belts
 	recipients []age.Recipient
 	spool      *spool
 	uploads    *uploads
