@@ -23,7 +23,7 @@ type trouble func(t *testing.T, s *harness.Server, c cloud, datasource string)
 
 func TestAStorageInTrouble(t *testing.T) {
 	t.Parallel()
-	all := clouds(t, 5)
+	all := clouds(t, 6)
 	s := harness.NewPlane(t).Serve(t, "server", "--upload-backoff", "100ms", "--orphan-grace", "2s", "--concurrency", "16")
 	datasource := s.AddDatasource(t, s.Plane.NewSource(t, 3000).Config())
 	for name, run := range map[string]trouble{
@@ -32,6 +32,7 @@ func TestAStorageInTrouble(t *testing.T) {
 		"that does not let us delete":       withoutDeletion,
 		"from which somebody takes objects": robbed,
 		"when a backup is cancelled":        cancelledUpload,
+		"when a retry is cancelled":         cancelledRetry,
 	} {
 		for _, c := range all {
 			t.Run(c.name+" "+name, func(t *testing.T) {
@@ -127,7 +128,7 @@ func robbed(t *testing.T, s *harness.Server, c cloud, datasource string) {
 	_, err := d.Stat(t.Context(), foreign)
 	require.NoError(t, err, "what is not of our form is not ours to remove")
 	told := 0
-	for _, n := range s.Get(t, "/api/notifications?type=health_degraded&limit=100").List("data") {
+	for _, n := range s.Get(t, "/api/notifications?type=backup_lost&limit=100").List("data") {
 		if n.Text("entity_id") == p.id {
 			require.Contains(t, n.Text("message"), e.Text("backup_path"))
 			told++
@@ -149,6 +150,32 @@ func cancelledUpload(t *testing.T, s *harness.Server, c cloud, datasource string
 	h.letGo()
 	harness.Eventually(t, func() bool { return len(p.keys(t)) == 0 }, "a part of a cancelled backup stays")
 	require.NoDirExists(t, filepath.Join(s.DataDir, "spool", id))
+	s.Do(t, http.MethodPost, retryPath(id), config{}).Refused(t, http.StatusConflict, "EXECUTION_NOT_RETRIABLE")
+}
+
+// What a cancelled retry has of its backup is gone by the time that it is cancelled:
+// no cleaning up is waited for.
+func cancelledRetry(t *testing.T, s *harness.Server, c cloud, datasource string) {
+	front, ok := <-c.fronts
+	require.True(t, ok, "the test needs more proxies")
+	p, d := c.rent(t, s, front.Endpoint)
+	job := s.AddJob(t, datasource, p.id, smallParts())
+	front.Answer(http.StatusForbidden, afterFirst(uploads))
+	failed := s.Fails(t, job, "STORAGE_AUTH_FAILED")
+	id := failed.Text("id")
+	_, err := d.Put(t.Context(), failed.Text("backup_path")+"/sent-before", bytes.NewReader([]byte("x")), storage.PutOptions{Size: 1})
+	require.NoError(t, err)
+	h := holding(t, front, uploads)
+	s.Post(t, retryPath(id), config{}, http.StatusAccepted)
+	h.await(t)
+	s.Post(t, "/api/executions/"+id+"/cancel", nil, http.StatusOK)
+	e := s.Await(t, id)
+	require.Equal(t, "cancelled", e.Text("status"), "%s", e)
+	require.Empty(t, p.keys(t), "a part of a cancelled backup stays")
+	require.NoDirExists(t, filepath.Join(s.DataDir, "spool", id))
+	require.Equal(t, 1, lines(e, "The upload was given up"))
+	require.False(t, e.True("metadata.upload_retry.possible"))
+	h.letGo()
 	s.Do(t, http.MethodPost, retryPath(id), config{}).Refused(t, http.StatusConflict, "EXECUTION_NOT_RETRIABLE")
 }
 

@@ -109,6 +109,14 @@ type Entry struct {
 	role     health.Role
 }
 
+// SetSpool names the spool of a backup worker: what waits there waits for it.
+func (e *Entry) SetSpool(id string) {
+	e.registry.update(e.role, func(i *health.Instance) health.Instance {
+		i.Spool = id
+		return *i
+	})
+}
+
 // SetState says how the worker does.
 func (e *Entry) SetState(state health.WorkerState) {
 	e.registry.update(e.role, func(i *health.Instance) health.Instance {

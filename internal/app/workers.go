@@ -83,9 +83,11 @@ func backupClaimer(f *foundation, d *domain, desk attempt.Desk, registry *worker
 	if f.traces != nil {
 		tracer = f.traces
 	}
+	entry := registry.Register(health.RoleBackup)
+	entry.SetSpool(f.spoolID)
 	return &worker.Claimer{
 		Label: "backup worker", WorkerID: workerID(), Spool: f.spoolID, Operations: []execution.Operation{execution.Backup}, Concurrency: f.config.Concurrency,
-		Timing: f.config.Timing, Store: f.store.Executions(), Queue: f.wakeups(), Entry: registry.Register(health.RoleBackup),
+		Timing: f.config.Timing, Store: f.store.Executions(), Queue: f.wakeups(), Entry: entry,
 		Limits: execution.Limits{PerHost: f.config.MaxPerHost, PerStorage: f.config.MaxPerStorage}, Meter: m, Tracer: tracer, Logger: f.logger, Work: runner.Work,
 	}
 }

@@ -124,8 +124,16 @@ type Target struct {
 	Order             int    `json:"order"`
 }
 
-// DefaultPartSizeMB is the part size when a job names none.
+// DefaultPartSizeMB is the part size when a job names none; see PartSize.
 const DefaultPartSizeMB = 128
+
+const (
+	// partsOfDefault is into how many parts a small database is cut, at least.
+	partsOfDefault = 64
+	// smallestDefault is the least default part size: smaller ones cost a storage
+	// more requests than they save.
+	smallestDefault = 16 << 20
+)
 
 // WithDefaults returns o with every default filled in.
 func (o Options) WithDefaults() Options {
@@ -136,6 +144,18 @@ func (o Options) WithDefaults() Options {
 	set(&o.Spool, SpoolFull)
 	set(&o.MissedRun, RunOnce)
 	return o
+}
+
+// PartSize returns the bytes of a part of a database of so many bytes; 0 when that
+// is not known. What a job names is taken as it is. The default is less for a small
+// database: the last part can be sent only when the dump has ended, so that a backup
+// of one part would be dumped first and then sent.
+func (o Options) PartSize(database int64) int64 {
+	size := int64(o.PartSizeMB) << 20
+	if o.PartSizeMB != DefaultPartSizeMB || database <= 0 {
+		return size
+	}
+	return min(size, max(smallestDefault, database/partsOfDefault))
 }
 
 func set[T comparable](field *T, value T) {

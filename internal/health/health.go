@@ -42,6 +42,7 @@ type Instance struct {
 	Role           Role
 	Host           string
 	PID            int
+	Spool          string // of a backup worker, see execution.Claimant
 	State          WorkerState
 	LastStartedAt  *time.Time
 	LastFinishedAt *time.Time

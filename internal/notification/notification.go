@@ -17,6 +17,7 @@ const (
 	BackupSuccess      Type = "backup_success"
 	BackupFailed       Type = "backup_failed"
 	BackupMissed       Type = "backup_missed"
+	BackupLost         Type = "backup_lost"
 	RestoreSuccess     Type = "restore_success"
 	RestoreFailed      Type = "restore_failed"
 	VerifyFailed       Type = "verify_failed"

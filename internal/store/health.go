@@ -29,7 +29,7 @@ func (s healthStore) Report(ctx context.Context, ttl time.Duration, instances ..
 	}
 	rows := each(instances, func(i health.Instance) db.ReportInstanceParams {
 		return db.ReportInstanceParams{
-			ID: i.ID, Role: string(i.Role), Host: i.Host, Pid: int64(i.PID), State: string(i.State), LastStartedAt: i.LastStartedAt,
+			ID: i.ID, Role: string(i.Role), Host: i.Host, Pid: int64(i.PID), Spool: i.Spool, State: string(i.State), LastStartedAt: i.LastStartedAt,
 			LastFinishedAt: i.LastFinishedAt, LastError: storable(i.LastError), Ttl: ttl,
 		}
 	})
@@ -56,7 +56,7 @@ func (s healthStore) Instances(ctx context.Context) ([]health.Instance, error) {
 			row.LastError = ""
 		}
 		return health.Instance{
-			ID: row.ID, Role: health.Role(row.Role), Host: row.Host, PID: int(row.Pid), State: health.WorkerState(row.State),
+			ID: row.ID, Role: health.Role(row.Role), Host: row.Host, PID: int(row.Pid), Spool: row.Spool, State: health.WorkerState(row.State),
 			LastStartedAt: row.LastStartedAt, LastFinishedAt: row.LastFinishedAt, LastError: row.LastError,
 		}
 	}), nil

@@ -153,7 +153,7 @@ func cleanupNote(j backup.Job, deleted []backup.Backup) notification.Notificatio
 // missingNote tells that a copy of a backup has lost objects.
 func missingNote(e execution.Execution, c backup.Copy, why string) notification.Notification {
 	return notification.Notification{
-		Type: notification.HealthDegraded, Severity: notification.Critical, EntityType: notification.StorageLocation, EntityID: c.StorageLocationID,
+		Type: notification.BackupLost, Severity: notification.Critical, EntityType: notification.StorageLocation, EntityID: c.StorageLocationID,
 		Title: fmt.Sprintf("A backup of %s is no longer on %s", e.DatasourceName, c.StorageName),
 		Message: fmt.Sprintf("The backup %s of %s cannot be restored from %s: %s. Find out what removes objects there, and run the job again.",
 			c.Path, e.DatasourceName, c.StorageName, strings.TrimRight(why, ".")),

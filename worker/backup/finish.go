@@ -18,12 +18,15 @@ import (
 // defaultSpoolKeep is how long a failed upload can be retried.
 const defaultSpoolKeep = 24 * time.Hour
 
-// abort removes what this attempt has written.
+// abort removes what this attempt has written. A dump that is only sent on stays.
 func (r *run) abort(ctx context.Context) {
-	if r.writer == nil {
-		return
+	if r.writer != nil {
+		r.removed(r.writer.Abort(ctx))
 	}
-	if err := r.writer.Abort(ctx); err != nil && !errors.Is(err, execution.ErrLeaseLost) {
+}
+
+func (r *run) removed(err error) {
+	if err != nil && !errors.Is(err, execution.ErrLeaseLost) {
 		r.Logger.Warn("what an ended attempt has written could not all be removed now, the cleanup worker does it", "execution_id", r.Execution.ID, "error", err)
 	}
 }
@@ -35,10 +38,14 @@ func (r *run) finish(ctx context.Context, out outcome, err error) {
 		out.artifact.SpoolKept = false // nobody wants to go on with it
 	}
 	result := r.result(out, err)
-	r.lastLine(out, result)
 	if err != nil && !out.artifact.SpoolKept {
-		r.abort(ctx)
+		if r.resuming {
+			r.removed(r.giveUp(ctx))
+		} else {
+			r.abort(ctx)
+		}
 	}
+	r.lastLine(out, result)
 	r.makeRoom(ctx, out.artifact.Outcomes)
 	if r.Finish(ctx, result) && result.Status == execution.Completed {
 		r.retention(ctx)
@@ -89,6 +96,9 @@ func (r *run) result(out outcome, err error) execution.Result {
 
 // uploadRetry says whether the spool still has everything.
 func (r *run) uploadRetry(a artifact.Result) *execution.UploadRetry {
+	if !a.SpoolKept && r.resuming {
+		return &execution.UploadRetry{Reason: "the upload was cancelled or its dump is lost, and what was left of it was removed; run the job again"}
+	}
 	if !a.SpoolKept {
 		return &execution.UploadRetry{Reason: "the dump is not complete or not kept on the worker; run the job again"}
 	}

@@ -2,10 +2,12 @@ package backup
 
 import (
 	"context"
+	"errors"
 
 	"github.com/dataguardian/dataguardian/internal/artifact"
 	"github.com/dataguardian/dataguardian/internal/backup"
 	"github.com/dataguardian/dataguardian/internal/engine"
+	"github.com/dataguardian/dataguardian/internal/errs"
 	"github.com/dataguardian/dataguardian/internal/execution"
 	"github.com/dataguardian/dataguardian/internal/logs"
 	"github.com/dataguardian/dataguardian/worker/attempt"
@@ -15,9 +17,11 @@ import (
 // database is not asked for anything.
 func (r *run) resume(ctx context.Context) (outcome, error) {
 	var out outcome
+	r.resuming = true
 	r.Phase(execution.Uploading, "uploaded")
 	r.Log.Log(engine.LevelInfo, "The dump is complete and waits on this worker; sending what the storages lack")
 	if err := r.openTargets(ctx, r.lacking()); err != nil {
+		out.artifact.SpoolKept = artifact.SpoolResumable(r.SpoolDir, r.Execution.ID)
 		return out, err
 	}
 	var err error
@@ -40,11 +44,26 @@ func (r *run) resume(ctx context.Context) (outcome, error) {
 	}
 	if err != nil {
 		err = attempt.Cause(ctx, err)
-		out.artifact.SpoolKept = artifact.SpoolResumable(r.SpoolDir, r.Execution.ID)
+		damaged := errs.CodeOf(err) == errs.CodeSpoolLost && errs.KindOf(err) == errs.Conflict
+		out.artifact.SpoolKept = !damaged && artifact.SpoolResumable(r.SpoolDir, r.Execution.ID)
 		return out, err
 	}
 	r.Log.Logf(engine.LevelInfo, "Sent from the spool: %s in %d parts", logs.HumanBytes(out.artifact.StoredBytes), len(out.artifact.Parts))
 	return out, nil
+}
+
+// giveUp removes a backup that was only resumed: what the storages have of it that
+// lacked it, and the dump.
+func (r *run) giveUp(ctx context.Context) error {
+	if err := r.Owned(); err != nil {
+		return err
+	}
+	r.Log.Log(engine.LevelWarn, "The upload was given up: what was sent and the dump on this worker are removed")
+	var problems []error
+	for _, t := range r.targets {
+		problems = append(problems, artifact.Delete(ctx, t.Driver, r.resumedPath()))
+	}
+	return errors.Join(append(problems, artifact.DropSpool(r.SpoolDir, r.Execution.ID))...)
 }
 
 // lacking lists the storages of the backup that do not have it, in their order.

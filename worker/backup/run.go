@@ -22,8 +22,9 @@ type run struct {
 	source   datasource.Datasource
 	options  backup.Options
 	targets  []artifact.Target
-	unopened []backup.Copy // targets that could not even be opened
-	writer   *artifact.Writer
+	unopened []backup.Copy    // targets that could not even be opened
+	writer   *artifact.Writer // nil while a dump from the spool is sent
+	resuming bool
 }
 
 // outcome is what an attempt has come to.
@@ -47,6 +48,7 @@ func (r *run) work(ctx context.Context) (outcome, error) {
 		}
 		r.Log.Logf(engine.LevelWarn, "The dump of the interrupted attempt cannot be used: %s", errs.Message(err))
 		r.closeTargets()
+		r.resuming = false
 	}
 	return r.fromDatabase(ctx)
 }
@@ -70,7 +72,7 @@ func (r *run) fromDatabase(ctx context.Context) (outcome, error) {
 		return out, err
 	}
 	r.Log.Logf(engine.LevelInfo, "Connected to %s %s in %s", out.server.Flavor, out.server.Version, out.server.Latency.Round(time.Millisecond))
-	if r.writer, err = artifact.NewWriter(ctx, r.artifactConfig()); err != nil {
+	if r.writer, err = artifact.NewWriter(ctx, r.artifactConfig(out.server)); err != nil {
 		return out, err
 	}
 	if out.dump, err = r.dump(ctx, e, out.server); err != nil {
@@ -166,7 +168,7 @@ func targetIDs(own string, o backup.Options) []string {
 	return ids
 }
 
-func (r *run) artifactConfig() artifact.Config {
+func (r *run) artifactConfig(server engine.ServerInfo) artifact.Config {
 	return artifact.Config{
 		Header: artifact.Header{
 			ExecutionID: r.Execution.ID, JobID: r.Execution.JobID, JobName: r.Execution.JobName,
@@ -175,7 +177,7 @@ func (r *run) artifactConfig() artifact.Config {
 		},
 		Path:        artifact.Path(r.source.Conn.Database, r.attemptStarted(), r.Execution.ID),
 		Compression: artifact.Compression(r.options.Compression), Level: r.options.CompressionLevel,
-		Recipients: r.options.Recipients, PartSize: int64(r.options.PartSizeMB) << 20,
+		Recipients: r.options.Recipients, PartSize: r.options.PartSize(server.DatabaseSize),
 		SpoolDir: r.SpoolDir, Spool: artifact.Spool(r.options.Spool), Strategy: artifact.Strategy(r.options.Strategy), Targets: r.targets,
 		BeforeFirstObject: func(ctx context.Context, targetID string) error {
 			return r.Executions.BeginCopy(ctx, r.Lease(), targetID, r.path())

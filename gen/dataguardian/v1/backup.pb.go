@@ -412,7 +412,8 @@ type BackupOptions struct {
 	ExcludeTables []string `protobuf:"bytes,5,rep,name=exclude_tables,json=excludeTables" json:"exclude_tables,omitempty"`
 	// Of these tables only the definition.
 	ExcludeTableData []string `protobuf:"bytes,6,rep,name=exclude_table_data,json=excludeTableData" json:"exclude_table_data,omitempty"`
-	// Part size in MiB. Default 128.
+	// Part size in MiB. Default 128, and less (16 at least) for a database of less than
+	// 64 such parts, so that its parts are sent while it is dumped.
 	MaxFileSizeMb *int32 `protobuf:"varint,7,opt,name=max_file_size_mb,json=maxFileSizeMb" json:"max_file_size_mb,omitempty"`
 	// Encrypt the parts.
 	Encryption *BackupOptions_Encryption `protobuf:"bytes,8,opt,name=encryption" json:"encryption,omitempty"`

@@ -58,6 +58,8 @@ const (
 	Notification_cleanup_completed Notification_Type = 12
 	// A verification ended badly.
 	Notification_verify_failed Notification_Type = 13
+	// A copy of a backup is no longer whole in its storage.
+	Notification_backup_lost Notification_Type = 14
 )
 
 // Enum value maps for Notification_Type.
@@ -77,6 +79,7 @@ var (
 		11: "health_degraded",
 		12: "cleanup_completed",
 		13: "verify_failed",
+		14: "backup_lost",
 	}
 	Notification_Type_value = map[string]int32{
 		"type_unspecified":    0,
@@ -93,6 +96,7 @@ var (
 		"health_degraded":     11,
 		"cleanup_completed":   12,
 		"verify_failed":       13,
+		"backup_lost":         14,
 	}
 )
 
@@ -2277,7 +2281,7 @@ var File_dataguardian_v1_notification_proto protoreflect.FileDescriptor
 
 const file_dataguardian_v1_notification_proto_rawDesc = "" +
 	"\n" +
-	"\"dataguardian/v1/notification.proto\x12\x0fdataguardian.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cdataguardian/v1/access.proto\x1a\x1cdataguardian/v1/common.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc6\a\n" +
+	"\"dataguardian/v1/notification.proto\x12\x0fdataguardian.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cdataguardian/v1/access.proto\x1a\x1cdataguardian/v1/common.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd7\a\n" +
 	"\fNotification\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x126\n" +
 	"\x04type\x18\x02 \x01(\x0e2\".dataguardian.v1.Notification.TypeR\x04type\x12B\n" +
@@ -2291,7 +2295,7 @@ const file_dataguardian_v1_notification_proto_rawDesc = "" +
 	"\aread_at\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\x06readAt\x129\n" +
 	"\n" +
 	"created_at\x18\n" +
-	" \x01(\v2\x1a.google.protobuf.TimestampR\tcreatedAt\"\xad\x02\n" +
+	" \x01(\v2\x1a.google.protobuf.TimestampR\tcreatedAt\"\xbe\x02\n" +
 	"\x04Type\x12\x14\n" +
 	"\x10type_unspecified\x10\x00\x12\x12\n" +
 	"\x0ebackup_success\x10\x01\x12\x11\n" +
@@ -2307,7 +2311,8 @@ const file_dataguardian_v1_notification_proto_rawDesc = "" +
 	"\x12\x13\n" +
 	"\x0fhealth_degraded\x10\v\x12\x15\n" +
 	"\x11cleanup_completed\x10\f\x12\x11\n" +
-	"\rverify_failed\x10\r\"I\n" +
+	"\rverify_failed\x10\r\x12\x0f\n" +
+	"\vbackup_lost\x10\x0e\"I\n" +
 	"\bSeverity\x12\x18\n" +
 	"\x14severity_unspecified\x10\x00\x12\b\n" +
 	"\x04info\x10\x01\x12\v\n" +

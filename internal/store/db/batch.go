@@ -80,10 +80,10 @@ func (b *QueueSlotsBatchResults) Close() error {
 }
 
 const ReportInstance = `-- name: ReportInstance :batchexec
-insert into worker_instances (id, role, host, pid, state, last_started_at, last_finished_at, last_error, expires_at)
-values ($1, $2, $3, $4, $5, $6, $7, $8, now() + $9::interval)
+insert into worker_instances (id, role, host, pid, spool, state, last_started_at, last_finished_at, last_error, expires_at)
+values ($1, $2, $3, $4, $5, $6, $7, $8, $9, now() + $10::interval)
 on conflict (id) do update
-set role = excluded.role, host = excluded.host, pid = excluded.pid, state = excluded.state, last_started_at = excluded.last_started_at,
+set role = excluded.role, host = excluded.host, pid = excluded.pid, spool = excluded.spool, state = excluded.state, last_started_at = excluded.last_started_at,
     last_finished_at = excluded.last_finished_at, last_error = excluded.last_error, expires_at = excluded.expires_at
 `
 
@@ -98,6 +98,7 @@ type ReportInstanceParams struct {
 	Role           string
 	Host           string
 	Pid            int64
+	Spool          string
 	State          string
 	LastStartedAt  *time.Time
 	LastFinishedAt *time.Time
@@ -113,6 +114,7 @@ func (q *Queries) ReportInstance(ctx context.Context, arg []ReportInstanceParams
 			a.Role,
 			a.Host,
 			a.Pid,
+			a.Spool,
 			a.State,
 			a.LastStartedAt,
 			a.LastFinishedAt,

@@ -221,7 +221,7 @@ func (q *Queries) ListDatasourceChecks(ctx context.Context, arg ListDatasourceCh
 }
 
 const ListInstances = `-- name: ListInstances :many
-select id, role, host, pid, state, last_started_at, last_finished_at, last_error, expires_at from worker_instances where expires_at > now() order by role, id
+select id, role, host, pid, state, last_started_at, last_finished_at, last_error, expires_at, spool from worker_instances where expires_at > now() order by role, id
 `
 
 func (q *Queries) ListInstances(ctx context.Context) ([]WorkerInstance, error) {
@@ -243,6 +243,7 @@ func (q *Queries) ListInstances(ctx context.Context) ([]WorkerInstance, error) {
 			&i.LastFinishedAt,
 			&i.LastError,
 			&i.ExpiresAt,
+			&i.Spool,
 		); err != nil {
 			return nil, err
 		}

@@ -306,7 +306,7 @@ where e.status in ('queued', 'running') and (
         (e.record -> 'upload_retry' ->> 'spool_expires_at')::timestamptz < now()
         or e.available_at < now() - $1::interval and not exists (
             select from worker_instances w
-            where w.role = 'backup' and w.host = e.record ->> 'worker_host' and w.expires_at > now())))
+            where w.role = 'backup' and w.spool = e.request ->> 'spool' and w.expires_at > now())))
 order by e.lease_expires_at, e.id
 limit $2::bigint
 `
@@ -321,7 +321,7 @@ type ListExpiredRow struct {
 	Logs          []byte
 }
 
-// A retried upload is stranded when the machine that has its dump has had no backup
+// A retried upload is stranded when the spool that has its dump has had no backup
 // worker for long, or when the time is over for which the dump was kept.
 func (q *Queries) ListExpired(ctx context.Context, arg ListExpiredParams) ([]ListExpiredRow, error) {
 	rows, err := q.db.Query(ctx, ListExpired, arg.Stranded, arg.PageLimit)

@@ -339,4 +339,5 @@ type WorkerInstance struct {
 	LastFinishedAt *time.Time
 	LastError      string
 	ExpiresAt      time.Time
+	Spool          string
 }

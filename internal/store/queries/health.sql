@@ -1,8 +1,8 @@
 -- name: ReportInstance :batchexec
-insert into worker_instances (id, role, host, pid, state, last_started_at, last_finished_at, last_error, expires_at)
-values (@id, @role, @host, @pid, @state, @last_started_at, @last_finished_at, @last_error, now() + @ttl::interval)
+insert into worker_instances (id, role, host, pid, spool, state, last_started_at, last_finished_at, last_error, expires_at)
+values (@id, @role, @host, @pid, @spool, @state, @last_started_at, @last_finished_at, @last_error, now() + @ttl::interval)
 on conflict (id) do update
-set role = excluded.role, host = excluded.host, pid = excluded.pid, state = excluded.state, last_started_at = excluded.last_started_at,
+set role = excluded.role, host = excluded.host, pid = excluded.pid, spool = excluded.spool, state = excluded.state, last_started_at = excluded.last_started_at,
     last_finished_at = excluded.last_finished_at, last_error = excluded.last_error, expires_at = excluded.expires_at;
 
 -- name: RemoveGoneInstances :exec

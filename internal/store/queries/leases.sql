@@ -170,7 +170,7 @@ where id = @id and fence = @fence and worker_id = @worker_id and status = 'runni
 returning status;
 
 -- name: ListExpired :many
--- A retried upload is stranded when the machine that has its dump has had no backup
+-- A retried upload is stranded when the spool that has its dump has had no backup
 -- worker for long, or when the time is over for which the dump was kept.
 select sqlc.embed(v), coalesce(e.metadata -> 'execution_logs', '[]')::jsonb as logs
 from execution_view v
@@ -181,7 +181,7 @@ where e.status in ('queued', 'running') and (
         (e.record -> 'upload_retry' ->> 'spool_expires_at')::timestamptz < now()
         or e.available_at < now() - @stranded::interval and not exists (
             select from worker_instances w
-            where w.role = 'backup' and w.host = e.record ->> 'worker_host' and w.expires_at > now())))
+            where w.role = 'backup' and w.spool = e.request ->> 'spool' and w.expires_at > now())))
 order by e.lease_expires_at, e.id
 limit @page_limit::bigint;
 

@@ -131,7 +131,7 @@ func catalogue(t *testing.T, w *world) {
 		require.NoError(t, s.MarkMissing(t.Context(), done.Copies[0], "part 2 is gone"))
 		require.NoError(t, s.MarkMissing(t.Context(), done.Copies[0], "part 1 is gone too"))
 		news := notes(t, w)[before:]
-		require.Equal(t, []notification.Type{notification.HealthDegraded}, types(news), "it is told once")
+		require.Equal(t, []notification.Type{notification.BackupLost}, types(news), "it is told once")
 		require.Contains(t, news[0].Message, "part 2 is gone. ")
 		require.Equal(t, done.ID, news[0].Metadata["execution_id"])
 		b, err := s.Get(t.Context(), done.ID)

@@ -120,7 +120,7 @@ func retries(t *testing.T, w *world) {
 		queued, err := s.RetryUpload(t.Context(), e.ID)
 		require.NoError(t, err)
 		wait(e.ID)
-		there := health.Instance{ID: id(), Role: health.RoleBackup, Host: "machine", State: health.WorkerRunning}
+		there := health.Instance{ID: id(), Role: health.RoleBackup, Host: "renamed", Spool: "here", State: health.WorkerRunning}
 		require.NoError(t, w.Health().Report(t.Context(), time.Minute, there))
 		expired, err := s.Expired(t.Context(), minute, 10)
 		require.NoError(t, err)
