@@ -136,14 +136,14 @@ func (s Subject) dump(t *testing.T, c engine.Conn, o engine.DumpOptions) (engine
 	return res, &sink
 }
 
-func requireEmptyDir(t *testing.T, dir string) {
+func requireEmptyDir(t testing.TB, dir string) {
 	t.Helper()
 	entries, err := os.ReadDir(dir)
 	require.NoError(t, err)
 	require.Empty(t, entries, "files were left behind")
 }
 
-func (s Subject) restore(t *testing.T, database string, o engine.RestoreOptions, src engine.Source) error {
+func (s Subject) restore(t testing.TB, database string, o engine.RestoreOptions, src engine.Source) error {
 	t.Helper()
 	if o.TempDir == "" {
 		o.TempDir = t.TempDir()
@@ -153,7 +153,7 @@ func (s Subject) restore(t *testing.T, database string, o engine.RestoreOptions,
 	return err
 }
 
-func (s Subject) newDatabase(t *testing.T, statements string) string {
+func (s Subject) newDatabase(t testing.TB, statements string) string {
 	t.Helper()
 	db := s.Server.NewDatabase(t)
 	if statements != "" {

@@ -1,6 +1,7 @@
 package mysql
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -107,4 +108,24 @@ func TestTLSModes(t *testing.T) {
 		Engine: New(Config{}), Server: server{m}, Member: Member,
 		Small: "CREATE TABLE small AS SELECT seq g FROM seq_1_to_3",
 	}, files)
+}
+
+func carryValue(t testing.TB, size int64) {
+	t.Helper()
+	m := testkit.MariaDB(t)
+	m.Exec(t, "", "SET GLOBAL max_allowed_packet = 1073741824")
+	t.Cleanup(func() { m.Exec(t, "", "SET GLOBAL max_allowed_packet = DEFAULT") })
+	enginetest.RunValue(t, enginetest.Subject{Engine: New(Config{}), Server: server{m}, Format: FormatMariaDB}, size,
+		fmt.Sprintf("CREATE TABLE vast AS SELECT repeat(md5('x'), %d DIV 32) v", size),
+		fmt.Sprintf(`BEGIN NOT ATOMIC
+	IF NOT (SELECT v = repeat(md5('x'), %d DIV 32) FROM vast) THEN SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'the value is not whole'; END IF;
+END`, size))
+}
+
+func TestALargeValueComesBackInBoundedMemory(t *testing.T) { carryValue(t, enginetest.LargeValue) }
+
+func BenchmarkAValueOf300Megabytes(b *testing.B) {
+	for b.Loop() {
+		carryValue(b, enginetest.VastValue)
+	}
 }

@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
@@ -58,4 +59,19 @@ func TestTLSModes(t *testing.T) {
 		Engine: New(Config{}), Server: server{pg}, Member: Member,
 		Small: "CREATE TABLE small AS SELECT g FROM generate_series(1, 3) g",
 	}, files)
+}
+
+func carryValue(t testing.TB, size int64) {
+	t.Helper()
+	enginetest.RunValue(t, enginetest.Subject{Engine: New(Config{}), Server: server{testkit.Postgres(t)}, Format: Format}, size,
+		fmt.Sprintf("CREATE TABLE vast AS SELECT repeat(md5('x'), %d / 32) v", size),
+		fmt.Sprintf("DO $$ BEGIN ASSERT (SELECT v = repeat(md5('x'), %d / 32) FROM vast); END $$", size))
+}
+
+func TestALargeValueComesBackInBoundedMemory(t *testing.T) { carryValue(t, enginetest.LargeValue) }
+
+func BenchmarkAValueOf300Megabytes(b *testing.B) {
+	for b.Loop() {
+		carryValue(b, enginetest.VastValue)
+	}
 }
