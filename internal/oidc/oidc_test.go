@@ -14,6 +14,7 @@ import (
 
 	"github.com/coreos/go-oidc/v3/oidc"
 	"github.com/coreos/go-oidc/v3/oidc/oidctest"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/dataguardian/dataguardian/internal/auth"
@@ -42,7 +43,7 @@ func newProvider(t *testing.T) *provider {
 	keys := &oidctest.Server{PublicKeys: []oidctest.PublicKey{{PublicKey: key.Public(), KeyID: "k", Algorithm: oidc.ES256}}}
 	answer := func(w http.ResponseWriter, body any) {
 		w.Header().Set("Content-Type", "application/json")
-		require.NoError(t, json.NewEncoder(w).Encode(body))
+		assert.NoError(t, json.NewEncoder(w).Encode(body))
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("/.well-known/openid-configuration", func(w http.ResponseWriter, _ *http.Request) {
@@ -62,12 +63,14 @@ func newProvider(t *testing.T) *provider {
 			all[name] = claim
 		}
 		text, err := json.Marshal(all)
-		require.NoError(t, err)
+		if !assert.NoError(t, err) {
+			return
+		}
 		answer(w, claims{"access_token": "a token", "token_type": "Bearer", "id_token": oidctest.SignIDToken(key, "k", oidc.ES256, string(text))})
 	})
 	mux.HandleFunc("/info", func(w http.ResponseWriter, r *http.Request) {
 		p.asked++
-		require.Equal(t, "Bearer a token", r.Header.Get("Authorization"))
+		assert.Equal(t, "Bearer a token", r.Header.Get("Authorization"))
 		answer(w, p.info)
 	})
 	mux.Handle("/", keys)
