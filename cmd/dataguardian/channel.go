@@ -305,25 +305,15 @@ func channelUpdate() *cobra.Command {
 
 func channelDelete() *cobra.Command {
 	return &cobra.Command{Use: "delete NAME", Short: "Remove a channel and what waits for it", Args: cobra.ExactArgs(1),
-		RunE: run(func(cmd *cobra.Command, c *client, args []string) error {
-			id, err := c.channelID(cmd.Context(), args[0])
-			if err != nil {
-				return err
-			}
-			if _, err := c.notifications.DeleteNotificationChannel(cmd.Context(), &pb.DeleteNotificationChannelRequest{Id: id}); err != nil {
-				return err
-			}
-			return say(cmd, "Deleted the channel %s.", args[0])
+		RunE: deletion((*client).channelID, "Deleted the channel %s.", func(ctx context.Context, c *client, id string) error {
+			_, err := c.notifications.DeleteNotificationChannel(ctx, &pb.DeleteNotificationChannelRequest{Id: id})
+			return err
 		})}
 }
 
 func channelTest() *cobra.Command {
 	return &cobra.Command{Use: "test NAME", Short: "Send one message through a channel now", Args: cobra.ExactArgs(1),
-		RunE: run(func(cmd *cobra.Command, c *client, args []string) error {
-			id, err := c.channelID(cmd.Context(), args[0])
-			if err != nil {
-				return err
-			}
+		RunE: byName((*client).channelID, func(cmd *cobra.Command, c *client, id string) error {
 			r, err := c.notifications.TestNotificationChannel(cmd.Context(), &pb.TestNotificationChannelRequest{Id: id})
 			if err != nil {
 				return err

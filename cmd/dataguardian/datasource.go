@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"os"
@@ -215,25 +216,15 @@ func listOf(flags *pflag.FlagSet, name string) (*structpb.ListValue, error) {
 
 func datasourceDelete() *cobra.Command {
 	return &cobra.Command{Use: "delete NAME", Short: "Remove a datasource that nothing needs", Args: cobra.ExactArgs(1),
-		RunE: run(func(cmd *cobra.Command, c *client, args []string) error {
-			id, err := c.datasourceID(cmd.Context(), args[0])
-			if err != nil {
-				return err
-			}
-			if _, err := c.datasources.DeleteDatasource(cmd.Context(), &pb.DeleteDatasourceRequest{Id: id}); err != nil {
-				return err
-			}
-			return say(cmd, "Deleted the datasource %s.", args[0])
+		RunE: deletion((*client).datasourceID, "Deleted the datasource %s.", func(ctx context.Context, c *client, id string) error {
+			_, err := c.datasources.DeleteDatasource(ctx, &pb.DeleteDatasourceRequest{Id: id})
+			return err
 		})}
 }
 
 func datasourceTest() *cobra.Command {
 	return &cobra.Command{Use: "test NAME", Short: "Connect to a datasource now", Args: cobra.ExactArgs(1),
-		RunE: run(func(cmd *cobra.Command, c *client, args []string) error {
-			id, err := c.datasourceID(cmd.Context(), args[0])
-			if err != nil {
-				return err
-			}
+		RunE: byName((*client).datasourceID, func(cmd *cobra.Command, c *client, id string) error {
 			r, err := c.datasources.TestDatasource(cmd.Context(), &pb.TestDatasourceRequest{Id: id})
 			if err != nil {
 				return err

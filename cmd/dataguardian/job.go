@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -254,15 +255,9 @@ func jobUpdate() *cobra.Command {
 
 func jobDelete() *cobra.Command {
 	return &cobra.Command{Use: "delete NAME", Short: "Remove a job; its backups stay", Args: cobra.ExactArgs(1),
-		RunE: run(func(cmd *cobra.Command, c *client, args []string) error {
-			id, err := c.jobID(cmd.Context(), args[0])
-			if err != nil {
-				return err
-			}
-			if _, err := c.backups.DeleteBackupJob(cmd.Context(), &pb.DeleteBackupJobRequest{Id: id}); err != nil {
-				return err
-			}
-			return say(cmd, "Deleted the job %s. Its backups stay.", args[0])
+		RunE: deletion((*client).jobID, "Deleted the job %s. Its backups stay.", func(ctx context.Context, c *client, id string) error {
+			_, err := c.backups.DeleteBackupJob(ctx, &pb.DeleteBackupJobRequest{Id: id})
+			return err
 		})}
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -179,25 +180,15 @@ func storageUpdate() *cobra.Command {
 
 func storageDelete() *cobra.Command {
 	return &cobra.Command{Use: "delete NAME", Short: "Remove a storage location that nothing needs", Args: cobra.ExactArgs(1),
-		RunE: run(func(cmd *cobra.Command, c *client, args []string) error {
-			id, err := c.storageID(cmd.Context(), args[0])
-			if err != nil {
-				return err
-			}
-			if _, err := c.storages.DeleteStorageLocation(cmd.Context(), &pb.DeleteStorageLocationRequest{Id: id}); err != nil {
-				return err
-			}
-			return say(cmd, "Deleted the storage location %s. What lies there was not touched.", args[0])
+		RunE: deletion((*client).storageID, "Deleted the storage location %s. What lies there was not touched.", func(ctx context.Context, c *client, id string) error {
+			_, err := c.storages.DeleteStorageLocation(ctx, &pb.DeleteStorageLocationRequest{Id: id})
+			return err
 		})}
 }
 
 func storageTest() *cobra.Command {
 	return &cobra.Command{Use: "test NAME", Short: "Write, read and delete one small object now", Args: cobra.ExactArgs(1),
-		RunE: run(func(cmd *cobra.Command, c *client, args []string) error {
-			id, err := c.storageID(cmd.Context(), args[0])
-			if err != nil {
-				return err
-			}
+		RunE: byName((*client).storageID, func(cmd *cobra.Command, c *client, id string) error {
 			r, err := c.storages.TestStorageLocation(cmd.Context(), &pb.TestStorageLocationRequest{Id: id})
 			if err != nil {
 				return err

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 
 	"github.com/google/uuid"
@@ -57,7 +58,7 @@ func userCreate() *cobra.Command {
 func userUpdate() *cobra.Command {
 	c := &cobra.Command{Use: "update NAME", Short: "Change a user's role or password and end its sessions", Args: cobra.ExactArgs(1),
 		RunE: run(func(cmd *cobra.Command, c *client, args []string) error {
-			id, err := c.userID(cmd, args[0])
+			id, err := c.userID(cmd.Context(), args[0])
 			if err != nil {
 				return err
 			}
@@ -85,15 +86,9 @@ func userUpdate() *cobra.Command {
 
 func userDelete() *cobra.Command {
 	return &cobra.Command{Use: "delete NAME", Short: "Remove a user and end its sessions", Args: cobra.ExactArgs(1),
-		RunE: run(func(cmd *cobra.Command, c *client, args []string) error {
-			id, err := c.userID(cmd, args[0])
-			if err != nil {
-				return err
-			}
-			if _, err := c.auth.DeleteUser(cmd.Context(), &pb.DeleteUserRequest{Id: id}); err != nil {
-				return err
-			}
-			return say(cmd, "Removed the user %s.", args[0])
+		RunE: deletion((*client).userID, "Removed the user %s.", func(ctx context.Context, c *client, id string) error {
+			_, err := c.auth.DeleteUser(ctx, &pb.DeleteUserRequest{Id: id})
+			return err
 		})}
 }
 
@@ -111,12 +106,12 @@ type account struct{ *pb.Account }
 // GetName implements named.
 func (a account) GetName() string { return a.GetUsername() }
 
-func (c *client) userID(cmd *cobra.Command, given string) (string, error) {
+func (c *client) userID(ctx context.Context, given string) (string, error) {
 	if uuid.Validate(given) == nil {
 		return given, nil
 	}
 	return resolve("user", given, func(page int32) ([]account, *pb.Pagination, error) {
-		r, err := c.auth.ListUsers(cmd.Context(), &pb.ListUsersRequest{Page: &page, Limit: new(pageSize)})
+		r, err := c.auth.ListUsers(ctx, &pb.ListUsersRequest{Page: &page, Limit: new(pageSize)})
 		var rows []account
 		for _, u := range r.GetData() {
 			rows = append(rows, account{u})
