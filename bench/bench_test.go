@@ -31,7 +31,7 @@ func TestAQuickRunMeasuresEveryRow(t *testing.T) {
 	require.NoError(t, err, log.String())
 
 	want := map[string][]string{
-		"backup":  {"dump only", "pg_dump -Fc", "pg_dump, zstd -1 -T2", "dataguardian"},
+		"backup":  {"dump only", "pg_dump -Fc", "pg_dump, zstd -1 -T2", "pg_dump -Fd -j2 -Z1", "dataguardian", "dataguardian, parallel_jobs 2"},
 		"mariadb": {"dump only", "mariadb-dump, zstd -1 -T2", "dataguardian"},
 		"restore": {
 			"pg_restore -j2 of -Fd", "dataguardian, PostgreSQL", "zstd -dc, mariadb", "dataguardian, MariaDB", "reading and SHA-256", "dataguardian, verify",

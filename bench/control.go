@@ -205,6 +205,15 @@ func (c *control) job(ctx context.Context, source *cluster, database, suffix str
 	return c.jobTo(ctx, "nightly "+suffix, datasource, disk, nil)
 }
 
+// jobLike makes another job for the datasource and the storage of a job.
+func (c *control) jobLike(ctx context.Context, id, name string, options *pb.BackupOptions) (string, error) {
+	j, err := pb.NewBackupServiceClient(c.conn).GetBackupJob(c.authorized(ctx), &pb.GetBackupJobRequest{Id: id})
+	if err != nil {
+		return "", err
+	}
+	return c.jobTo(ctx, "nightly "+name, j.GetDatasourceId(), j.GetStorageLocationId(), options)
+}
+
 // connection is how a server of ours reaches a database of the cluster.
 func (c *cluster) connection(database string) map[string]any {
 	return map[string]any{"host": c.SocketDir(), "port": c.Port(), "database": database, "username": c.User(), "password": c.Password()}

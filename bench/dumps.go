@@ -7,8 +7,12 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"slices"
 	"syscall"
 	"time"
+
+	pb "github.com/dataguardian/dataguardian/gen/dataguardian/v1"
 )
 
 const (
@@ -37,7 +41,7 @@ func backups(ctx context.Context, b *bench) (t table, err error) {
 			return t, err
 		}
 		defer func() { err = errors.Join(err, stop()) }()
-		contenders = append(contenders, ours)
+		contenders = append(contenders, ours...)
 	}
 	if _, err := warm.once(ctx); err != nil { // the disk's cache is warm for all
 		return t, err
@@ -94,7 +98,48 @@ func (b *bench) tools(database string) ([]contender, error) {
 		pipeline(dumpOnly, env, "", []string{dump, "-Fc", "-Z0"}),
 		pipeline("pg_dump -Fc", env, file, []string{dump, "-Fc"}),
 		pipeline("pg_dump, zstd -1 -T2", env, file, []string{dump, "-Fc", "-Z0"}, []string{zstd, "-q", "-1", "-T2", "-c"}),
+		intoDirectory("pg_dump -Fd -j2 -Z1", env, b.path("dump.d"), []string{dump, "-Fd", "-j2", "-Z1"}),
 	}, nil
+}
+
+// intoDirectory is a contender that writes a directory of files.
+func intoDirectory(name string, env []string, directory string, command []string) contender {
+	return contender{
+		name: name,
+		run: func(ctx context.Context) (m measurement, err error) {
+			began := time.Now()
+			m.cpu, m.memory, err = runConnected(ctx, env, os.Stderr, [][]string{append(slices.Clone(command), "-f", directory)})
+			if err != nil {
+				return m, err
+			}
+			if m.bytes, err = syncFiles(directory); err != nil {
+				return m, err
+			}
+			m.wall = time.Since(began)
+			return m, nil
+		},
+		clean: func(context.Context) error { return os.RemoveAll(directory) },
+	}
+}
+
+// syncFiles puts a directory's files on the disk and returns how many bytes they have.
+func syncFiles(directory string) (size int64, err error) {
+	entries, err := os.ReadDir(directory)
+	if err != nil {
+		return 0, err
+	}
+	for _, e := range entries {
+		f, err := os.Open(filepath.Join(directory, e.Name())) //nolint:gosec // below our own directory
+		if err != nil {
+			return 0, err
+		}
+		info, err := f.Stat()
+		if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+			return 0, err
+		}
+		size += info.Size()
+	}
+	return size, nil
 }
 
 // pipeline is a contender made of one or two programs; the last one writes to
@@ -182,17 +227,21 @@ func runConnected(ctx context.Context, env []string, out *os.File, commands [][]
 }
 
 // ours is the whole way through our server: from the call that runs the job until
-// the execution is known to have completed.
-func (b *bench) ours(ctx context.Context, program serverProgram, name, database string) (contender, func() error, error) {
+// the execution is known to have completed. It dumps by one connection, and by two.
+func (b *bench) ours(ctx context.Context, program serverProgram, name, database string) ([]contender, func() error, error) {
 	control, err := b.startControl(ctx, program.path, name, "all")
 	if err != nil {
-		return contender{}, nil, err
+		return nil, nil, err
 	}
-	job, err := control.job(ctx, b.cluster, database, name)
+	one, err := control.job(ctx, b.cluster, database, name)
 	if err != nil {
-		return contender{}, nil, errors.Join(err, control.stop())
+		return nil, nil, errors.Join(err, control.stop())
 	}
-	return control.contender(program.name, job), control.stop, nil
+	two, err := control.jobLike(ctx, one, name+" by two", &pb.BackupOptions{ParallelJobs: new(int32(2))})
+	if err != nil {
+		return nil, nil, errors.Join(err, control.stop())
+	}
+	return []contender{control.contender(program.name, one), control.contender(program.name+", parallel_jobs 2", two)}, control.stop, nil
 }
 
 // contender runs a job of the server.
