@@ -1,7 +1,6 @@
 package archive
 
 import (
-	"bytes"
 	"slices"
 	"strconv"
 )
@@ -33,10 +32,9 @@ func (v *Verifier) InsertTableData(head []byte, data []TableData) (edited []byte
 	for _, e := range v.contents {
 		id = max(id, e.DumpID)
 	}
-	var w entryWriter
-	w.Write(head[:v.countAt])
+	w := entryWriter(slices.Clone(head[:v.countAt]))
 	w.integer(v.expected + int64(len(data)))
-	w.Write(head[v.countAt+intLen : at])
+	w = append(w, head[v.countAt+intLen:at]...)
 	for _, d := range data {
 		id++
 		e := &Entry{
@@ -46,21 +44,20 @@ func (v *Verifier) InsertTableData(head []byte, data []TableData) (edited []byte
 		w.tableData(e, d, v.header.Minor, v.offSize)
 		added = append(added, e)
 	}
-	w.Write(head[at:])
-	return w.Bytes(), slices.Insert(slices.Clone(v.contents), before, added...), added, nil
+	return append(w, head[at:]...), slices.Insert(slices.Clone(v.contents), before, added...), added, nil
 }
 
 // entryWriter writes as pg_dump does.
-type entryWriter struct{ bytes.Buffer }
+type entryWriter []byte
 
-func (w *entryWriter) integer(n int64) { w.Write(appendInteger(nil, n)) }
+func (w *entryWriter) integer(n int64) { *w = appendInteger(*w, n) }
 
 func (w *entryWriter) text(s string) {
 	w.integer(int64(len(s)))
-	w.WriteString(s)
+	*w = append(*w, s...)
 }
 
-func (w *entryWriter) null() { w.Write([]byte{1, 1, 0, 0, 0}) }
+func (w *entryWriter) null() { *w = append(*w, 1, 1, 0, 0, 0) }
 
 func (w *entryWriter) tableData(e *Entry, d TableData, minor, offSize int) {
 	w.integer(int64(e.DumpID))
@@ -87,8 +84,8 @@ func (w *entryWriter) tableData(e *Entry, d TableData, minor, offSize int) {
 		w.text(strconv.Itoa(id))
 	}
 	w.null()
-	w.WriteByte(offsetNotSet)
-	w.Write(make([]byte, offSize))
+	*w = append(*w, offsetNotSet)
+	*w = append(*w, make([]byte, offSize)...)
 }
 
 // appendInteger writes an integer that is not negative and below 2^31.
