@@ -13,12 +13,12 @@ import (
 	"path"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"google.golang.org/genproto/googleapis/api/httpbody"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/status"
 
 	pb "github.com/dataguardian/dataguardian/gen/dataguardian/v1"
 )
@@ -71,7 +71,7 @@ func downloadAny(cmd *cobra.Command, c *client, request *pb.DownloadBackupReques
 		if err == nil || try == downloadTries || !isDamage(err) {
 			return err
 		}
-		if _, err := fmt.Fprintf(cmd.ErrOrStderr(), "%s; trying another copy\n", status.Convert(err).Message()); err != nil {
+		if _, err := fmt.Fprintf(cmd.ErrOrStderr(), "%s; trying another copy\n", strings.TrimPrefix(explain(err), "error: ")); err != nil {
 			return err
 		}
 		request.StorageLocationId = ""
@@ -79,9 +79,10 @@ func downloadAny(cmd *cobra.Command, c *client, request *pb.DownloadBackupReques
 }
 
 func isDamage(err error) bool {
-	return slices.ContainsFunc(status.Convert(err).Details(), func(detail any) bool {
-		info, ok := detail.(*errdetails.ErrorInfo)
-		return ok && info.GetReason() == "ARTIFACT_CORRUPT"
+	s, ok := statusOf(err)
+	return ok && slices.ContainsFunc(s.Details(), func(detail any) bool {
+		info, isInfo := detail.(*errdetails.ErrorInfo)
+		return isInfo && info.GetReason() == "ARTIFACT_CORRUPT"
 	})
 }
 

@@ -71,9 +71,19 @@ func exitCode(err error) int {
 	return 1
 }
 
+// statusOf finds what a server said. Unlike status.FromError it returns the words of
+// the server alone, however the error is wrapped.
+func statusOf(err error) (*status.Status, bool) {
+	var said interface{ GRPCStatus() *status.Status }
+	if !errors.As(err, &said) {
+		return nil, false
+	}
+	return said.GRPCStatus(), true
+}
+
 // explain writes an error for a person: the sentence, its code, every bad field.
 func explain(err error) string {
-	s, ok := status.FromError(err)
+	s, ok := statusOf(err)
 	if !ok {
 		return "error: " + err.Error()
 	}

@@ -1,7 +1,7 @@
 package restore
 
 import (
-	"github.com/dataguardian/dataguardian/internal/engine/tool"
+	"github.com/dataguardian/dataguardian/internal/engine"
 	"github.com/dataguardian/dataguardian/internal/errs"
 )
 
@@ -13,7 +13,7 @@ const scratchRoom = 64 << 20
 // requireScratch fails when the disk of a directory has less than so many bytes free.
 // One whose room cannot be told is taken as it is.
 func requireScratch(dir string, need int64) error {
-	free, ok := tool.FreeSpace(dir)
+	free, ok := engine.FreeSpace(dir)
 	if !ok || free >= need {
 		return nil
 	}

@@ -41,7 +41,7 @@ func (r *restore) unpacks() bool {
 // tooTight says why a dump of a size cannot be unpacked into a directory; empty when
 // it can, or need not.
 func tooTight(o engine.RestoreOptions, dir string, size int64) string {
-	free, ok := tool.FreeSpace(dir)
+	free, ok := engine.FreeSpace(dir)
 	if need := size + spare; o.ParallelJobs > 1 && ok && free < need {
 		return fmt.Sprintf("a restore by %d processes needs %s on the worker's disk and %s is free, so one process restores from the stream",
 			o.ParallelJobs, megabytes(need), megabytes(free))

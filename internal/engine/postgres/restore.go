@@ -259,7 +259,7 @@ func (r *restore) feed(ctx context.Context, database string, input io.Reader, mo
 	_, err = tool.Feed{
 		Spec: process.Spec{
 			Path: r.tool.path, Args: args, Env: process.Environment(r.dir, env...), Dir: r.dir,
-			OnStderr: func(line string) { r.log(engine.LevelWarn, tool.Redact(line, r.conn.Password)) },
+			OnStderr: func(line string) { r.log(engine.LevelWarn, tool.Redact(line, r.conn.Password)) }, TailLines: 200,
 		},
 		Stall: r.options.StallTimeout, Source: input, Proof: proof, OnFeed: r.read,
 	}.Run(ctx)

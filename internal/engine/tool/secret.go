@@ -16,6 +16,7 @@ func Redact(line, secret string) string {
 // LastWords joins the last lines a tool wrote into one, for an error.
 func LastWords(lines []string, secret string) string {
 	const most, longest = 4, 600
+	lines = withoutStatement(lines)
 	if len(lines) > most {
 		lines = lines[len(lines)-most:]
 	}
@@ -30,4 +31,15 @@ func LastWords(lines []string, secret string) string {
 		s = strings.ToValidUTF8(s[:longest], "") + " [...]"
 	}
 	return s
+}
+
+// withoutStatement leaves out the statement that pg_restore shows after an error: it
+// may be long, and says less.
+func withoutStatement(lines []string) []string {
+	for i, line := range lines {
+		if i > 0 && strings.HasPrefix(line, "Command was:") {
+			return lines[:i]
+		}
+	}
+	return lines
 }

@@ -180,6 +180,9 @@ func TestAToolThatStopsReadingIsJudgedByItsExit(t *testing.T) {
 }
 
 func TestLastWordsAreShortAndHoldNoSecret(t *testing.T) {
+	require.Equal(t, `pg_restore: error: could not execute query: ERROR:  type "a" already exists`, LastWords([]string{
+		`pg_restore: error: could not execute query: ERROR:  type "a" already exists`, "Command was: CREATE TYPE a AS ENUM (", "'x',", "'y'", ");", "",
+	}, "secret"))
 	said := LastWords([]string{"one", "two", "", "three pass-word", "four", strings.Repeat("x", 2000)}, "pass-word")
 	require.True(t, strings.HasPrefix(said, "three *** | four | xxx"), said)
 	require.Less(t, len(said), 700)
