@@ -43,7 +43,7 @@ func newOwned(t *testing.T, s *harness.Server, tag string) owned {
 	o := owned{datasource: s.Post(t, "/api/datasources", config{"name": "tagged " + tag, "type": "postgres", "tags": []string{tag}, "connection_config": source.Config()}, http.StatusCreated).Text("id")}
 	o.job = s.AddJob(t, o.datasource, s.AddStorage(t, s.StorageDir(t)))
 	o.execution = s.Backup(t, o.job).Text("id")
-	for _, n := range s.Get(t, "/api/notifications?limit=100").List("data") {
+	for _, n := range s.Get(t, "/api/notifications?type=backup_success&limit=100").List("data") {
 		if n.Text("entity_id") == o.job {
 			o.notification = n.Text("id")
 		}
@@ -114,9 +114,11 @@ func accessIsBounded(t *testing.T, s *harness.Server) {
 
 	harness.Eventually(t, func() bool {
 		found := map[string]bool{}
-		for _, e := range s.Get(t, "/api/audit-logs?limit=100").List("data") {
-			require.Equal(t, "127.0.0.1", e.Text("address"))
-			found[strings.Join([]string{e.Text("actor"), e.Text("action"), e.Text("outcome")}, " ")] = true
+		for _, actor := range []string{"first", "scoped"} {
+			for _, e := range s.Get(t, "/api/audit-logs?limit=100&actor="+actor).List("data") {
+				require.Equal(t, "127.0.0.1", e.Text("address"))
+				found[strings.Join([]string{actor, e.Text("action"), e.Text("outcome")}, " ")] = true
+			}
 		}
 		for _, entry := range []string{
 			"first user.setup ok", "first session.login UNAUTHORIZED", "first session.login ok", "first token.create ok",
