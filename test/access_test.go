@@ -81,7 +81,7 @@ func accessIsBounded(t *testing.T, s *harness.Server) {
 	mine, theirs := newOwned(t, s, "mine"), newOwned(t, s, "theirs")
 	session := cookieNamed(s.As(t, "", http.MethodPost, "/api/auth/login", config{"username": "FIRST", "password": password}), "dg_session").Value
 	require.Equal(t, "first", s.As(t, session, http.MethodGet, "/api/auth/me", nil).Expect(t, http.StatusOK).Text("user.username"))
-	scoped := s.As(t, session, http.MethodPost, "/api/auth/tokens", config{"name": "scoped", "role": "operator", "scope": []string{"mine"}}).Expect(t, http.StatusCreated).Text("token")
+	scoped := s.As(t, session, http.MethodPost, "/api/auth/tokens", config{"name": "bounded-to-mine", "role": "operator", "scope": []string{"mine"}}).Expect(t, http.StatusCreated).Text("token")
 
 	checked := map[pb.Reach_Kind]int{}
 	for _, m := range operatorsRPCs(t) {
@@ -114,7 +114,7 @@ func accessIsBounded(t *testing.T, s *harness.Server) {
 
 	harness.Eventually(t, func() bool {
 		found := map[string]bool{}
-		for _, actor := range []string{"first", "scoped"} {
+		for _, actor := range []string{"first", "bounded-to-mine"} {
 			for _, e := range s.Get(t, "/api/audit-logs?limit=100&actor="+actor).List("data") {
 				require.Equal(t, "127.0.0.1", e.Text("address"))
 				found[strings.Join([]string{actor, e.Text("action"), e.Text("outcome")}, " ")] = true
@@ -122,7 +122,7 @@ func accessIsBounded(t *testing.T, s *harness.Server) {
 		}
 		for _, entry := range []string{
 			"first user.setup ok", "first session.login UNAUTHORIZED", "first session.login ok", "first token.create ok",
-			"scoped backup.restore NOT_FOUND", "scoped datasource.delete FORBIDDEN",
+			"bounded-to-mine backup.restore NOT_FOUND", "bounded-to-mine datasource.delete FORBIDDEN",
 		} {
 			if !found[entry] {
 				return false
