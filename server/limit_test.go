@@ -42,7 +42,7 @@ func TestBothListenersBoundWhatAClientMaySendAndHowLongItMayTake(t *testing.T) {
 
 // frame of HTTP/2.
 func frame(kind byte, payload []byte) []byte {
-	head := binary.BigEndian.AppendUint32(nil, uint32(len(payload))<<8|uint32(kind)) //nolint:gosec // frames are small
+	head := binary.BigEndian.AppendUint32(nil, uint32(len(payload))<<8|uint32(kind))
 	return append(append(head, 0, 0, 0, 0, 0), payload...)
 }
 

@@ -95,6 +95,10 @@ func accessIsBounded(t *testing.T, s *harness.Server) {
 			require.Equal(t, codes.NotFound, status.Code(err), "%s: %v", m.FullName(), err)
 		case pb.Reach_whole:
 			require.Equal(t, codes.PermissionDenied, status.Code(err), "%s: %v", m.FullName(), err)
+		case pb.Reach_shared, pb.Reach_filtered:
+			// Answered; what must not be in it is looked for below.
+		case pb.Reach_reach_unspecified:
+			t.Errorf("%s declares no reach", m.FullName())
 		}
 		for _, id := range []string{theirs.datasource, theirs.job, theirs.execution, theirs.notification} {
 			require.NotContains(t, answer, id, m.FullName())

@@ -23,7 +23,7 @@ func FuzzAnEventIdIsOneOfOursOrNone(f *testing.F) {
 		}
 		again, ok := decodeCursor(c.encode())
 		require.True(t, ok)
-		require.Equal(t, len(c.seats), len(again.seats))
+		require.Len(t, again.seats, len(c.seats))
 		require.Equal(t, c.since, again.since)
 	})
 }

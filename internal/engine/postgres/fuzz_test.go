@@ -32,7 +32,7 @@ func FuzzAnAcceptedConnectionIsLiteral(f *testing.F) {
 		for _, pair := range env {
 			require.NotContains(t, pair, "\x00")
 		}
-		require.Equal(t, 1, len(slices.DeleteFunc(slices.Clone(env), func(pair string) bool { return !strings.HasPrefix(pair, "PGHOST=") })))
+		require.Len(t, slices.DeleteFunc(slices.Clone(env), func(pair string) bool { return !strings.HasPrefix(pair, "PGHOST=") }), 1)
 		for name, value := range map[string]string{"PGHOST": host, "PGDATABASE": database, "PGUSER": user} {
 			require.Contains(t, env, name+"="+value)
 		}
