@@ -14,6 +14,7 @@ const (
 	progressEvery = 5 * time.Second
 	sampleEvery   = 200 * time.Millisecond
 	smoothOver    = 5 * time.Second      // the time constant of the rate
+	firstRated    = 1 << 20              // bytes: what comes before is a preface, and its pace no forecast
 	longestETA    = 100 * 24 * time.Hour // what is longer is not a forecast
 )
 
@@ -38,6 +39,7 @@ type meter struct {
 	rated   bool // rate has a value
 	sampled time.Time
 	bytes   int64 // at that time
+	begun   time.Time
 	printed time.Time
 	tenth   int // of the last line
 }
@@ -48,7 +50,7 @@ func (m *meter) begin(verb string, now time.Time) {
 	defer m.mu.Unlock()
 	m.verb, m.latest = verb, engine.Progress{}
 	m.rate, m.rated, m.sampled, m.bytes = 0, false, now, 0
-	m.printed, m.tenth = now, 0
+	m.begun, m.printed, m.tenth = now, now, 0
 }
 
 // observe takes a snapshot. It returns a line when one is due: on each tenth,
@@ -75,6 +77,10 @@ func (m *meter) observe(p engine.Progress, now time.Time) (line string, due bool
 func (m *meter) sample(now time.Time) {
 	passed := now.Sub(m.sampled)
 	if passed < sampleEvery {
+		return
+	}
+	if !m.rated && m.latest.BytesDone < firstRated && now.Sub(m.begun) < progressEvery {
+		m.sampled, m.bytes = now, m.latest.BytesDone
 		return
 	}
 	m.rate = m.smoothed(passed)

@@ -58,6 +58,22 @@ func TestSlowProgressComesEveryFiveSeconds(t *testing.T) {
 	require.Equal(t, "restored 50.0 KiB (0 %), 0 of 40 tables, 10.0 KiB/s", lines[0])
 }
 
+func TestThePaceOfAPrefaceIsNoForecast(t *testing.T) {
+	lines := progressOf(t, func(r *logs.Recorder) {
+		r.Phase("dumped")
+		pass(time.Second)
+		r.Progress(engine.Progress{BytesDone: 4096, BytesTotal: 100 * mib})
+		pass(100 * time.Millisecond)
+		r.Progress(engine.Progress{BytesDone: 10 * mib, BytesTotal: 100 * mib})
+		pass(900 * time.Millisecond)
+		r.Progress(engine.Progress{BytesDone: 20 * mib, BytesTotal: 100 * mib})
+	})
+	require.Equal(t, []string{
+		"dumped 10.0 MiB of about 100 MiB (10 %)",
+		"dumped 20.0 MiB of about 100 MiB (20 %), 20.0 MiB/s, 4 s left",
+	}, lines)
+}
+
 func TestAnEstimateThatWasTooLowIsNotHeldAgainstTheFacts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := logs.NewRecorder(logs.RecorderConfig{})
