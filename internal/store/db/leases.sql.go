@@ -306,7 +306,8 @@ where e.status in ('queued', 'running') and (
         (e.record -> 'upload_retry' ->> 'spool_expires_at')::timestamptz < now()
         or e.available_at < now() - $1::interval and not exists (
             select from worker_instances w
-            where w.role = 'backup' and w.spool = e.request ->> 'spool' and w.expires_at > now())))
+            where w.role = 'backup' and w.expires_at > now() and (w.spool = e.request ->> 'spool'
+                or w.spool = '' and w.host = e.record ->> 'worker_host'))))
 order by e.lease_expires_at, e.id
 limit $2::bigint
 `
@@ -322,7 +323,8 @@ type ListExpiredRow struct {
 }
 
 // A retried upload is stranded when the spool that has its dump has had no backup
-// worker for long, or when the time is over for which the dump was kept.
+// worker for long, or when the time is over for which the dump was kept. Workers of
+// earlier versions do not tell their spool: their host stands for it.
 func (q *Queries) ListExpired(ctx context.Context, arg ListExpiredParams) ([]ListExpiredRow, error) {
 	rows, err := q.db.Query(ctx, ListExpired, arg.Stranded, arg.PageLimit)
 	if err != nil {

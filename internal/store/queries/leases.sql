@@ -171,7 +171,8 @@ returning status;
 
 -- name: ListExpired :many
 -- A retried upload is stranded when the spool that has its dump has had no backup
--- worker for long, or when the time is over for which the dump was kept.
+-- worker for long, or when the time is over for which the dump was kept. Workers of
+-- earlier versions do not tell their spool: their host stands for it.
 select sqlc.embed(v), coalesce(e.metadata -> 'execution_logs', '[]')::jsonb as logs
 from execution_view v
 join backup_executions e on e.id = v.id
@@ -181,7 +182,8 @@ where e.status in ('queued', 'running') and (
         (e.record -> 'upload_retry' ->> 'spool_expires_at')::timestamptz < now()
         or e.available_at < now() - @stranded::interval and not exists (
             select from worker_instances w
-            where w.role = 'backup' and w.spool = e.request ->> 'spool' and w.expires_at > now())))
+            where w.role = 'backup' and w.expires_at > now() and (w.spool = e.request ->> 'spool'
+                or w.spool = '' and w.host = e.record ->> 'worker_host'))))
 order by e.lease_expires_at, e.id
 limit @page_limit::bigint;
 

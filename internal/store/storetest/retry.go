@@ -125,6 +125,17 @@ func retries(t *testing.T, w *world) {
 		expired, err := s.Expired(t.Context(), minute, 10)
 		require.NoError(t, err)
 		require.Empty(t, expired, "its machine is there, and busy")
+		require.NoError(t, w.Health().Withdraw(t.Context(), there.ID))
+		there.Spool = "" // a worker of an earlier version does not tell
+		require.NoError(t, w.Health().Report(t.Context(), time.Minute, there))
+		expired, err = s.Expired(t.Context(), minute, 10)
+		require.NoError(t, err)
+		require.Len(t, expired, 1, "its host is another one")
+		there.Host = "machine"
+		require.NoError(t, w.Health().Report(t.Context(), time.Minute, there))
+		expired, err = s.Expired(t.Context(), minute, 10)
+		require.NoError(t, err)
+		require.Empty(t, expired)
 		claimed, ok, err := s.Claim(t.Context(), mine, allOperations, minute)
 		require.NoError(t, err)
 		require.True(t, ok)
