@@ -128,6 +128,17 @@ func TestEveryListAndTotalOfAHundredThousandExecutionsComesFromAnIndex(t *testin
 		expired := plan(t, conn, db.ListExpired, time.Minute, int64(10))
 		require.NotContains(t, expired, "Seq Scan on backup_executions", expired)
 	})
+	t.Run("the notifications of a scope", func(t *testing.T) {
+		scope := []string{"mine"}
+		for _, p := range []string{
+			plan(t, conn, db.LastNotificationSeqInScope, scope),
+			plan(t, conn, db.NotificationsAfter, int64(1), scope, int64(10)),
+			plan(t, conn, db.CountUnreadNotifications, scope),
+			plan(t, conn, db.ListNotifications, nil, nil, nil, scope, int64(0), int64(10)),
+		} {
+			require.Contains(t, p, "hashed SubPlan", "looked up once, not for every notification: %s", p)
+		}
+	})
 }
 
 func optional[T ~string](v T) *T {

@@ -16,11 +16,10 @@ select count(*) from notifications
 where ($1::boolean is null or (read_at is not null) = $1)
     and ($2::text is null or severity = $2)
     and ($3::text is null or type = $3)
-    and ($4::text[] is null or id in (
-        select n.id from notifications n
-        join datasources d on d.tags && $4 and (
-            n.entity_type = 'datasource' and n.entity_id = d.id::text
-            or n.entity_type = 'backup_job' and n.entity_id in (select j.id::text from backup_jobs j where j.datasource_id = d.id))))
+    and ($4::text[] is null or (entity_type, entity_id) in (
+        select 'datasource', d.id::text from datasources d where d.tags && $4
+        union all
+        select 'backup_job', j.id::text from backup_jobs j join datasources d on d.id = j.datasource_id where d.tags && $4))
 `
 
 type CountNotificationsParams struct {
@@ -44,11 +43,10 @@ func (q *Queries) CountNotifications(ctx context.Context, arg CountNotifications
 
 const CountUnreadNotifications = `-- name: CountUnreadNotifications :one
 select count(*) from notifications where read_at is null
-    and ($1::text[] is null or id in (
-        select n.id from notifications n
-        join datasources d on d.tags && $1 and (
-            n.entity_type = 'datasource' and n.entity_id = d.id::text
-            or n.entity_type = 'backup_job' and n.entity_id in (select j.id::text from backup_jobs j where j.datasource_id = d.id))))
+    and ($1::text[] is null or (entity_type, entity_id) in (
+        select 'datasource', d.id::text from datasources d where d.tags && $1
+        union all
+        select 'backup_job', j.id::text from backup_jobs j join datasources d on d.id = j.datasource_id where d.tags && $1))
 `
 
 func (q *Queries) CountUnreadNotifications(ctx context.Context, scope []string) (int64, error) {
@@ -124,13 +122,18 @@ func (q *Queries) LastNotificationSeq(ctx context.Context) (int64, error) {
 }
 
 const LastNotificationSeqInScope = `-- name: LastNotificationSeqInScope :one
-select coalesce(max(n.seq), 0)::bigint as seq
-from notifications n
-join datasources d on d.tags && $1::text[] and (
-    n.entity_type = 'datasource' and n.entity_id = d.id::text
-    or n.entity_type = 'backup_job' and n.entity_id in (select j.id::text from backup_jobs j where j.datasource_id = d.id))
+select coalesce((
+    select n.seq
+    from notifications n
+    where ((n.entity_type, n.entity_id) in (
+        select 'datasource', d.id::text from datasources d where d.tags && $1::text[]
+        union all
+        select 'backup_job', j.id::text from backup_jobs j join datasources d on d.id = j.datasource_id where d.tags && $1)) is true
+    order by n.seq desc
+    limit 1), 0)::bigint as seq
 `
 
+// From the newest one on: the first that is in the scope ends the search.
 func (q *Queries) LastNotificationSeqInScope(ctx context.Context, scope []string) (int64, error) {
 	row := q.db.QueryRow(ctx, LastNotificationSeqInScope, scope)
 	var seq int64
@@ -144,11 +147,10 @@ from notifications
 where ($1::boolean is null or (read_at is not null) = $1)
     and ($2::text is null or severity = $2)
     and ($3::text is null or type = $3)
-    and ($4::text[] is null or id in (
-        select n.id from notifications n
-        join datasources d on d.tags && $4 and (
-            n.entity_type = 'datasource' and n.entity_id = d.id::text
-            or n.entity_type = 'backup_job' and n.entity_id in (select j.id::text from backup_jobs j where j.datasource_id = d.id))))
+    and ($4::text[] is null or (entity_type, entity_id) in (
+        select 'datasource', d.id::text from datasources d where d.tags && $4
+        union all
+        select 'backup_job', j.id::text from backup_jobs j join datasources d on d.id = j.datasource_id where d.tags && $4))
 order by seq desc
 limit $6::bigint offset $5::bigint
 `
@@ -162,6 +164,7 @@ type ListNotificationsParams struct {
 	PageLimit  int64
 }
 
+// What belongs to a scope is looked up once, not for every notification.
 func (q *Queries) ListNotifications(ctx context.Context, arg ListNotificationsParams) ([]Notification, error) {
 	rows, err := q.db.Query(ctx, ListNotifications,
 		arg.Read,
@@ -241,12 +244,10 @@ const NotificationsAfter = `-- name: NotificationsAfter :many
 select id, seq, type, severity, entity_type, entity_id, title, message, metadata, read_at, created_at
 from notifications
 where notifications.seq > $1
-    and ($2::text[] is null or id in (
-        select n.id from notifications n
-        join datasources d on d.tags && $2 and (
-            n.entity_type = 'datasource' and n.entity_id = d.id::text
-            or n.entity_type = 'backup_job' and n.entity_id in (select j.id::text from backup_jobs j where j.datasource_id = d.id))
-        where n.seq > $1))
+    and ($2::text[] is null or (entity_type, entity_id) in (
+        select 'datasource', d.id::text from datasources d where d.tags && $2
+        union all
+        select 'backup_job', j.id::text from backup_jobs j join datasources d on d.id = j.datasource_id where d.tags && $2))
 order by notifications.seq limit $3::bigint
 `
 

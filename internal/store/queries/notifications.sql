@@ -22,16 +22,16 @@ join notification_channels c on c.enabled
     and array_position(r.severities, made.severity) >= array_position(r.severities, c.min_severity);
 
 -- name: ListNotifications :many
+-- What belongs to a scope is looked up once, not for every notification.
 select *
 from notifications
 where (sqlc.narg('read')::boolean is null or (read_at is not null) = sqlc.narg('read'))
     and (sqlc.narg('severity')::text is null or severity = sqlc.narg('severity'))
     and (sqlc.narg('type')::text is null or type = sqlc.narg('type'))
-    and (sqlc.narg('scope')::text[] is null or id in (
-        select n.id from notifications n
-        join datasources d on d.tags && sqlc.narg('scope') and (
-            n.entity_type = 'datasource' and n.entity_id = d.id::text
-            or n.entity_type = 'backup_job' and n.entity_id in (select j.id::text from backup_jobs j where j.datasource_id = d.id))))
+    and (sqlc.narg('scope')::text[] is null or (entity_type, entity_id) in (
+        select 'datasource', d.id::text from datasources d where d.tags && sqlc.narg('scope')
+        union all
+        select 'backup_job', j.id::text from backup_jobs j join datasources d on d.id = j.datasource_id where d.tags && sqlc.narg('scope')))
 order by seq desc
 limit @page_limit::bigint offset @page_offset::bigint;
 
@@ -40,19 +40,17 @@ select count(*) from notifications
 where (sqlc.narg('read')::boolean is null or (read_at is not null) = sqlc.narg('read'))
     and (sqlc.narg('severity')::text is null or severity = sqlc.narg('severity'))
     and (sqlc.narg('type')::text is null or type = sqlc.narg('type'))
-    and (sqlc.narg('scope')::text[] is null or id in (
-        select n.id from notifications n
-        join datasources d on d.tags && sqlc.narg('scope') and (
-            n.entity_type = 'datasource' and n.entity_id = d.id::text
-            or n.entity_type = 'backup_job' and n.entity_id in (select j.id::text from backup_jobs j where j.datasource_id = d.id))));
+    and (sqlc.narg('scope')::text[] is null or (entity_type, entity_id) in (
+        select 'datasource', d.id::text from datasources d where d.tags && sqlc.narg('scope')
+        union all
+        select 'backup_job', j.id::text from backup_jobs j join datasources d on d.id = j.datasource_id where d.tags && sqlc.narg('scope')));
 
 -- name: CountUnreadNotifications :one
 select count(*) from notifications where read_at is null
-    and (sqlc.narg('scope')::text[] is null or id in (
-        select n.id from notifications n
-        join datasources d on d.tags && sqlc.narg('scope') and (
-            n.entity_type = 'datasource' and n.entity_id = d.id::text
-            or n.entity_type = 'backup_job' and n.entity_id in (select j.id::text from backup_jobs j where j.datasource_id = d.id))));
+    and (sqlc.narg('scope')::text[] is null or (entity_type, entity_id) in (
+        select 'datasource', d.id::text from datasources d where d.tags && sqlc.narg('scope')
+        union all
+        select 'backup_job', j.id::text from backup_jobs j join datasources d on d.id = j.datasource_id where d.tags && sqlc.narg('scope')));
 
 -- name: MarkNotificationRead :one
 update notifications set read_at = coalesce(read_at, now()) where id = @id
@@ -68,22 +66,25 @@ delete from notifications where id = @id;
 select coalesce(max(seq), 0)::bigint as seq from notifications;
 
 -- name: LastNotificationSeqInScope :one
-select coalesce(max(n.seq), 0)::bigint as seq
-from notifications n
-join datasources d on d.tags && @scope::text[] and (
-    n.entity_type = 'datasource' and n.entity_id = d.id::text
-    or n.entity_type = 'backup_job' and n.entity_id in (select j.id::text from backup_jobs j where j.datasource_id = d.id));
+-- From the newest one on: the first that is in the scope ends the search.
+select coalesce((
+    select n.seq
+    from notifications n
+    where ((n.entity_type, n.entity_id) in (
+        select 'datasource', d.id::text from datasources d where d.tags && @scope::text[]
+        union all
+        select 'backup_job', j.id::text from backup_jobs j join datasources d on d.id = j.datasource_id where d.tags && @scope)) is true
+    order by n.seq desc
+    limit 1), 0)::bigint as seq;
 
 -- name: NotificationsAfter :many
 select *
 from notifications
 where notifications.seq > @seq
-    and (sqlc.narg('scope')::text[] is null or id in (
-        select n.id from notifications n
-        join datasources d on d.tags && sqlc.narg('scope') and (
-            n.entity_type = 'datasource' and n.entity_id = d.id::text
-            or n.entity_type = 'backup_job' and n.entity_id in (select j.id::text from backup_jobs j where j.datasource_id = d.id))
-        where n.seq > @seq))
+    and (sqlc.narg('scope')::text[] is null or (entity_type, entity_id) in (
+        select 'datasource', d.id::text from datasources d where d.tags && sqlc.narg('scope')
+        union all
+        select 'backup_job', j.id::text from backup_jobs j join datasources d on d.id = j.datasource_id where d.tags && sqlc.narg('scope')))
 order by notifications.seq limit @page_limit::bigint;
 
 -- name: PruneNotifications :execrows
