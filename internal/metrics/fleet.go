@@ -2,6 +2,7 @@ package metrics
 
 import (
 	"context"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -13,18 +14,55 @@ import (
 // scrapeTimeout bounds what one scrape asks the database.
 const scrapeTimeout = 5 * time.Second
 
+// scrapeKept is how long what the database said is good for the next scrapes: whoever
+// may scrape must not be able to keep the database busy.
+const scrapeKept = 2 * time.Second
+
 // Fleet knows the state of the whole control plane.
 type Fleet interface {
 	Get(ctx context.Context) health.Report
 	Gauges(ctx context.Context) (health.Gauges, error)
 }
 
-// Watch adds what only the whole control plane knows; each scrape asks for it. One
-// kind of process is enough: every one would show the same.
-func (m *Metrics) Watch(f Fleet) { m.registry.MustRegister(&fleet{f}) }
+// Watch adds what only the whole control plane knows; scrapes ask for it, one at a
+// time and at most every two seconds. One kind of process is enough: every one would
+// show the same.
+func (m *Metrics) Watch(f Fleet) { m.registry.MustRegister(&fleet{source: f}) }
 
 // fleet collects the state of the control plane.
-type fleet struct{ Fleet }
+type fleet struct {
+	source Fleet
+
+	mu    sync.Mutex // held while the database is asked
+	asked time.Time
+	last  state
+}
+
+// state is what the whole control plane said.
+type state struct {
+	health.Report
+
+	gauges health.Gauges
+}
+
+// state asks for the state, unless somebody just did.
+func (f *fleet) state() state {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !f.asked.IsZero() && time.Since(f.asked) < scrapeKept {
+		return f.last
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), scrapeTimeout)
+	defer cancel()
+	s := state{Report: f.source.Get(ctx)}
+	if s.DatabaseOK {
+		var err error
+		s.gauges, err = f.source.Gauges(ctx)
+		s.DatabaseOK = err == nil
+	}
+	f.last, f.asked = s, time.Now()
+	return s
+}
 
 func describe(name, help string, labels ...string) *prometheus.Desc {
 	return prometheus.NewDesc(namespace+"_"+name, help, labels, nil)
@@ -65,15 +103,7 @@ func (out sink) gauge(d *prometheus.Desc, value float64, labels ...string) {
 
 // Collect implements prometheus.Collector.
 func (f *fleet) Collect(to chan<- prometheus.Metric) {
-	ctx, cancel := context.WithTimeout(context.Background(), scrapeTimeout)
-	defer cancel()
-	out, r := sink(to), f.Get(ctx)
-	var g health.Gauges
-	if r.DatabaseOK {
-		var err error
-		g, err = f.Gauges(ctx)
-		r.DatabaseOK = err == nil
-	}
+	out, r := sink(to), f.state()
 	out.gauge(databaseUp, flag(r.DatabaseOK))
 	out.gauge(redisUp, flag(r.RedisOK))
 	for role, w := range r.Workers {
@@ -87,7 +117,7 @@ func (f *fleet) Collect(to chan<- prometheus.Metric) {
 	out.gauge(datasources, float64(r.Stats.DatasourcesTotal-r.Stats.DatasourcesHealthy-r.Stats.DatasourcesCritical), "other")
 	out.gauge(jobs, float64(r.Stats.JobsEnabled), "true")
 	out.gauge(jobs, float64(r.Stats.JobsTotal-r.Stats.JobsEnabled), "false")
-	out.work(g)
+	out.work(r.gauges)
 }
 
 func (out sink) work(g health.Gauges) {

@@ -10,9 +10,13 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"gopkg.in/yaml.v3"
 
@@ -79,6 +83,34 @@ func TestAScrapeTellsWhatHappenedHereAndHowTheFleetDoes(t *testing.T) {
 		require.Contains(t, text, line+"\n")
 	}
 	require.NotContains(t, text, `dataguardian_job_last_success_timestamp_seconds{backup_job="new"`)
+}
+
+// asked is a plane that counts who asks.
+type asked struct {
+	plane
+
+	gauges atomic.Int32
+}
+
+func (a *asked) Gauges(ctx context.Context) (health.Gauges, error) {
+	a.gauges.Add(1)
+	return a.plane.Gauges(ctx)
+}
+
+func TestAFloodOfScrapesAsksTheDatabaseOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, fleet := New("1"), &asked{}
+		m.Watch(fleet)
+		var group sync.WaitGroup
+		for range 50 {
+			group.Go(func() { assert.Contains(t, scrape(m), "dataguardian_database_up 1\n") })
+		}
+		group.Wait()
+		require.EqualValues(t, 1, fleet.gauges.Load())
+		<-time.After(scrapeKept)
+		scrape(m)
+		require.EqualValues(t, 2, fleet.gauges.Load())
+	})
 }
 
 func TestWhatIsUnknownIsNotZero(t *testing.T) {
