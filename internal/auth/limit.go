@@ -4,6 +4,7 @@ import (
 	"context"
 	"math"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -12,10 +13,12 @@ import (
 )
 
 // limits bound how often a password may be tried. An address has fewer tries than
-// an account, so that one attacker alone cannot lock somebody out. Each process counts
+// an account, so that one attacker alone cannot lock somebody out; many cannot lock out
+// a regular, whose tries only his own address bounds. Each process counts
 // for itself, which costs nothing; what it lets through is counted for all of them.
 type limits struct {
 	addresses, accounts *limiter
+	sites               *limiter // of IPv6: who has one network often has thousands
 	visits              *limiter // of an address that begins to log in with the OpenID provider
 	shared              TryStore // nil: this process is the only one
 	regulars            *regulars
@@ -23,32 +26,77 @@ type limits struct {
 
 func newLimits(shared TryStore) limits {
 	return limits{
-		addresses: newLimiter(10, 6*time.Second), accounts: newLimiter(30, 2*time.Second), visits: newLimiter(60, time.Second),
-		shared: shared, regulars: &regulars{known: map[string]struct{}{}},
+		addresses: newLimiter(10, 6*time.Second), accounts: newLimiter(30, 2*time.Second), sites: newLimiter(40, time.Second),
+		visits: newLimiter(60, time.Second), shared: shared, regulars: &regulars{known: map[string]int{}},
 	}
 }
 
-// try takes one try of an address and one of an account, in this process; an empty
-// account counts for none.
-func (l limits) try(address, account string) error {
-	wait, ok := l.addresses.take(network(address))
-	if ok && account != "" {
-		wait, ok = l.accounts.take(strings.ToLower(account))
+// visitor is who tries to log in.
+type visitor struct {
+	address string
+	account string // empty: counts for none
+	regular bool   // has logged in with this account from there
+}
+
+// counter is a bucket that a try is taken from.
+type counter struct {
+	*limiter
+
+	kind, of string
+}
+
+// key names the bucket for all processes. What people type is known by its digest: some
+// type their password in place of their name.
+func (c counter) key() digest { return hashOf(c.kind + " " + c.of) }
+
+func (l limits) counters(v visitor) []counter {
+	all := []counter{{l.addresses, "address", network(v.address)}}
+	if v.regular {
+		return all
 	}
-	if ok {
+	if site := site(v.address); site != "" {
+		all = append(all, counter{l.sites, "site", site})
+	}
+	if v.account != "" {
+		all = append(all, counter{l.accounts, "account", strings.ToLower(v.account)})
+	}
+	return all
+}
+
+// try takes one try from each bucket of this process. A refusal costs none.
+func (l limits) try(v visitor) error {
+	all := l.counters(v)
+	for i, c := range all {
+		if wait, ok := c.take(c.of); !ok {
+			for _, taken := range all[:i] {
+				taken.giveBack(taken.of)
+			}
+			return tooMany(wait)
+		}
+	}
+	return nil
+}
+
+// tryAll takes them in all processes, after try. A refusal costs a try of the bucket
+// that refuses, in this process: it refuses by itself then.
+func (l limits) tryAll(ctx context.Context, v visitor) error {
+	if l.shared == nil {
 		return nil
 	}
-	return tooMany(wait)
-}
-
-// tryAll takes them in all processes.
-func (l limits) tryAll(ctx context.Context, address, account string) error {
-	for _, b := range l.buckets(address, account) {
-		wait, err := l.shared.Take(ctx, b.key[:], int(b.size), b.every)
+	all := l.counters(v)
+	for i, c := range all {
+		key := c.key()
+		wait, err := l.shared.Take(ctx, key[:], int(c.size), c.every)
 		if err != nil {
 			return err
 		}
 		if wait > 0 {
+			for _, other := range slices.Delete(slices.Clone(all), i, i+1) {
+				other.giveBack(other.of)
+			}
+			if err := l.giveBackAll(ctx, all[:i]); err != nil {
+				return err
+			}
 			return tooMany(wait)
 		}
 	}
@@ -61,43 +109,38 @@ func tooMany(wait time.Duration) error {
 }
 
 // good gives the tries of a good login back.
-func (l limits) good(ctx context.Context, address, account string) error {
-	l.addresses.giveBack(network(address))
-	if account != "" {
-		l.accounts.giveBack(strings.ToLower(account))
+func (l limits) good(ctx context.Context, v visitor) error {
+	all := l.counters(v)
+	for _, c := range all {
+		c.giveBack(c.of)
 	}
-	for _, b := range l.buckets(address, account) {
-		if err := l.shared.GiveBack(ctx, b.key[:], int(b.size)); err != nil {
+	return l.giveBackAll(ctx, all)
+}
+
+// giveBackAll gives tries back in all processes.
+func (l limits) giveBackAll(ctx context.Context, all []counter) error {
+	if l.shared == nil {
+		return nil
+	}
+	for _, c := range all {
+		key := c.key()
+		if err := l.shared.GiveBack(ctx, key[:], int(c.size)); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// sharedBucket is a bucket of all processes. What people type is known by its digest:
-// some type their password in place of their name.
-type sharedBucket struct {
-	*limiter
-	key digest
-}
-
-func (l limits) buckets(address, account string) []sharedBucket {
-	if l.shared == nil {
-		return nil
-	}
-	all := []sharedBucket{{l.addresses, hashOf("address " + network(address))}}
-	if account != "" {
-		all = append(all, sharedBucket{l.accounts, hashOf("account " + strings.ToLower(account))})
-	}
-	return all
-}
-
 // regulars are those who have logged in before, from where they did. They do not wait
 // behind a flood of strangers.
 type regulars struct {
 	mu    sync.Mutex
-	known map[string]struct{}
+	known map[string]int // how many of their attempts go on
 }
+
+// maxAhead is how many attempts of one regular at once go before strangers: one who has
+// an account must not keep all others out.
+const maxAhead = 4
 
 func regular(address, account string) string {
 	return network(address) + " " + strings.ToLower(account)
@@ -109,7 +152,8 @@ func (r *regulars) add(address, account string) {
 	if len(r.known) >= maxBuckets {
 		clear(r.known)
 	}
-	r.known[regular(address, account)] = struct{}{}
+	key := regular(address, account)
+	r.known[key] = r.known[key] // 0 for a new one
 }
 
 func (r *regulars) has(address, account string) bool {
@@ -119,17 +163,45 @@ func (r *regulars) has(address, account string) bool {
 	return ok
 }
 
+// begin reports whether an attempt goes before those of strangers, until end is called.
+func (r *regulars) begin(address, account string) (ahead bool, end func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	key := regular(address, account)
+	if going, ok := r.known[key]; !ok || going >= maxAhead {
+		return false, func() {}
+	}
+	r.known[key]++
+	return true, func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if r.known[key] > 0 { // it may have been forgotten meanwhile
+			r.known[key]--
+		}
+	}
+}
+
 // network is what one attacker surely has: an IPv4 address, or an IPv6 network.
 func network(address string) string {
+	if prefix, ok := ipv6Network(address, 64); ok {
+		return prefix
+	}
+	return address
+}
+
+// site is what one attacker may well have of IPv6; empty for IPv4.
+func site(address string) string {
+	prefix, _ := ipv6Network(address, 48)
+	return prefix
+}
+
+func ipv6Network(address string, bits int) (string, bool) {
 	ip, err := netip.ParseAddr(address)
 	if err != nil || ip.Unmap().Is4() {
-		return address
+		return "", false
 	}
-	prefix, err := ip.Prefix(64)
-	if err != nil {
-		return address
-	}
-	return prefix.String()
+	prefix, err := ip.Prefix(bits)
+	return prefix.String(), err == nil
 }
 
 // maxBuckets bounds the memory of a limiter.

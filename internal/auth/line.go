@@ -8,12 +8,17 @@ import (
 )
 
 // line lets in one at a time. Regulars wait in a line of their own, which goes first:
-// a flood of strangers does not keep them out. The zero value is empty.
+// a flood of strangers does not keep them out. Every third turn is a stranger's all the
+// same. The zero value is empty.
 type line struct {
 	mu      sync.Mutex
 	busy    bool
+	ahead   int                      // regulars in a row
 	waiting map[bool][]chan struct{} // by whether they are regulars
 }
+
+// maxInARow is how many regulars go before a stranger who waits.
+const maxInARow = 2
 
 // enter waits for the turn, which leave ends. It fails with errTooManyLogins when too
 // many wait or it takes too long, and with the cause of ctx.
@@ -74,14 +79,19 @@ func (l *line) leave() {
 }
 
 func (l *line) next() {
-	for _, regular := range []bool{true, false} {
+	first := l.ahead < maxInARow
+	for _, regular := range []bool{first, !first} {
 		if waiting := l.waiting[regular]; len(waiting) > 0 {
+			l.ahead++
+			if !regular {
+				l.ahead = 0
+			}
 			close(waiting[0])
 			l.waiting[regular] = slices.Delete(waiting, 0, 1)
 			return
 		}
 	}
-	l.busy = false
+	l.busy, l.ahead = false, 0
 }
 
 // full reports whether one more would be turned away.

@@ -51,5 +51,15 @@ func TestWhoHasBeenHereDoesNotWaitBehindAFloodOfStrangers(t *testing.T) {
 		come(t.Context(), "late", true)
 		group.Wait()
 		require.Equal(t, 5+2, turnedAway, "nobody waits for ever")
+
+		order = nil
+		for range 4 {
+			come(t.Context(), "regular", true)
+		}
+		come(t.Context(), "stranger", false)
+		synctest.Wait()
+		l.leave()
+		group.Wait()
+		require.Equal(t, []string{"regular", "regular", "stranger", "regular", "regular"}, order, "a stranger does not wait for ever either")
 	})
 }

@@ -47,7 +47,7 @@ func (s *Service) Setup(ctx context.Context, username, password, address string)
 	if err != nil {
 		return User{}, "", err
 	}
-	if err := s.attempt(ctx, address, "", true); err != nil {
+	if err := s.attempt(ctx, visitor{address: address}, true); err != nil {
 		return User{}, "", err
 	}
 	if u.PasswordHash, err = s.Passwords.Hash(ctx, password); err != nil {
@@ -65,15 +65,17 @@ var ErrSetupDone = errs.New(errs.Conflict, CodeSetupDone, "the first user exists
 // Login begins a session of a user and returns its cookie. A failed one returns the
 // user, too, when there is one with this name, for the audit log only.
 func (s *Service) Login(ctx context.Context, username, password, address string) (User, string, error) {
-	regular := s.limits.regulars.has(address, username)
-	if err := s.attempt(ctx, address, username, regular); err != nil {
+	v := visitor{address: address, account: username, regular: s.limits.regulars.has(address, username)}
+	ahead, end := s.limits.regulars.begin(address, username)
+	defer end()
+	if err := s.attempt(ctx, v, ahead); err != nil {
 		return User{}, "", err
 	}
 	u, err := s.Users.ByName(ctx, username)
 	if err != nil && errs.KindOf(err) != errs.NotFound {
 		return User{}, "", err
 	}
-	match, err := s.Passwords.Check(ctx, u.PasswordHash, password, regular)
+	match, err := s.Passwords.Check(ctx, u.PasswordHash, password, ahead)
 	if err == nil && !match {
 		err = errBadLogin
 	}
@@ -81,22 +83,22 @@ func (s *Service) Login(ctx context.Context, username, password, address string)
 		return u, "", err
 	}
 	s.limits.regulars.add(address, username)
-	if err := s.limits.good(ctx, address, username); err != nil {
+	if err := s.limits.good(ctx, v); err != nil {
 		return u, "", err
 	}
 	return s.begin(ctx, u, address)
 }
 
 // attempt takes a try. Whom the hasher would turn away anyway is told so before the
-// database is asked: a flood must not reach it.
-func (s *Service) attempt(ctx context.Context, address, account string, regular bool) error {
-	if err := s.limits.try(address, account); err != nil {
-		return err
-	}
-	if s.Passwords.full(regular) {
+// database is asked, and it costs no try: a flood must not use up those of others.
+func (s *Service) attempt(ctx context.Context, v visitor, ahead bool) error {
+	if s.Passwords.full(ahead) {
 		return errTooManyLogins
 	}
-	return s.limits.tryAll(ctx, address, account)
+	if err := s.limits.try(v); err != nil {
+		return err
+	}
+	return s.limits.tryAll(ctx, v)
 }
 
 // Identity is a person as the OpenID provider knows them.
@@ -117,10 +119,11 @@ func (s *Service) VisitExternal(address string) error {
 // AttemptExternal takes a try of an address to come back from the OpenID provider;
 // LoginExternal gives it back.
 func (s *Service) AttemptExternal(ctx context.Context, address string) error {
-	if err := s.limits.try(address, ""); err != nil {
+	v := visitor{address: address}
+	if err := s.limits.try(v); err != nil {
 		return err
 	}
-	return s.limits.tryAll(ctx, address, "")
+	return s.limits.tryAll(ctx, v)
 }
 
 // LoginExternal begins a session of a person whom the OpenID provider has sent. The
@@ -139,7 +142,7 @@ func (s *Service) LoginExternal(ctx context.Context, i Identity, address string)
 		u, err = s.Users.Create(ctx, User{ID: uuid.NewString(), Username: i.Username, Role: i.Role, Subject: i.Subject})
 	}
 	if err == nil {
-		err = s.limits.good(ctx, address, "")
+		err = s.limits.good(ctx, visitor{address: address})
 	}
 	if err != nil {
 		return User{}, "", err
@@ -172,7 +175,8 @@ func (s *Service) ChangePassword(ctx context.Context, p Principal, current, pass
 	if p.UserID == "" {
 		return errs.New(errs.Denied, errs.CodeForbidden, "only a user has a password: log in first")
 	}
-	if err := s.attempt(ctx, address, p.Name, true); err != nil {
+	v := visitor{address: address, account: p.Name, regular: s.limits.regulars.has(address, p.Name)}
+	if err := s.attempt(ctx, v, true); err != nil {
 		return err
 	}
 	u, err := s.Users.Get(ctx, p.UserID)
@@ -186,7 +190,7 @@ func (s *Service) ChangePassword(ctx context.Context, p Principal, current, pass
 	case !match:
 		return errs.InvalidFields(errs.CodeValidation, errs.Field{Field: "current_password", Message: "is not the present password"})
 	}
-	if err := s.limits.good(ctx, address, p.Name); err != nil {
+	if err := s.limits.good(ctx, v); err != nil {
 		return err
 	}
 	_, err = s.UpdateUser(ctx, u.ID, nil, &password)

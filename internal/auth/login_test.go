@@ -220,6 +220,16 @@ func TestAttemptsAreFewAndComeBackWithTime(t *testing.T) {
 		_, _, err = s.Login(t.Context(), "ada", password, "203.0.113.6")
 		require.Equal(t, errs.CodeRateLimited, errs.CodeOf(err), "an account under attack rests")
 		require.Contains(t, errs.As(err).Details, "retry_after_seconds")
+		_, _, err = s.Login(t.Context(), "Ada", password, "203.0.113.5")
+		require.NoError(t, err, "who has logged in from there before is not locked out")
+		for range 20 {
+			require.True(t, refused("203.0.113.7", "ada"))
+		}
+		require.False(t, refused("203.0.113.7", "nobody"), "what the account refuses costs the address nothing")
+		for i := range 40 {
+			require.False(t, refused(fmt.Sprintf("2001:db8:7:%x::1", i), fmt.Sprint("nobody ", i)))
+		}
+		require.True(t, refused("2001:db8:7:ffff::1", "nobody"), "a site of IPv6 has forty tries, however many networks")
 		<-time.After(time.Minute)
 		_, _, err = s.Login(t.Context(), "ada", password, "203.0.113.6")
 		require.NoError(t, err)
