@@ -37,13 +37,12 @@ func (s *session) dropTriggers(ctx context.Context, database string, tables []st
 }
 
 // move moves tables; all of them or none. It is not interrupted: what a server does
-// with a statement that nobody waits for would not be known.
+// with a statement that nobody waits for would not be known. lock_wait_timeout ends it.
 func (s *session) move(ctx context.Context, target string, moves []string) error {
 	if len(moves) == 0 {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupLimit)
-	defer cancel()
+	ctx = context.WithoutCancel(ctx)
 	if _, err := s.conn.ExecContext(ctx, "RENAME TABLE "+strings.Join(moves, ", ")); err != nil {
 		return errs.Wrap(s.failed(ctx, err, "moving tables"), errs.Unavailable, errs.CodeRestoreFailed,
 			"the restored tables could not take the place of those of %q: %s", target, reason(err))
@@ -59,20 +58,45 @@ func renames(tables []string, from, to string) []string {
 	return moves
 }
 
-// dropObjects drops views, routines and events.
-func (s *session) dropObjects(ctx context.Context, database string) error {
-	for kind, query := range map[string]string{
-		"VIEW":      "SELECT table_name FROM information_schema.views WHERE table_schema = ?",
-		"FUNCTION":  "SELECT routine_name FROM information_schema.routines WHERE routine_schema = ? AND routine_type = 'FUNCTION'",
-		"PROCEDURE": "SELECT routine_name FROM information_schema.routines WHERE routine_schema = ? AND routine_type = 'PROCEDURE'",
-		"PACKAGE":   "SELECT routine_name FROM information_schema.routines WHERE routine_schema = ? AND routine_type = 'PACKAGE'",
-		"EVENT":     "SELECT event_name FROM information_schema.events WHERE event_schema = ?",
+// object is what a database has besides tables and their triggers.
+type object struct {
+	Kind string `json:"kind"`
+	Name string `json:"name"`
+}
+
+// objectsOf are the views, routines and events of a database.
+func (s *session) objectsOf(ctx context.Context, database string) (all []object, err error) {
+	for _, q := range []struct{ kind, query string }{
+		{"VIEW", "SELECT table_name FROM information_schema.views WHERE table_schema = ?"},
+		{"FUNCTION", "SELECT routine_name FROM information_schema.routines WHERE routine_schema = ? AND routine_type = 'FUNCTION'"},
+		{"PROCEDURE", "SELECT routine_name FROM information_schema.routines WHERE routine_schema = ? AND routine_type = 'PROCEDURE'"},
+		{"PACKAGE", "SELECT routine_name FROM information_schema.routines WHERE routine_schema = ? AND routine_type = 'PACKAGE'"},
+		{"EVENT", "SELECT event_name FROM information_schema.events WHERE event_schema = ?"},
 	} {
-		names, err := s.names(ctx, query, database)
+		names, err := s.names(ctx, q.query, database)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		if err := s.drop(ctx, kind, database, names); err != nil {
+		for _, name := range names {
+			all = append(all, object{q.kind, name})
+		}
+	}
+	return all, nil
+}
+
+// dropObjects drops all views, routines and events.
+func (s *session) dropObjects(ctx context.Context, database string) error {
+	all, err := s.objectsOf(ctx, database)
+	if err != nil {
+		return err
+	}
+	return s.dropThese(ctx, database, all)
+}
+
+// dropThese drops those of the objects that are there.
+func (s *session) dropThese(ctx context.Context, database string, objects []object) error {
+	for _, o := range objects {
+		if err := s.drop(ctx, o.Kind, database, []string{o.Name}); err != nil {
 			return err
 		}
 	}

@@ -6,6 +6,8 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"strconv"
+	"strings"
 
 	"github.com/dataguardian/dataguardian/internal/engine"
 	"github.com/dataguardian/dataguardian/internal/errs"
@@ -28,7 +30,7 @@ func (w *swap) note(ctx context.Context, s *session) error {
 	if err != nil {
 		return errs.Wrap(err, errs.Internal, errs.CodeInternal, "the exchange of tables could not be written down")
 	}
-	if err := s.exec(ctx, "CREATE TABLE "+w.journal()+" (n INT PRIMARY KEY, piece LONGBLOB NOT NULL)", doing); err != nil {
+	if err := s.exec(ctx, "CREATE TABLE "+w.journal()+" (n INT PRIMARY KEY, piece LONGBLOB NOT NULL) ENGINE=InnoDB", doing); err != nil {
 		return err
 	}
 	sum := sha256.Sum256(document)
@@ -46,9 +48,28 @@ func (w *swap) note(ctx context.Context, s *session) error {
 	return insert(0, []byte(hex.EncodeToString(sum[:])))
 }
 
-// settle ends it: there is nothing to finish or to take back.
+// Words that are added to a note later, by their place.
+const (
+	placeOfDone    = -1
+	placeOfUndoing = -2
+)
+
+// settle ends it: there is nothing to finish or to take back, for everything is
+// where it was.
 func (w *swap) settle(ctx context.Context, s *session) error {
 	return s.exec(ctx, "DROP TABLE IF EXISTS "+w.journal(), "noting the end")
+}
+
+// markDone ends it: all is restored, and only now the old content may be dropped.
+func (w *swap) markDone(ctx context.Context, s *session) error {
+	w.done = true
+	return s.exec(ctx, "INSERT INTO "+w.journal()+" VALUES (?, '') ON DUPLICATE KEY UPDATE piece = ''", "noting the end", placeOfDone)
+}
+
+// markUndoing comes before tables that have moved go back.
+func (w *swap) markUndoing(ctx context.Context, s *session) error {
+	w.undoing = true
+	return s.exec(ctx, "INSERT INTO "+w.journal()+" VALUES (?, '') ON DUPLICATE KEY UPDATE piece = ''", "noting that tables go back", placeOfUndoing)
 }
 
 // noted reads what a restore had begun; nil when that was nothing.
@@ -64,21 +85,33 @@ func (s *session) noted(ctx context.Context, fresh string) (*swap, error) {
 	if !found {
 		return nil, nil
 	}
-	pieces, err := s.names(ctx, "SELECT piece FROM "+journalIn(fresh)+" ORDER BY n")
-	if err != nil || len(pieces) == 0 {
+	pieces, err := s.pairs(ctx, "SELECT n, piece FROM "+journalIn(fresh)+" ORDER BY n")
+	if err != nil {
 		return nil, err
 	}
-	digest, all := sha256.New(), ""
-	for _, piece := range pieces[1:] {
-		all += piece
+	var w swap
+	var sum string
+	var all strings.Builder
+	for _, piece := range pieces {
+		switch piece[0] {
+		case strconv.Itoa(placeOfDone):
+			w.done = true
+		case strconv.Itoa(placeOfUndoing):
+			w.undoing = true
+		case "0":
+			sum = piece[1]
+		default:
+			all.WriteString(piece[1])
+		}
 	}
-	digest.Write([]byte(all))
-	if hex.EncodeToString(digest.Sum(nil)) != pieces[0] {
+	if digest := sha256.Sum256([]byte(all.String())); hex.EncodeToString(digest[:]) != sum {
 		return nil, nil // it was not written to its end, and nothing has begun
 	}
-	var w swap
-	if err := json.Unmarshal([]byte(all), &w); err != nil {
+	if err := json.Unmarshal([]byte(all.String()), &w); err != nil {
 		return nil, errs.Wrap(err, errs.Internal, errs.CodeInternal, "the note in database %q, of a restore that was interrupted, cannot be read", fresh)
+	}
+	if w.Fresh != fresh || w.Replaced != engine.ReplacedPrefix+strings.TrimPrefix(fresh, engine.ScratchPrefix) {
+		return nil, errs.New(errs.Conflict, errs.CodeConflict, "the note in database %q was not written by the restore of that name: find out who put it there", fresh)
 	}
 	return &w, nil
 }
@@ -86,7 +119,7 @@ func (s *session) noted(ctx context.Context, fresh string) (*swap, error) {
 // putInOrder finishes or takes back what a restore that is gone had begun, and
 // drops its databases. s holds its lock. What was done is told to log.
 func (e *Engine) putInOrder(ctx context.Context, s *session, c engine.Conn, token string, log func(engine.Level, string)) error {
-	fresh, replaced := engine.ScratchPrefix+token, engine.ReplacedPrefix+token
+	fresh := engine.ScratchPrefix + token
 	if err := s.exec(ctx, fmt.Sprintf("SET SESSION foreign_key_checks = 0, lock_wait_timeout = %d", lockPatience), "preparing to put things in order"); err != nil {
 		return err
 	}
@@ -94,17 +127,37 @@ func (e *Engine) putInOrder(ctx context.Context, s *session, c engine.Conn, toke
 	if err != nil {
 		return err
 	}
-	if w != nil {
+	if w != nil && !w.done {
 		outcome, err := e.recoverSwap(ctx, s, c, w)
 		if err != nil {
 			return err
 		}
 		log(engine.LevelWarn, "a restore that was interrupted "+outcome)
-		if err := w.settle(ctx, s); err != nil {
-			return err
+		if !w.done {
+			if err := w.settle(ctx, s); err != nil {
+				return err
+			}
 		}
 	}
-	for _, name := range []string{fresh, replaced} {
+	return s.dropLeftovers(ctx, token, w != nil && w.done, log)
+}
+
+// dropLeftovers drops the databases of a restore that is gone. What was replaced goes
+// only when proven is true: then the restore is done to its end. Otherwise all stays.
+func (s *session) dropLeftovers(ctx context.Context, token string, proven bool, log func(engine.Level, string)) error {
+	fresh, replaced := engine.ScratchPrefix+token, engine.ReplacedPrefix+token
+	if !proven {
+		tables, err := s.movable(ctx, replaced)
+		if err != nil {
+			return err
+		}
+		if len(tables) > 0 {
+			return errs.New(errs.Conflict, errs.CodeConflict,
+				"database %q holds tables that a restore replaced, and nothing proves that the restore was done to its end, so it is left: look into it, move what is needed (RENAME TABLE), then drop it, and %q if that is there",
+				replaced, fresh)
+		}
+	}
+	for _, name := range []string{replaced, fresh} { // the note goes last
 		there, err := s.names(ctx, "SELECT schema_name FROM information_schema.schemata WHERE schema_name = ?", name)
 		if err != nil {
 			return err

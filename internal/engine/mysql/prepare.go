@@ -69,11 +69,11 @@ func (e *Engine) Sweep(ctx context.Context, c engine.Conn, token string, log fun
 		return err
 	}
 	defer s.close() // which gives the lock back
-	var free *int
-	if err := s.conn.QueryRowContext(ctx, "SELECT GET_LOCK(?, 0)", engine.ScratchPrefix+token).Scan(&free); err != nil {
-		return s.failed(ctx, err, "looking for leftovers")
+	free, err := s.lock(ctx, engine.ScratchPrefix+token, 0)
+	if err != nil {
+		return err
 	}
-	if free == nil || *free != 1 {
+	if !free {
 		return errs.New(errs.Conflict, errs.CodeConflict, "the restore whose leftovers are to be dropped still runs on %s", where(c))
 	}
 	if log == nil {

@@ -27,8 +27,9 @@ const headSize = 64 << 10
 // Whatever fails, the database is afterwards what it was before: the restore goes
 // into a scratch database beside the target. When it is done, tables move in one
 // statement, and views, routines, triggers and events are made anew. When the process
-// is killed in the middle of that, Sweep, or the next restore on the server, finishes
-// it or takes it back.
+// is killed in the middle of that, Sweep finishes it, or makes again what was dropped
+// before tables moved. What it cannot prove it leaves and tells; until then another
+// restore into the database is refused, with kind Conflict.
 //
 //   - An absent database is made (CreateDatabase).
 //   - With DropExisting the content of the database is replaced, and its sessions are

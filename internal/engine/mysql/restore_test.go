@@ -137,8 +137,58 @@ func TestDatabasesLeftBehindAreDroppedByTheNextRestore(t *testing.T) {
 	require.Equal(t, errs.Conflict, errs.KindOf(New(Config{}).Sweep(t.Context(), connTo(m, target), "00000000000f", nil)))
 	_, err = holder.ExecContext(t.Context(), "DO RELEASE_ALL_LOCKS()")
 	require.NoError(t, err)
-	require.NoError(t, New(Config{}).Sweep(t.Context(), connTo(m, target), "00000000000f", nil))
+	m.Exec(t, "dg_replaced_00000000000f", "CREATE TABLE the_only_copy (a int)")
+	err = New(Config{}).Sweep(t.Context(), connTo(m, target), "00000000000f", nil)
+	require.Contains(t, errs.Message(err), `"dg_replaced_00000000000f" holds tables`, "nothing proves that they are in the way")
+	require.NoError(t, New(Config{}).Restore(t.Context(), connTo(m, target), o, dump))
+	require.Contains(t, log.String(), `"dg_replaced_00000000000f" holds tables`)
+	m.Exec(t, "dg_replaced_00000000000f", "DROP TABLE the_only_copy")
+
+	// An exchange that another one has begun with our tables keeps us from them.
+	s, err := New(Config{}).connect(t.Context(), connTo(m, target), "")
+	require.NoError(t, err)
+	defer s.close()
+	m.Exec(t, "", "CREATE DATABASE dg_restore_00000000000f")
+	w := &swap{Target: target, Fresh: "dg_restore_00000000000f", Replaced: "dg_replaced_00000000000f", Incoming: []string{"neither_here_nor_there"}}
+	require.NoError(t, w.note(t.Context(), s))
+	err = New(Config{}).Restore(t.Context(), connTo(m, target), o, dump)
+	require.Equal(t, errs.Conflict, errs.KindOf(err), "%v", err)
+	require.Contains(t, errs.Message(err), "another restore is exchanging")
+	err = New(Config{}).Sweep(t.Context(), connTo(m, target), "00000000000f", nil)
+	require.Contains(t, errs.Message(err), "all is left as it is")
+	require.Len(t, scratchDatabases(t, m), 3)
+	require.NoError(t, w.markDone(t.Context(), s))
+	require.NoError(t, New(Config{}).Restore(t.Context(), connTo(m, target), o, dump))
 	require.Equal(t, []string{"dg_restore_mine"}, scratchDatabases(t, m))
+}
+
+func TestWhatComesIntoTheTargetWhileADumpIsReadStays(t *testing.T) {
+	m := testkit.MariaDB(t)
+	source := m.NewDatabase(t)
+	m.Exec(t, source, "CREATE TABLE people (id int PRIMARY KEY); CREATE PROCEDURE keep_me() SELECT 2")
+	_, dump := dumpOf(t, connTo(m, source), engine.DumpOptions{})
+	for name, o := range map[string]engine.RestoreOptions{
+		"absent": {CreateDatabase: true}, "empty": {}, "without those tables": {IncludeTables: []string{"people"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			target, before := m.NewDatabase(t), ""
+			if o.CreateDatabase {
+				m.Exec(t, "", "DROP DATABASE "+target)
+			}
+			src := enginetest.Memory{OnRead: func(string, int64) error {
+				if before == "" {
+					m.Exec(t, "", "CREATE DATABASE IF NOT EXISTS "+target)
+					m.Exec(t, target, otherContent)
+					before = plain(t, m, target)
+				}
+				return nil
+			}}
+			src.Put(Member, dump.Bytes(Member))
+			require.Error(t, New(Config{}).Restore(t.Context(), connTo(m, target), o, &src))
+			require.Equal(t, before, plain(t, m, target))
+			require.Empty(t, scratchDatabases(t, m))
+		})
+	}
 }
 
 func TestAUserOfOneDatabaseRestoresIntoItWhenItIsEmpty(t *testing.T) {

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 
+	driver "github.com/go-sql-driver/mysql"
+
 	"github.com/dataguardian/dataguardian/internal/engine"
 	"github.com/dataguardian/dataguardian/internal/errs"
 )
@@ -13,8 +15,8 @@ import (
 // swap lets the tables of a scratch database take their place in the target. These
 // servers cannot exchange databases, but they move tables between them in one
 // statement that happens wholly or not at all. What does not move (triggers, views,
-// routines, events, keys to tables that stay) is made anew; should that fail,
-// everything goes back. All that is needed to go on or back is in here, and noted on
+// routines, events, keys to tables that stay) is made anew; should that fail while we
+// live, everything goes back. All that is needed to go on or back is in here, and noted on
 // the server before the target changes, so that whoever comes after a killed process
 // can do either.
 type swap struct {
@@ -32,6 +34,14 @@ type swap struct {
 	Old      []byte       `json:"old"`      // that of what goes
 	Inward   []foreignKey `json:"inward"`   // of incoming tables, to tables that stay
 	Children []foreignKey `json:"children"` // of tables that stay, to tables that go
+	Triggers []trigger    `json:"triggers"` // of tables that go
+	Ours     []object     `json:"ours"`     // what Objects makes, unless Partial
+	Theirs   []object     `json:"theirs"`   // what Old makes, with Replaces
+
+	created bool // by us, the target
+	making  bool // nobody knows whether it was created
+	done    bool // all is restored: the old content may be dropped
+	undoing bool // tables that had moved went back, or are about to
 }
 
 // plan looks at both databases; the target does not change, but with Replaces its
@@ -49,6 +59,9 @@ func (b *beside) plan(ctx context.Context) (*swap, error) {
 	if w.Objects, err = r.objects(ctx, b.fresh); err != nil {
 		return nil, err
 	}
+	if w.Ours, err = b.s.objectsOf(ctx, b.fresh); err != nil {
+		return nil, err
+	}
 	if len(b.views) > 0 {
 		w.Objects = slices.Concat(w.Objects, []byte("SET SESSION sql_mode = '';\n"), b.views, []byte("\n"+trailer+"\n"))
 	}
@@ -58,6 +71,7 @@ func (b *beside) plan(ctx context.Context) (*swap, error) {
 	if err := r.create(ctx, b.s, b.replaced, charset{}); err != nil {
 		return nil, err
 	}
+	b.madeReplaced = true
 	return w, b.planReplaced(ctx, w)
 }
 
@@ -92,6 +106,9 @@ func (b *beside) planKeys(ctx context.Context, w *swap) error {
 // planReplaced finds what goes.
 func (b *beside) planReplaced(ctx context.Context, w *swap) error {
 	r := b.restore
+	if err := r.requireRoom(ctx, b.s); err != nil { // something may have come since it was looked for
+		return err
+	}
 	there, err := b.s.movable(ctx, w.Target)
 	if err != nil {
 		return err
@@ -107,9 +124,18 @@ func (b *beside) planReplaced(ctx context.Context, w *swap) error {
 	if err := b.refuseForeignReferences(ctx, w); err != nil {
 		return err
 	}
+	if w.Triggers, err = b.s.triggers(ctx, w.Target, w.Outgoing); err != nil {
+		return err
+	}
+	if err := b.s.withStatements(ctx, w.Target, w.Triggers); err != nil {
+		return err
+	}
 	switch {
 	case w.Replaces:
 		if err := r.endSessions(ctx, b.s); err != nil {
+			return err
+		}
+		if w.Theirs, err = b.s.objectsOf(ctx, w.Target); err != nil {
 			return err
 		}
 		w.Old, err = r.objects(ctx, w.Target)
@@ -187,9 +213,13 @@ func (w *swap) apply(ctx context.Context, r *restore, s *session) error {
 		return err
 	}
 	if w.Made {
+		w.making = true
 		if err := r.create(ctx, s, w.Target, r.charset); err != nil {
+			_, refused := errors.AsType[*driver.MySQLError](err)
+			w.making = !refused
 			return err
 		}
+		w.created, w.making = true, false
 	}
 	if err := s.dropTriggers(ctx, w.Target, w.Outgoing); err != nil {
 		return err
@@ -197,16 +227,32 @@ func (w *swap) apply(ctx context.Context, r *restore, s *session) error {
 	if err := s.dropKeys(ctx, w.Target, w.Children); err != nil {
 		return err
 	}
+	if err := s.requireLock(ctx, w.Fresh); err != nil {
+		return err
+	}
 	if err := s.move(ctx, w.Target, append(renames(w.Outgoing, w.Target, w.Replaced), renames(w.Incoming, w.Fresh, w.Target)...)); err != nil {
 		return err
 	}
-	return w.forward(ctx, r, s)
+	if err := w.forward(ctx, r, s); err != nil {
+		return err
+	}
+	return s.requireLock(ctx, w.Fresh)
 }
 
 // forward makes anew what did not move. It may be called again.
 func (w *swap) forward(ctx context.Context, r *restore, s *session) error {
 	if w.Replaces {
-		if err := s.dropObjects(ctx, w.Target); err != nil {
+		there, err := s.objectsOf(ctx, w.Target)
+		if err != nil {
+			return err
+		}
+		for _, o := range there {
+			if !slices.Contains(w.Ours, o) && !slices.Contains(w.Theirs, o) {
+				return errs.New(errs.Conflict, errs.CodeConflict,
+					"%s %q came into database %q while it was replaced, and would be lost: move it elsewhere, or start the restore again", strings.ToLower(o.Kind), o.Name, w.Target)
+			}
+		}
+		if err := s.dropThese(ctx, w.Target, there); err != nil {
 			return err
 		}
 	}
@@ -219,17 +265,35 @@ func (w *swap) forward(ctx context.Context, r *restore, s *session) error {
 	return s.addKeys(ctx, w.Target, r.server.Flavor, slices.Concat(w.Inward, w.Children))
 }
 
-// moved reports whether the tables have moved.
+// moved reports whether the tables have moved: all of them, or none. It fails when it
+// is neither, for then nobody knows what happened. With no tables to move, nothing
+// tells them apart, and they count as moved.
 func (w *swap) moved(ctx context.Context, s *session) (bool, error) {
-	if len(w.Incoming) > 0 {
-		left, err := s.movable(ctx, w.Fresh)
-		return !slices.Contains(left, w.Incoming[0]), err
+	var in [3][]string // tables by database
+	for i, database := range []string{w.Target, w.Fresh, w.Replaced} {
+		var err error
+		if in[i], err = s.movable(ctx, database); err != nil {
+			return false, err
+		}
 	}
-	if len(w.Outgoing) > 0 {
-		gone, err := s.movable(ctx, w.Replaced)
-		return slices.Contains(gone, w.Outgoing[0]), err
+	target, fresh, replaced := in[0], in[1], in[2]
+	switch {
+	case all(w.Incoming, target) && none(w.Incoming, fresh) && all(w.Outgoing, replaced):
+		return true, nil
+	case all(w.Incoming, fresh) && all(w.Outgoing, target) && none(w.Outgoing, replaced):
+		return false, nil
 	}
-	return false, nil
+	return false, errs.New(errs.Conflict, errs.CodeConflict,
+		"the tables of database %q are neither where they were before the restore nor where they are after it, so all is left as it is: old tables are in %q and in database %q, restored ones in %q; move them where they belong (RENAME TABLE), then drop the last two",
+		w.Target, w.Target, w.Replaced, w.Fresh)
+}
+
+func all(names, in []string) bool {
+	return !slices.ContainsFunc(names, func(name string) bool { return !slices.Contains(in, name) })
+}
+
+func none(names, in []string) bool {
+	return !slices.ContainsFunc(names, func(name string) bool { return slices.Contains(in, name) })
 }
 
 // back makes a target that was there what it was. It may be called again.
@@ -238,33 +302,63 @@ func (w *swap) back(ctx context.Context, r *restore, s *session) error {
 	if err != nil {
 		return err
 	}
-	if !w.Partial && (moved || !w.Replaces) {
-		if err := s.dropObjects(ctx, w.Target); err != nil {
+	if !moved {
+		return w.backUnmoved(ctx, r, s)
+	}
+	if err := w.markUndoing(ctx, s); err != nil {
+		return err
+	}
+	if !w.Partial {
+		if err := s.dropThese(ctx, w.Target, w.Ours); err != nil {
 			return err
 		}
 	}
 	if err := s.drop(ctx, "VIEW", w.Target, w.Views); err != nil {
 		return err
 	}
-	if err := s.dropTriggers(ctx, w.Target, slices.Concat(w.Outgoing, w.Incoming)); err != nil {
+	if err := s.dropTriggers(ctx, w.Target, w.Incoming); err != nil {
 		return err
 	}
-	if moved {
-		if err := s.dropKeys(ctx, w.Target, w.Children); err != nil {
-			return err
-		}
-		if err := s.move(ctx, w.Target, append(renames(w.Incoming, w.Target, w.Fresh), renames(w.Outgoing, w.Replaced, w.Target)...)); err != nil {
-			return err
-		}
+	if err := s.dropKeys(ctx, w.Target, w.Children); err != nil {
+		return err
 	}
+	if err := s.move(ctx, w.Target, append(renames(w.Incoming, w.Target, w.Fresh), renames(w.Outgoing, w.Replaced, w.Target)...)); err != nil {
+		return err
+	}
+	return w.remakeOld(ctx, r, s)
+}
+
+// backUnmoved makes again what was dropped before tables move, or what did not move
+// back with them.
+func (w *swap) backUnmoved(ctx context.Context, r *restore, s *session) error {
+	if w.undoing {
+		return w.remakeOld(ctx, r, s)
+	}
+	if err := s.addKeys(ctx, w.Target, r.server.Flavor, w.Children); err != nil || len(w.Triggers) == 0 {
+		return err
+	}
+	inside, err := r.engine.connect(ctx, r.conn, w.Target, patient)
+	if err != nil {
+		return err
+	}
+	defer inside.close()
+	return inside.makeMissing(ctx, w.Target, w.Triggers)
+}
+
+// remakeOld makes what belongs to the old tables, once they are back.
+func (w *swap) remakeOld(ctx context.Context, r *restore, s *session) error {
 	if err := s.addKeys(ctx, w.Target, r.server.Flavor, w.Children); err != nil || len(w.Old) == 0 {
+		return err
+	}
+	if err := s.dropTriggers(ctx, w.Target, w.Outgoing); err != nil {
 		return err
 	}
 	return r.runText(ctx, w.Target, w.Old)
 }
 
-// recover finishes what a killed process has begun, or takes it back. After an
-// error nothing is lost, and it may be called again.
+// recover finishes what a killed process has begun, or makes again what it dropped
+// before tables moved. Tables that have moved stay, as they may have been written to
+// since. After an error nothing is lost, and it may be called again.
 func (w *swap) recover(ctx context.Context, r *restore, s *session) (outcome string, err error) {
 	moved, err := w.moved(ctx, s)
 	if err != nil {
@@ -274,26 +368,23 @@ func (w *swap) recover(ctx context.Context, r *restore, s *session) (outcome str
 	switch {
 	case err != nil:
 		return "", err
-	case len(there) == 0 && !moved && len(w.Outgoing) == 0:
+	case len(there) == 0 && len(w.Outgoing) == 0:
 		return "had not touched database " + w.Target, nil
 	case len(there) == 0:
 		return "", errs.New(errs.Conflict, errs.CodeConflict,
 			"database %q is not there any more, and its old tables are in database %q: move them where they belong, then drop that and %q", w.Target, w.Replaced, w.Fresh)
 	case !moved && w.Made:
 		return "had made database " + w.Target + " and restored nothing into it", nil
+	case !moved:
+		return "was taken back: database " + w.Target + " is what it was before", w.back(ctx, r, s)
 	}
-	if moved {
-		err := w.forward(ctx, r, s)
-		if err == nil {
-			return "had moved its tables into database " + w.Target + ", and what belongs to them was made now: it is wholly restored", nil
-		}
-		if w.Made || ctx.Err() != nil {
-			return "", err
-		}
-		if backErr := w.back(ctx, r, s); backErr != nil {
-			return "", errors.Join(err, backErr)
-		}
-		return "could not be finished (" + errs.Message(err) + "), so database " + w.Target + " is what it was before", nil
+	if err := w.forward(ctx, r, s); err != nil {
+		return "", errs.Wrap(err, errs.KindOf(err), errs.CodeOf(err),
+			"the restored tables are in database %q, but what belongs to them could not be made: %s. All is left as it is; the old tables are in database %q",
+			w.Target, errs.Message(err), w.Replaced)
 	}
-	return "was taken back: database " + w.Target + " is what it was before", w.back(ctx, r, s)
+	if err := w.markDone(ctx, s); err != nil {
+		return "", err
+	}
+	return "had moved its tables into database " + w.Target + ", and what belongs to them was made now: it is wholly restored", nil
 }

@@ -62,7 +62,7 @@ func (r *restore) intoNew(ctx context.Context, s *session, input io.Reader) erro
 	}
 	err := r.feed(ctx, r.conn.Database, input)
 	if err != nil {
-		r.discard(ctx, r.conn.Database)
+		r.discard(ctx, r.conn.Database, false)
 	}
 	return err
 }
@@ -210,8 +210,9 @@ func (r *restore) requireAbsent(ctx context.Context, s *session) error {
 	return nil
 }
 
-// discard drops a database that was made for a restore, also when ctx is over.
-func (r *restore) discard(ctx context.Context, database string) {
+// discard drops a database that was made for a restore, also when ctx is over. With
+// unlessUsed it stays when it has tables. It reports whether the database is gone.
+func (r *restore) discard(ctx context.Context, database string, unlessUsed bool) bool {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupLimit)
 	defer cancel()
 	s, err := r.engine.connect(ctx, r.conn, "", patient)
@@ -220,10 +221,19 @@ func (r *restore) discard(ctx context.Context, database string) {
 		// its tables refer to each other, and nothing else to them
 		_, err = s.conn.ExecContext(ctx, "SET SESSION foreign_key_checks = 0")
 	}
+	var tables []string
+	if err == nil && unlessUsed {
+		tables, err = s.movable(ctx, database)
+	}
+	if len(tables) > 0 {
+		r.log(engine.LevelError, fmt.Sprintf("database %s holds tables that the restore replaced, though it failed, and is left: look into it, and move what is needed", database))
+		return false
+	}
 	if err == nil {
 		_, err = s.conn.ExecContext(ctx, "DROP DATABASE IF EXISTS "+ident(database))
 	}
 	if err != nil {
 		r.log(engine.LevelWarn, fmt.Sprintf("database %s, made for a restore and not needed any more, could not be dropped: %s", database, reason(err)))
 	}
+	return err == nil
 }
