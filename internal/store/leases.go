@@ -104,11 +104,15 @@ func (s executions) Finish(ctx context.Context, l execution.Lease, r execution.R
 	if !r.Status.Terminal() {
 		return errs.New(errs.Internal, errs.CodeInternal, "an execution cannot end as %s", r.Status)
 	}
-	end, err := ending(l, r)
-	if err != nil {
-		return err
-	}
 	return s.telling(ctx, func(q *db.Queries) error {
+		r, err := withDump(ctx, q, l.ExecutionID, r)
+		if err != nil {
+			return err
+		}
+		end, err := ending(l, r)
+		if err != nil {
+			return err
+		}
 		if err := heldRows(q.FinishExecution(ctx, end)); err != nil {
 			return err
 		}
@@ -120,6 +124,29 @@ func (s executions) Finish(ctx context.Context, l execution.Lease, r execution.R
 		}
 		return ended(ctx, q, l.ExecutionID, r.Copies)
 	})
+}
+
+// withDump adds what is known of the dump to the end of a retried upload that did not
+// come as far as reading it: the copies there are still need it.
+func withDump(ctx context.Context, q *db.Queries, id string, r execution.Result) (execution.Result, error) {
+	if len(r.Parts) > 0 {
+		return r, nil
+	}
+	before, err := getExecution(ctx, q, id)
+	if errs.KindOf(err) == errs.NotFound {
+		return r, nil // its lease is lost, as the next statement says
+	}
+	if err != nil || !before.Request.RetryUpload || len(before.Parts) == 0 {
+		return r, err
+	}
+	r.Parts, r.SizeBytes, r.StoredBytes = before.Parts, before.SizeBytes, before.StoredBytes
+	if before.BackupPath != nil {
+		r.BackupPath = *before.BackupPath
+	}
+	record := before.Record
+	record.WorkerHost, record.UploadRetry = r.Record.WorkerHost, r.Record.UploadRetry
+	r.Record = record
+	return r, nil
 }
 
 // ending is what Finish writes into the row.

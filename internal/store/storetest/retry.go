@@ -150,7 +150,12 @@ func retries(t *testing.T, w *world) {
 		e, l := w.run(t, j)
 		good := backup.Copy{StorageLocationID: j.StorageLocationID, Path: "p", Status: backup.CopyAvailable}
 		bad := backup.Copy{StorageLocationID: second.ID, Path: "p", Status: backup.CopyFailed, Error: "away"}
-		require.NoError(t, s.Finish(t.Context(), l, interrupted(execution.Completed, later, good, bad)))
+		whole := interrupted(execution.Completed, later, good, bad)
+		size, stored := int64(70), int64(7)
+		whole.BackupPath, whole.SizeBytes, whole.StoredBytes = "p", &size, &stored
+		whole.Parts = []backup.Part{{Number: 1, Key: "p/a", Size: 7, SHA256: "ab"}}
+		whole.Record.ServerVersion, whole.Record.Tables = "17.2", 12
+		require.NoError(t, s.Finish(t.Context(), l, whole))
 		for _, end := range []func(){
 			func() {
 				_, err := s.RequestCancel(t.Context(), e.ID)
@@ -171,6 +176,10 @@ func retries(t *testing.T, w *world) {
 			require.NoError(t, err)
 			require.Equal(t, execution.Completed, after.Status)
 			require.Nil(t, after.ErrorCode)
+			require.Equal(t, whole.Parts, after.Parts, "the good copy is compared with them")
+			require.Equal(t, []any{"p", size, stored, 1}, []any{*after.BackupPath, *after.SizeBytes, *after.StoredBytes, *after.PartsCount})
+			require.Equal(t, []any{"17.2", 12}, []any{after.Record.ServerVersion, after.Record.Tables})
+			require.True(t, after.Record.UploadRetry.Possible)
 		}
 		w.forget(t, e.ID)
 	})
