@@ -169,7 +169,7 @@ func (d *delivery) send(ctx context.Context, p *part) error {
 func (d *delivery) put(ctx context.Context, p *part) error {
 	f, err := d.u.spool.root.Open(p.file)
 	if err != nil {
-		return d.halt(spoolLost(err, "a part of the spooled backup is missing"))
+		return d.halt(spoolUnread(err, "a part of the spooled backup is missing or cannot be opened"))
 	}
 	defer f.Close() //nolint:errcheck // only read
 	ctx, watch := watchStall(ctx, d.u.cfg.StallTimeout)
@@ -178,7 +178,7 @@ func (d *delivery) put(ctx context.Context, p *part) error {
 	o, err := d.target.Driver.Put(ctx, d.key(p.name), b, storage.PutOptions{Size: p.size, SHA256: p.sha256, IfAbsent: true})
 	err = watch.explain(err)
 	if b.failed() != nil {
-		return d.halt(spoolLost(b.failed(), "a part of the spooled backup cannot be read"))
+		return d.halt(spoolUnread(b.failed(), "a part of the spooled backup cannot be read"))
 	}
 	if err == nil {
 		err = p.matches(o)

@@ -3,6 +3,7 @@ package artifact
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"syscall"
 
 	"github.com/dataguardian/dataguardian/internal/errs"
@@ -88,6 +89,24 @@ func spoolFull(err error) *errs.Error {
 	return errs.Wrap(err, errs.Exhausted, errs.CodeSpoolFull, "the spool's disk has no room left, so the backup was ended: free space there, or set the job's spool to bounded, then run the backup again")
 }
 
+// spoolUnread is what a spooled dump could not be read with: err of the disk, which
+// says nothing of the dump, or that it is gone or not what was written, which does.
+func spoolUnread(err error, what string) *errs.Error {
+	_, disk := errors.AsType[*fs.PathError](err)
+	if disk && !errors.Is(err, fs.ErrNotExist) || errs.CodeOf(err) == errs.CodeArtifactTooNew {
+		return errs.Wrap(err, errs.Unavailable, errs.CodeSpoolLost,
+			"%s; the dump may be whole and was kept: check the disk, the permissions and the limit of open files of this machine, then retry the upload", what)
+	}
+	return spoolLost(err, what)
+}
+
+// spoolAbsent is a spool that is not here, which does not say that it is nowhere.
+func spoolAbsent(err error) *errs.Error {
+	return errs.Wrap(err, errs.Unavailable, errs.CodeSpoolLost,
+		"the spool of this backup is not on this machine, so the upload cannot go on: retry it where the dump was made, or run the backup again")
+}
+
+// spoolLost is a dump that cannot be used any more.
 func spoolLost(err error, what string) *errs.Error {
 	return errs.Wrap(err, errs.Conflict, errs.CodeSpoolLost, "%s, so the upload cannot go on: run the backup again", what)
 }

@@ -61,7 +61,7 @@ func openSpool(dir, executionID string, reserve int64) (*spool, error) {
 	path := filepath.Join(dir, executionID)
 	root, err := os.OpenRoot(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, spoolLost(err, "the spool of this backup is not on this machine")
+		return nil, spoolAbsent(err)
 	}
 	if err != nil {
 		return nil, spoolFailure(err)
@@ -124,13 +124,13 @@ func (s *spool) room() error {
 func (s *spool) check(p *part) error {
 	f, err := s.root.Open(p.file)
 	if err != nil {
-		return spoolLost(err, "a part of the spooled backup is missing")
+		return spoolUnread(err, "a part of the spooled backup is missing or cannot be opened")
 	}
 	defer f.Close() //nolint:errcheck // only read
 	h := sha256.New()
 	n, err := io.Copy(h, f)
 	if err != nil {
-		return spoolLost(err, "a part of the spooled backup cannot be read")
+		return spoolUnread(err, "a part of the spooled backup cannot be read")
 	}
 	if n != p.size || hex.EncodeToString(h.Sum(nil)) != p.sha256 {
 		return spoolLost(fmt.Errorf("%s differs", p.name), "a part of the spooled backup has changed on the disk")

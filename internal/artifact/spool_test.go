@@ -43,6 +43,7 @@ func TestResumeSendsOnlyWhatIsMissing(t *testing.T) {
 			c := plain(t, d)
 			failedUpload(t, c, sent)
 			require.True(t, artifact.SpoolResumable(c.SpoolDir, execution))
+			require.Equal(t, c.Path, artifact.SpooledPath(c.SpoolDir, execution))
 
 			d.forget()
 			r, err := artifact.Resume(t.Context(), c)
@@ -107,10 +108,17 @@ func TestResumeCompletesTheTargetsThatReplicationMissed(t *testing.T) {
 }
 
 func TestResumeRefusesASpoolThatHasChanged(t *testing.T) {
+	doubtful := map[string]bool{ // the dump may be whole, there or elsewhere
+		"all is gone": true, "a part leads outside": true, "a part cannot be read": true, "a state of the future": true,
+	}
 	damage := map[string]func(t *testing.T, dir string){
-		"a part is missing":     func(t *testing.T, dir string) { require.NoError(t, os.Remove(dir+"/parts/000004")) },
-		"a bit flipped":         func(t *testing.T, dir string) { flip(t, dir+"/parts/000004") },
-		"a part is short":       func(t *testing.T, dir string) { require.NoError(t, os.Truncate(dir+"/parts/000010", 3)) },
+		"a part is missing": func(t *testing.T, dir string) { require.NoError(t, os.Remove(dir+"/parts/000004")) },
+		"a bit flipped":     func(t *testing.T, dir string) { flip(t, dir+"/parts/000004") },
+		"a part is short":   func(t *testing.T, dir string) { require.NoError(t, os.Truncate(dir+"/parts/000010", 3)) },
+		"a part cannot be read": func(t *testing.T, dir string) {
+			require.NoError(t, os.Remove(dir+"/parts/000004"))
+			require.NoError(t, os.Mkdir(dir+"/parts/000004", 0o700))
+		},
 		"no state":              func(t *testing.T, dir string) { require.NoError(t, os.Remove(dir+"/state.json")) },
 		"the state is cut":      func(t *testing.T, dir string) { require.NoError(t, os.Truncate(dir+"/state.json", 30)) },
 		"the manifest is gone":  func(t *testing.T, dir string) { require.NoError(t, os.Remove(dir+"/manifest.json")) },
@@ -129,6 +137,7 @@ func TestResumeRefusesASpoolThatHasChanged(t *testing.T) {
 			d.forget()
 			_, err := artifact.Resume(t.Context(), c)
 			requireCode(t, errs.CodeSpoolLost, err)
+			require.Equal(t, doubtful[name], errs.KindOf(err) == errs.Unavailable, "%v", err)
 			require.Zero(t, d.partBytesSent())
 			require.NotContains(t, d.keys(), c.Path+"/manifest.json")
 		})

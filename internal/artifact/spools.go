@@ -101,6 +101,24 @@ func SpoolResumable(dir, executionID string) bool {
 	return err == nil && info.Mode().IsRegular()
 }
 
+// SpooledPath is where the complete dump of an execution in dir belongs on its
+// storages; empty when nothing there says so.
+func SpooledPath(dir, executionID string) string {
+	if !plainName(executionID) {
+		return ""
+	}
+	root, err := os.OpenRoot(filepath.Join(dir, executionID))
+	if err != nil {
+		return ""
+	}
+	defer root.Close() //nolint:errcheck // only read
+	st, err := (&spool{root: root}).loadState()
+	if err != nil {
+		return ""
+	}
+	return st.Path
+}
+
 // SweepSpool removes the spools in dir that keep does not want, except those
 // somebody works on, and returns how many bytes that freed. What is not a spool
 // is left alone.

@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io/fs"
 
 	"github.com/dataguardian/dataguardian/internal/errs"
@@ -64,11 +63,11 @@ func (s *spool) load() (saved, error) {
 		return saved{}, spoolLost(err, "the dump of this backup was not complete")
 	}
 	if err != nil {
-		return saved{}, spoolLost(err, "the spool's state cannot be read")
+		return saved{}, spoolUnread(err, "the spool's state cannot be read")
 	}
 	all, err := s.loadParts(st)
 	if err != nil {
-		return saved{}, spoolLost(err, "the spool's manifest cannot be read")
+		return saved{}, spoolUnread(err, "the spool's manifest cannot be read")
 	}
 	return all, nil
 }
@@ -85,7 +84,7 @@ func (s *spool) loadState() (state, error) {
 		return state{}, err
 	}
 	if st.Version != stateVersion {
-		return state{}, fmt.Errorf("version %d is not known", st.Version)
+		return state{}, tooNew(nil, "the state of its spool has version %d", st.Version)
 	}
 	return st, nil
 }

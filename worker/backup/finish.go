@@ -102,6 +102,9 @@ func (r *run) uploadRetry(a artifact.Result) *execution.UploadRetry {
 	if !a.SpoolKept {
 		return &execution.UploadRetry{Reason: "the dump is not complete or not kept on the worker; run the job again"}
 	}
+	if before := r.Execution.Record.UploadRetry; r.resuming && before != nil && !artifact.SpoolResumable(r.SpoolDir, r.Execution.ID) {
+		return before // the dump is not here; whoever has it keeps it as long as was said
+	}
 	keep := r.SpoolKeep
 	if keep == 0 {
 		keep = defaultSpoolKeep

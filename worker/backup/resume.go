@@ -3,6 +3,7 @@ package backup
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"github.com/dataguardian/dataguardian/internal/artifact"
 	"github.com/dataguardian/dataguardian/internal/backup"
@@ -17,11 +18,11 @@ import (
 // database is not asked for anything.
 func (r *run) resume(ctx context.Context) (outcome, error) {
 	var out outcome
-	r.resuming = true
+	r.resuming, r.spooled = true, artifact.SpooledPath(r.SpoolDir, r.Execution.ID)
 	r.Phase(execution.Uploading, "uploaded")
 	r.Log.Log(engine.LevelInfo, "The dump is complete and waits on this worker; sending what the storages lack")
 	if err := r.openTargets(ctx, r.lacking()); err != nil {
-		out.artifact.SpoolKept = artifact.SpoolResumable(r.SpoolDir, r.Execution.ID)
+		out.artifact.SpoolKept = true
 		return out, err
 	}
 	var err error
@@ -44,8 +45,9 @@ func (r *run) resume(ctx context.Context) (outcome, error) {
 	}
 	if err != nil {
 		err = attempt.Cause(ctx, err)
+		// A dump that is not here or cannot be read now may be whole.
 		damaged := errs.CodeOf(err) == errs.CodeSpoolLost && errs.KindOf(err) == errs.Conflict
-		out.artifact.SpoolKept = !damaged && artifact.SpoolResumable(r.SpoolDir, r.Execution.ID)
+		out.artifact.SpoolKept = !damaged
 		return out, err
 	}
 	r.Log.Logf(engine.LevelInfo, "Sent from the spool: %s in %d parts", logs.HumanBytes(out.artifact.StoredBytes), len(out.artifact.Parts))
@@ -91,15 +93,19 @@ func (r *run) resumeStrategy() artifact.Strategy {
 	return artifact.Strategy(r.options.Strategy)
 }
 
-// resumedPath is where the interrupted attempt began to write.
+// resumedPath is where the interrupted attempt began to write: what the spool says,
+// else where the last attempt ended, else the newest copy that is not on its way out.
 func (r *run) resumedPath() string {
-	for _, c := range r.Execution.Copies {
-		if c.Path != "" {
+	if r.spooled != "" {
+		return r.spooled
+	}
+	if path := r.Execution.BackupPath; path != nil && *path != "" {
+		return *path
+	}
+	for _, c := range slices.Backward(r.Execution.Copies) { // the newest one is the last
+		if c.Path != "" && c.Status != backup.CopyDeleting && c.Status != backup.CopyDeleted {
 			return c.Path
 		}
-	}
-	if r.Execution.BackupPath != nil {
-		return *r.Execution.BackupPath
 	}
 	return r.path()
 }

@@ -25,6 +25,7 @@ type run struct {
 	unopened []backup.Copy    // targets that could not even be opened
 	writer   *artifact.Writer // nil while a dump from the spool is sent
 	resuming bool
+	spooled  string // path of the dump that is sent from the spool, where that says so
 }
 
 // outcome is what an attempt has come to.
@@ -48,7 +49,7 @@ func (r *run) work(ctx context.Context) (outcome, error) {
 		}
 		r.Log.Logf(engine.LevelWarn, "The dump of the interrupted attempt cannot be used: %s", errs.Message(err))
 		r.closeTargets()
-		r.resuming = false
+		r.resuming, r.spooled = false, ""
 	}
 	return r.fromDatabase(ctx)
 }
