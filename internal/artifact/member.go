@@ -103,6 +103,7 @@ func (m *memberWriter) Close() error {
 		}
 	}
 	m.closed = true
+	m.release()
 	m.w.complete(m)
 	return nil
 }
@@ -130,6 +131,13 @@ func (m *memberWriter) abandon() {
 		}
 	}
 	m.split.discard()
+	m.release()
+}
+
+// release lets go of the buffers of the stages: the artifact keeps its members to
+// the end, and there may be very many.
+func (m *memberWriter) release() {
+	m.in, m.stages, m.split.out = nil, nil, nil
 }
 
 func (m *memberWriter) describe() ManifestMember {
