@@ -257,8 +257,33 @@ func identify(dir string) (string, error) {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return "", err
 	}
+	return mark(path, err == nil)
+}
+
+// mark writes a new id to path whole or not at all. Of several processes that do so
+// at the same time all return the id of the first. Only an empty mark is replaced.
+func mark(path string, replace bool) (string, error) {
+	f, err := os.CreateTemp(filepath.Dir(path), spoolMark+".*")
+	if err != nil {
+		return "", err
+	}
+	defer os.Remove(f.Name()) //nolint:errcheck // it is gone when it was renamed
 	id := rand.Text()
-	return id, os.WriteFile(path, []byte(id+"\n"), 0o600)
+	_, err = f.WriteString(id + "\n")
+	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return "", err
+	}
+	if replace {
+		return id, os.Rename(f.Name(), path)
+	}
+	switch err := os.Link(f.Name(), path); {
+	case err == nil:
+		return id, nil
+	case !errors.Is(err, fs.ErrExist): // a file system without links
+		return id, os.Rename(f.Name(), path)
+	}
+	raw, err := os.ReadFile(path) //nolint:gosec // below our own data directory
+	return strings.TrimSpace(string(raw)), err
 }
 
 // spoolDir is where parts wait for their upload.
