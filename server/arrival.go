@@ -49,19 +49,23 @@ func (p proxies) arrival(peer string, header func(name string) []string, secure 
 		return arrival{hostOf(peer), secure}
 	}
 	hops := strings.Split(strings.Join(header("X-Forwarded-For"), ","), ",")
+	steps := 0
 	for _, hop := range slices.Backward(hops) {
 		before, ok := parseAddress(strings.TrimSpace(hop))
 		if !ok {
 			break
 		}
 		here = before
+		steps++
 		if !p.trust(here) {
 			break
 		}
 	}
 	schemes := strings.Split(strings.Join(header("X-Forwarded-Proto"), ","), ",")
-	nearest := strings.TrimSpace(schemes[len(schemes)-1])
-	return arrival{here.String(), secure || strings.EqualFold(nearest, "https")}
+	// The proxy that wrote down the address wrote down the scheme, too, unless those
+	// after it keep one scheme only.
+	first := strings.TrimSpace(schemes[max(len(schemes)-max(steps, 1), 0)])
+	return arrival{here.String(), secure || strings.EqualFold(first, "https")}
 }
 
 // parseAddress reads an address with or without a port.
