@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"path"
 	"slices"
 	"strings"
 	"time"
@@ -170,11 +171,17 @@ func partsOf(address string) (parts []string) {
 		return nil
 	}
 	candidates := append(strings.Split(u.Path, "/"), u.RawQuery, u.Path, u.RequestURI())
-	for _, values := range u.Query() {
-		candidates = append(candidates, values...)
-	}
 	for _, part := range candidates {
 		if len(part) >= shortestKey {
+			parts = append(parts, part)
+		}
+	}
+	likely := []string{path.Base(u.Path)}
+	for _, values := range u.Query() {
+		likely = append(likely, values...)
+	}
+	for _, part := range likely {
+		if len(part) >= shortestLikelyKey {
 			parts = append(parts, part)
 		}
 	}
@@ -185,5 +192,9 @@ func partsOf(address string) (parts []string) {
 // ordinary words.
 const shortestSecret = 4
 
-// shortestKey is the same for a part of an address.
-const shortestKey = 12
+// shortestKey is the same for a part of an address; the last one of a path and the
+// values of a query are likely to be keys.
+const (
+	shortestKey       = 12
+	shortestLikelyKey = 6
+)
