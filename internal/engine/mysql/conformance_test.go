@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/stretchr/testify/require"
+
 	"github.com/dataguardian/dataguardian/internal/engine"
 	"github.com/dataguardian/dataguardian/internal/engine/enginetest"
 	"github.com/dataguardian/dataguardian/internal/testkit"
@@ -113,8 +115,10 @@ func TestTLSModes(t *testing.T) {
 func carryValue(t testing.TB, size int64) {
 	t.Helper()
 	m := testkit.MariaDB(t)
+	var before int64 // which DEFAULT is not: the server was started with a value of its own
+	require.NoError(t, m.DB(t, "").QueryRow("SELECT @@global.max_allowed_packet").Scan(&before))
 	m.Exec(t, "", "SET GLOBAL max_allowed_packet = 1073741824")
-	t.Cleanup(func() { m.Exec(t, "", "SET GLOBAL max_allowed_packet = DEFAULT") })
+	t.Cleanup(func() { m.Exec(t, "", fmt.Sprintf("SET GLOBAL max_allowed_packet = %d", before)) })
 	enginetest.RunValue(t, enginetest.Subject{Engine: New(Config{}), Server: server{m}, Format: FormatMariaDB}, size,
 		fmt.Sprintf("CREATE TABLE vast AS SELECT repeat(md5('x'), %d DIV 32) v", size),
 		fmt.Sprintf(`BEGIN NOT ATOMIC
