@@ -165,13 +165,18 @@ func toolError(exit *process.ExitError, c engine.Conn, fallback errs.Code) error
 }
 
 // lockTimedOut reports a tool that did not get the lock on a table.
-func lockTimedOut(err error) bool {
+func lockTimedOut(err error) bool { return lockFailed(err, "timeout") }
+
+// tableGone reports a tool that was to lock a table which its snapshot still shows.
+func tableGone(err error) bool { return lockFailed(err, "does not exist") }
+
+func lockFailed(err error, why string) bool {
 	exit, ok := errors.AsType[*process.ExitError](err)
 	if !ok {
 		return false
 	}
 	all := strings.Join(exit.Tail, "\n")
-	return strings.Contains(all, "Query was: LOCK TABLE") && strings.Contains(all, "timeout")
+	return strings.Contains(all, "Query was: LOCK TABLE") && strings.Contains(all, why)
 }
 
 func containsAny(s string, words []string) bool {

@@ -24,6 +24,9 @@ import (
 // somebody who wants a shared table for himself waits for us, and pg_dump for him.
 const longestShareWait = 10 * time.Second
 
+// slicePlanWait is how many milliseconds locks are waited for that should be free.
+const slicePlanWait = 100
+
 // errWanted is a table on which no lock was to be had.
 var errWanted = errors.New("a table stayed locked")
 
@@ -59,7 +62,7 @@ func (d *dump) share(ctx context.Context, dir string, env []string, sink engine.
 	}
 	done, err = d.shareOut(ctx, dir, env, sink)
 	if errors.Is(err, errWanted) {
-		d.warn("a table is locked, or wanted by somebody for himself, so one connection dumps instead of several")
+		d.warn("a table is locked, wanted by somebody for himself or just gone, so one connection dumps instead of several")
 		return false, nil
 	}
 	return done, err
@@ -126,7 +129,7 @@ func (s *sharing) runTool(ctx context.Context) error {
 		},
 		Stall: s.options.StallTimeout, Proof: s.proof, Member: rest,
 	}.Run(ctx)
-	if !rest.done && lockTimedOut(err) {
+	if !rest.done && (lockTimedOut(err) || tableGone(err)) {
 		return errWanted
 	}
 	if err != nil {
@@ -214,7 +217,10 @@ func (s *sharing) startCopiers(ctx context.Context) (err error) {
 	s.log(engine.LevelInfo, fmt.Sprintf("%d connections share a snapshot and read %d large tables in %d slices",
 		len(s.conns)+1, len(s.missing), len(s.slices)))
 	for _, conn := range s.conns {
-		s.copiers.Go(func() error { return s.copySlices(ctx, conn) })
+		s.copiers.Go(func() error {
+			defer closeNow(ctx, conn) // nobody waits longer for its locks than it reads
+			return s.copySlices(ctx, conn)
+		})
 	}
 	return nil
 }
@@ -307,13 +313,18 @@ func (s *sharing) copySlices(ctx context.Context, conn *pgx.Conn) error {
 	}
 }
 
-// lock takes the lock that COPY would wait for. Somebody who waits for the table
-// waits for the snapshot's connection, so that waiting for them would never end.
+// lock takes the locks that COPY would wait for: on the table, and those that a query
+// takes on its indexes. Somebody who waits for one of them waits for the snapshot's
+// connection, so that waiting for them would never end.
 func (s *sharing) lock(ctx context.Context, conn *pgx.Conn, x slice) (locked bool, err error) {
 	if ctx.Err() != nil {
 		return false, ended(ctx)
 	}
-	_, err = conn.Exec(ctx, "SAVEPOINT before; LOCK TABLE ONLY "+x.table.ident()+" IN ACCESS SHARE MODE NOWAIT; RELEASE before")
+	statements := "SAVEPOINT before; LOCK TABLE ONLY " + x.table.ident() + " IN ACCESS SHARE MODE NOWAIT; "
+	if !x.first || !x.last {
+		statements += fmt.Sprintf("SET LOCAL lock_timeout = %d; %s; SET LOCAL lock_timeout = 0; ", slicePlanWait, x.table.plan())
+	}
+	_, err = conn.Exec(ctx, statements+"RELEASE before")
 	if err == nil {
 		return true, nil
 	}

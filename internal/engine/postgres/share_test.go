@@ -30,7 +30,7 @@ const shareable = `
 CREATE TABLE "a (b) FROM stdin;" ("c (d" int, twice int GENERATED ALWAYS AS ("c (d" * 2) STORED, "select" text);
 INSERT INTO "a (b) FROM stdin;" ("c (d", "select") SELECT g, repeat(md5(g::text), 8) FROM generate_series(1, 3000) g; DELETE FROM "a (b) FROM stdin;" WHERE "c (d" BETWEEN 700 AND 1900;
 CREATE TABLE b_small AS SELECT 1 AS one; CREATE TABLE c_large AS SELECT g, repeat(md5(g::text), 8) FROM generate_series(1, 3000) g;
-CREATE TABLE d_none (); CREATE TABLE e_secret (a int); ALTER TABLE e_secret ENABLE ROW LEVEL SECURITY;
+CREATE INDEX ON "a (b) FROM stdin;" ("c (d"); CREATE TABLE d_none (); CREATE TABLE e_secret (a int); ALTER TABLE e_secret ENABLE ROW LEVEL SECURITY;
 SELECT lo_from_bytea(77, decode(repeat('00ff', 50000), 'hex')); CREATE SEQUENCE s; SELECT nextval('s');`
 
 // largeSharer shares out what has a hundred pages.
@@ -45,26 +45,28 @@ func TestSeveralConnectionsDumpOneMoment(t *testing.T) {
 	db, streamed, parallel := pg.NewDatabase(t), pg.NewDatabase(t), pg.NewDatabase(t)
 	pg.Exec(t, db, shareable)
 	want := plain(t, pg, db)
-	other, looker := pg.Conn(t, db), pg.Conn(t, db)
+	looker := pg.Conn(t, db)
 	var once sync.Once
-	altered := make(chan error, 1)
+	changes := []string{"ALTER TABLE c_large ADD COLUMN more int DEFAULT random()", `REINDEX TABLE "a (b) FROM stdin;"`}
+	changed := make(chan error, len(changes))
 	sink := enginetest.Memory{OnWrite: func(member string, _ int64) error {
 		if member == "backup-00001.dump" {
 			return nil
 		}
 		once.Do(func() { // after the snapshot and before most of the data
 			pg.Exec(t, db, `INSERT INTO c_large SELECT * FROM c_large; DELETE FROM "a (b) FROM stdin;"; SELECT nextval('s'); CREATE TABLE f_new ()`)
-			waits := make(chan struct{})
-			go func() {
-				close(waits)
-				_, err := other.Exec(context.WithoutCancel(t.Context()), "ALTER TABLE c_large ADD COLUMN more int DEFAULT random()")
-				altered <- err
-			}()
-			<-waits
-			require.Eventually(t, func() bool { // it waits in front of connections that have not got their locks
-				var waiting bool
-				err := looker.QueryRow(t.Context(), "SELECT EXISTS (SELECT FROM pg_locks WHERE relation = 'c_large'::regclass AND NOT granted)").Scan(&waiting)
-				return err == nil && waiting
+			for _, change := range changes {
+				other := pg.Conn(t, db)
+				go func() {
+					_, err := other.Exec(context.WithoutCancel(t.Context()), change)
+					changed <- err
+				}()
+			}
+			require.Eventually(t, func() bool { // they wait in front of connections that have not got their locks
+				var waiting int
+				err := looker.QueryRow(t.Context(), `SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid)
+					WHERE NOT granted AND (query LIKE 'ALTER TABLE%' OR query LIKE 'REINDEX%') AND datname = current_database()`).Scan(&waiting)
+				return err == nil && waiting == len(changes)
 			}, time.Minute, 10*time.Millisecond)
 		})
 		return nil
@@ -77,7 +79,9 @@ func TestSeveralConnectionsDumpOneMoment(t *testing.T) {
 		last = p
 	}}, &sink)
 	require.NoError(t, err)
-	require.NoError(t, <-altered, "the change got its turn")
+	for range changes {
+		require.NoError(t, <-changed, "the changes got their turn")
+	}
 	require.Empty(t, res.Warning)
 	require.Equal(t, map[string]int64{
 		`public.a (b) FROM stdin;`: 1799, "public.b_small": 1, "public.c_large": 3000, "public.d_none": 0, "public.e_secret": 0,
@@ -138,7 +142,7 @@ func TestADumpBySeveralConnectionsFailsAsAWhole(t *testing.T) {
 			require.Equal(t, errs.CodeDatasourceLost, errs.CodeOf(err), "%v", err)
 		}},
 		"the snapshot's own connection is lost": {"backup-00001.dump", func(t *testing.T, _ context.CancelCauseFunc) error {
-			pg.Exec(t, db, end+"query LIKE '%relispartition%'")
+			pg.Exec(t, db, end+"query = 'SET LOCAL lock_timeout = 0'")
 			return nil
 		}, func(t *testing.T, err error) {
 			require.Equal(t, errs.CodeDatasourceLost, errs.CodeOf(err), "%v", err)
@@ -208,6 +212,28 @@ func TestOneConnectionDumpsWhatSeveralCannotLock(t *testing.T) {
 		require.Equal(t, Member, sink.Members()[0].Name)
 		require.NotEmpty(t, res.Warning)
 	}
+}
+
+func TestATableIsOnlySharedWhenItsNameIsStillItsOwn(t *testing.T) {
+	pg := testkit.Postgres(t)
+	db := pg.NewDatabase(t)
+	const large = " AS SELECT g, repeat('x', 300) FROM generate_series(1, 3000) g; "
+	pg.Exec(t, db, "CREATE TABLE large"+large)
+	d := &dump{engine: largeSharer(), conn: connTo(pg, db)}
+	conn, err := d.engine.connectLikeTool(t.Context(), d.conn)
+	require.NoError(t, err)
+	defer closeNow(t.Context(), conn)
+	candidates, err := d.shared(t.Context(), conn, nil)
+	require.NoError(t, err)
+	require.Len(t, candidates, 1)
+	const wait = "SET LOCAL lock_timeout = 60000"
+	s := &snapshot{conn: conn}
+	require.NoError(t, s.hold(t.Context(), d, wait, candidates))
+	require.Equal(t, candidates, s.tables)
+	_, err = conn.Exec(t.Context(), "ROLLBACK")
+	require.NoError(t, err)
+	pg.Exec(t, db, "ALTER TABLE large RENAME TO old; CREATE TABLE large"+large)
+	require.ErrorIs(t, s.hold(t.Context(), d, wait, candidates), errMoved, "the lock is on the new one")
 }
 
 func TestADumpGoesOnWithTheConnectionsItGets(t *testing.T) {

@@ -39,6 +39,9 @@ const (
 	stateNoSnapshot = "22023"
 )
 
+// errMoved are tables that have other names than they had before they were locked.
+var errMoved = errors.New("a table was renamed before it was locked")
+
 // sharedTable is a table whose rows are read by connections of ours.
 type sharedTable struct {
 	oid    int64
@@ -50,6 +53,9 @@ type sharedTable struct {
 	// columns are those that are dumped, quoted, in their order; quoted is the name.
 	columns, quoted string
 }
+
+// plan is a statement that is planned like one that reads a slice.
+func (t sharedTable) plan() string { return "EXPLAIN SELECT FROM ONLY " + t.ident() }
 
 func (t sharedTable) ident() string { return pgx.Identifier{t.schema, t.name}.Sanitize() }
 
@@ -96,11 +102,12 @@ func (d *dump) takeSnapshot(ctx context.Context) (*snapshot, error) {
 			closeConn(ctx, conn)
 			return nil, nil
 		}
-		if err != nil && try < lockTries && isState(err, stateNoTable, stateOtherKind, stateNoSchema) {
+		if err != nil && try < lockTries && (errors.Is(err, errMoved) || isState(err, stateNoTable, stateOtherKind, stateNoSchema)) {
+			s.id, s.tables = "", nil
 			_, err = conn.Exec(ctx, "ROLLBACK")
 		}
 	}
-	if isState(err, stateLocked) {
+	if errors.Is(err, errMoved) || isState(err, stateLocked) {
 		err = errWanted
 	}
 	if err != nil {
@@ -123,23 +130,61 @@ func (s *snapshot) take(ctx context.Context, d *dump) (found bool, err error) {
 	if _, err := s.conn.Exec(ctx, "COMMIT"); err != nil || len(candidates) == 0 {
 		return false, err
 	}
+	return true, s.hold(ctx, d, wait, candidates)
+}
+
+// hold locks the tables, takes the snapshot and looks at them again.
+func (s *snapshot) hold(ctx context.Context, d *dump, wait string, candidates []sharedTable) (err error) {
 	var names []string
 	var oids []int64
 	for _, t := range candidates {
 		names, oids = append(names, "ONLY "+t.ident()), append(oids, t.oid)
 	}
-	begin := d.beginLikeTool("") + "; " + wait + "; LOCK TABLE " + strings.Join(names, ", ") + " IN ACCESS SHARE MODE; SET LOCAL lock_timeout = 0"
+	begin := d.beginLikeTool("") + "; " + wait + "; LOCK TABLE " + strings.Join(names, ", ") + " IN ACCESS SHARE MODE"
 	if _, err := s.conn.Exec(ctx, begin); err != nil {
-		return false, err
+		return err
 	}
 	if err := s.conn.QueryRow(ctx, "SELECT pg_catalog.pg_export_snapshot()").Scan(&s.id); err != nil {
-		return false, err
+		return err
 	}
 	if _, err := s.conn.Exec(ctx, onlyTables); err != nil {
-		return false, err
+		return err
 	}
-	s.tables, err = d.shared(ctx, s.conn, oids) // what they are now cannot change any more
-	return true, err
+	// They were locked by their names and are found by their oids.
+	var locked int
+	if err := s.conn.QueryRow(ctx, lockedTables, oids).Scan(&locked); err != nil {
+		return err
+	}
+	if locked != len(oids) {
+		return errMoved
+	}
+	if s.tables, err = d.shared(ctx, s.conn, oids); err != nil { // what they are now cannot change any more
+		return err
+	}
+	if plans := d.plans(s.tables); plans != "" {
+		if _, err := s.conn.Exec(ctx, plans); err != nil {
+			return err
+		}
+	}
+	_, err = s.conn.Exec(ctx, "SET LOCAL lock_timeout = 0")
+	return err
+}
+
+// lockedTables counts those of some tables that this transaction has locked.
+const lockedTables = `SELECT count(DISTINCT relation) FROM pg_catalog.pg_locks
+	WHERE locktype = 'relation' AND granted AND mode = 'AccessShareLock' AND pid = pg_catalog.pg_backend_pid()
+	AND database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()) AND relation::int8 = ANY ($1::int8[])`
+
+// plans takes the locks that planning to read parts of tables takes, which are those
+// on their indexes: once the snapshot's own connection has them, it waits for nobody.
+func (d *dump) plans(tables []sharedTable) string {
+	var all strings.Builder
+	for _, t := range tables {
+		if t.heap && t.bytes > d.engine.sliceSize && majorOf(d.result.Server.VersionNum) >= slicedFrom {
+			all.WriteString(t.plan() + "; ")
+		}
+	}
+	return all.String()
 }
 
 func (d *dump) shared(ctx context.Context, conn *pgx.Conn, among []int64) ([]sharedTable, error) {
