@@ -147,10 +147,17 @@ type TryStore interface {
 	Prune(ctx context.Context) error
 }
 
+// MaxSessions is how many sessions a user has at most.
+const MaxSessions = 50
+
 // SessionStore keeps sessions. Methods fail with NotFound for one that is not there.
 type SessionStore interface {
-	// Begin stores a session that ends after lifetime, and dates the user's login.
+	// Begin stores a session that ends after lifetime, and dates the user's login. Of
+	// a user's sessions it keeps the newest MaxSessions.
 	Begin(ctx context.Context, s Session, lifetime time.Duration) error
+	// Addresses returns from where the user of that name, in any case, has begun the
+	// sessions that go on.
+	Addresses(ctx context.Context, username string, idle time.Duration) ([]string, error)
 	// Get returns a session, with its user, that has neither ended nor been unused for
 	// idle.
 	Get(ctx context.Context, id string, idle time.Duration) (Session, User, error)

@@ -20,6 +20,7 @@ type limits struct {
 	addresses, accounts *limiter
 	sites               *limiter // of IPv6: who has one network often has thousands
 	visits              *limiter // of an address that begins to log in with the OpenID provider
+	lookups             *limiter // of who has a session
 	shared              TryStore // nil: this process is the only one
 	regulars            *regulars
 }
@@ -27,7 +28,7 @@ type limits struct {
 func newLimits(shared TryStore) limits {
 	return limits{
 		addresses: newLimiter(10, 6*time.Second), accounts: newLimiter(30, 2*time.Second), sites: newLimiter(40, time.Second),
-		visits: newLimiter(60, time.Second), shared: shared, regulars: &regulars{known: map[string]int{}},
+		visits: newLimiter(60, time.Second), lookups: newLimiter(20, 100*time.Millisecond), shared: shared, regulars: &regulars{known: map[string]int{}},
 	}
 }
 

@@ -3,6 +3,7 @@ package auth
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -65,7 +66,7 @@ var ErrSetupDone = errs.New(errs.Conflict, CodeSetupDone, "the first user exists
 // Login begins a session of a user and returns its cookie. A failed one returns the
 // user, too, when there is one with this name, for the audit log only.
 func (s *Service) Login(ctx context.Context, username, password, address string) (User, string, error) {
-	v := visitor{address: address, account: username, regular: s.limits.regulars.has(address, username)}
+	v := visitor{address: address, account: username, regular: s.knows(ctx, address, username)}
 	ahead, end := s.limits.regulars.begin(address, username)
 	defer end()
 	if err := s.attempt(ctx, v, ahead); err != nil {
@@ -87,6 +88,25 @@ func (s *Service) Login(ctx context.Context, username, password, address string)
 		return u, "", err
 	}
 	return s.begin(ctx, u, address)
+}
+
+// knows reports whether somebody has logged in from there before: with this process, or
+// in a session that goes on. Of many who come at once only some are looked up, and
+// whoever cannot be is a stranger.
+func (s *Service) knows(ctx context.Context, address, username string) bool {
+	if s.limits.regulars.has(address, username) {
+		return true
+	}
+	if _, ok := s.limits.lookups.take(""); !ok {
+		return false
+	}
+	from, err := s.Sessions.Addresses(ctx, username, s.SessionIdle)
+	here := func(other string) bool { return network(other) == network(address) }
+	if err != nil || !slices.ContainsFunc(from, here) {
+		return false
+	}
+	s.limits.regulars.add(address, username)
+	return true
 }
 
 // attempt takes a try. Whom the hasher would turn away anyway is told so before the
@@ -175,7 +195,7 @@ func (s *Service) ChangePassword(ctx context.Context, p Principal, current, pass
 	if p.UserID == "" {
 		return errs.New(errs.Denied, errs.CodeForbidden, "only a user has a password: log in first")
 	}
-	v := visitor{address: address, account: p.Name, regular: s.limits.regulars.has(address, p.Name)}
+	v := visitor{address: address, account: p.Name, regular: s.knows(ctx, address, p.Name)}
 	if err := s.attempt(ctx, v, true); err != nil {
 		return err
 	}

@@ -129,6 +129,14 @@ type sessionStore struct{ people *people }
 func (s sessionStore) Begin(ctx context.Context, n auth.Session, l time.Duration) error {
 	return s.people.Begin(ctx, n, l)
 }
+func (s sessionStore) Addresses(_ context.Context, name string, _ time.Duration) (from []string, _ error) {
+	for _, session := range s.people.sessions {
+		if u, ok := s.people.users[strings.ToLower(name)]; ok && u.ID == session.UserID {
+			from = append(from, session.Address)
+		}
+	}
+	return from, nil
+}
 func (s sessionStore) Get(ctx context.Context, id string, idle time.Duration) (auth.Session, auth.User, error) {
 	return s.people.Get(ctx, id, idle)
 }
@@ -299,6 +307,17 @@ func TestAllProcessesCountTogetherAndNobodysNameIsKept(t *testing.T) {
 		require.NoError(t, all[2].VisitExternal(home))
 	}
 	require.Equal(t, errs.CodeRateLimited, errs.CodeOf(all[2].VisitExternal(home)))
+
+	_, _, err = all[0].Login(t.Context(), "ada", password, "203.0.113.8")
+	require.NoError(t, err)
+	for i := range 40 {
+		_, _, err := all[1].Login(t.Context(), "ada", "not the password", fmt.Sprint("198.51.100.", 100+i))
+		require.Error(t, err)
+	}
+	_, _, err = all[2].Login(t.Context(), "ada", password, "203.0.113.88")
+	require.Equal(t, errs.CodeRateLimited, errs.CodeOf(err))
+	_, _, err = all[2].Login(t.Context(), "ada", password, "203.0.113.8")
+	require.NoError(t, err, "every process knows who has a session from there")
 }
 
 func TestHashesTakeTurnsAndTooManyAreTurnedAway(t *testing.T) {

@@ -176,8 +176,16 @@ func (s sessions) Begin(ctx context.Context, n auth.Session, lifetime time.Durat
 		if err != nil {
 			return err
 		}
+		if err := q.EndOldestSessions(ctx, db.EndOldestSessionsParams{UserID: n.UserID, Keep: auth.MaxSessions}); err != nil {
+			return err
+		}
 		return q.StampLogin(ctx, n.UserID)
 	})
+}
+
+func (s sessions) Addresses(ctx context.Context, username string, idle time.Duration) ([]string, error) {
+	addresses, err := s.q.SessionAddresses(ctx, db.SessionAddressesParams{Username: storable(username), Idle: idle})
+	return addresses, failure(err)
 }
 
 func (s sessions) Get(ctx context.Context, id string, idle time.Duration) (auth.Session, auth.User, error) {

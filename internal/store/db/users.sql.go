@@ -102,6 +102,23 @@ func (q *Queries) DeleteUser(ctx context.Context, id string) (int64, error) {
 	return result.RowsAffected(), nil
 }
 
+const EndOldestSessions = `-- name: EndOldestSessions :exec
+delete from sessions where id in (
+    select s.id from sessions s where s.user_id = $1 order by s.created_at desc, s.id offset $2::bigint for update skip locked
+)
+`
+
+type EndOldestSessionsParams struct {
+	UserID string
+	Keep   int64
+}
+
+// All but the newest of a user.
+func (q *Queries) EndOldestSessions(ctx context.Context, arg EndOldestSessionsParams) error {
+	_, err := q.db.Exec(ctx, EndOldestSessions, arg.UserID, arg.Keep)
+	return err
+}
+
 const EndSession = `-- name: EndSession :execrows
 delete from sessions where id = $1
 `
@@ -274,6 +291,39 @@ func (q *Queries) SaveUser(ctx context.Context, arg SaveUserParams) (User, error
 		&i.UpdatedAt,
 	)
 	return i, err
+}
+
+const SessionAddresses = `-- name: SessionAddresses :many
+select distinct s.address
+from sessions s
+join users u on u.id = s.user_id
+where lower(u.username) = lower($1) and s.expires_at > now() and s.last_used_at > now() - $2::interval
+`
+
+type SessionAddressesParams struct {
+	Username string
+	Idle     time.Duration
+}
+
+// From where a user's sessions were begun that go on.
+func (q *Queries) SessionAddresses(ctx context.Context, arg SessionAddressesParams) ([]string, error) {
+	rows, err := q.db.Query(ctx, SessionAddresses, arg.Username, arg.Idle)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []string{}
+	for rows.Next() {
+		var address string
+		if err := rows.Scan(&address); err != nil {
+			return nil, err
+		}
+		items = append(items, address)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const StampLogin = `-- name: StampLogin :exec

@@ -38,6 +38,19 @@ delete from sessions where user_id = @user_id;
 -- name: CreateSession :exec
 insert into sessions (id, user_id, hash, address, expires_at) values (@id, @user_id, @hash, @address, now() + @lifetime::interval);
 
+-- name: EndOldestSessions :exec
+-- All but the newest of a user.
+delete from sessions where id in (
+    select s.id from sessions s where s.user_id = @user_id order by s.created_at desc, s.id offset @keep::bigint for update skip locked
+);
+
+-- name: SessionAddresses :many
+-- From where a user's sessions were begun that go on.
+select distinct s.address
+from sessions s
+join users u on u.id = s.user_id
+where lower(u.username) = lower(@username) and s.expires_at > now() and s.last_used_at > now() - @idle::interval;
+
 -- name: StampLogin :exec
 update users set last_login_at = now() where id = @id;
 

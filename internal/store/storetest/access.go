@@ -85,6 +85,9 @@ func users(t *testing.T, w *world) {
 			return n.ID
 		}
 		one, over := begin(time.Hour), begin(-time.Second)
+		from, err := w.Sessions().Addresses(t.Context(), "EVE", time.Hour)
+		require.NoError(t, err)
+		require.Equal(t, []string{"127.0.0.1"}, from)
 		got, of, err := w.Sessions().Get(t.Context(), one, time.Hour)
 		require.NoError(t, err)
 		require.Equal(t, auth.Session{ID: one, UserID: u.ID, Hash: []byte{1}}, got)
@@ -103,7 +106,20 @@ func users(t *testing.T, w *world) {
 		require.NoError(t, err)
 		_, _, err = w.Sessions().Get(t.Context(), one, time.Hour)
 		requireNotFound(t, err)
+		from, err = w.Sessions().Addresses(t.Context(), "eve", time.Hour)
+		require.NoError(t, err)
+		require.Empty(t, from)
+		oldest := begin(time.Hour)
+		for range auth.MaxSessions - 1 {
+			begin(time.Hour)
+		}
+		_, _, err = w.Sessions().Get(t.Context(), oldest, time.Hour)
+		require.NoError(t, err)
 		last := begin(time.Hour)
+		_, _, err = w.Sessions().Get(t.Context(), oldest, time.Hour)
+		requireNotFound(t, err)
+		_, _, err = w.Sessions().Get(t.Context(), last, time.Hour)
+		require.NoError(t, err)
 		require.NoError(t, s.Delete(t.Context(), u.ID))
 		_, _, err = w.Sessions().Get(t.Context(), last, time.Hour)
 		requireNotFound(t, err)
