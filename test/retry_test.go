@@ -2,6 +2,8 @@ package test
 
 import (
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -140,6 +142,20 @@ func TestMissingCopyIsSentLater(t *testing.T) {
 	require.Equal(t, 1, available)
 
 	network.Up(t)
+	dump, away := filepath.Join(s.DataDir, "spool", half.Text("id")), filepath.Join(s.DataDir, "away")
+	require.NoError(t, os.Rename(dump, away)) // as on a machine with a copy of the data directory
+	s.Post(t, retryPath(half.Text("id")), config{}, http.StatusAccepted)
+	still := s.Await(t, half.Text("id"))
+	require.Equal(t, "completed", still.Text("status"), "%s", still)
+	require.True(t, still.True("metadata.upload_retry.possible"), "%s", still)
+	for _, known := range []string{"backup_path", "metadata.upload_retry.spool_expires_at", "metadata.server_version"} {
+		require.Equal(t, half.Text(known), still.Text(known))
+	}
+	require.NotZero(t, still.Int("files_count"))
+	require.Equal(t, half.Int("files_count"), still.Int("files_count"))
+	available, _ = copiesOf(t, s, still)
+	require.Equal(t, 1, available)
+	require.NoError(t, os.Rename(away, dump))
 	require.Equal(t, half.Text("id"), s.Post(t, retryPath(half.Text("id")), config{}, http.StatusAccepted).Text("execution_id"))
 	whole := s.Await(t, half.Text("id"))
 	require.Equal(t, []string{"completed", "retry"}, []string{whole.Text("status"), whole.Text("trigger")}, "%s", whole)
