@@ -87,6 +87,9 @@ func (w *watcher) put(c *Change) {
 		s = &seat{behind: w.request.Lines}
 		w.seats[c.ID] = s
 	}
+	if s.latest().Terminal() && !c.Status.Terminal() {
+		s.behind = w.request.Lines // of a retried upload, which line has passed over
+	}
 	s.hidden = false
 	s.pending = c
 	w.enqueue(s)
@@ -157,14 +160,15 @@ func (s *seat) latest() Status {
 }
 
 // line puts a line that goes on where the last one ended; for all others, and when
-// too many wait, they have to be read.
+// too many wait, they have to be read. Those of an execution that has ended come with
+// its end, or, of a retried upload, with the state that takes it up again.
 func (w *watcher) line(id string, l *logs.Line) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	s := w.seats[id]
 	size := len(l.Message) + 64
 	switch {
-	case s == nil || !w.request.Lines || s.hidden || s.behind || l.Seq <= s.last:
+	case s == nil || !w.request.Lines || s.hidden || s.behind || s.latest().Terminal() || l.Seq <= s.last:
 	case l.Seq != s.last+1 || len(s.lines) >= seatLines || s.bytes+size > seatBytes || w.bytes+size > watcherBytes:
 		w.fallBehind(s)
 	default:

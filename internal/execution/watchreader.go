@@ -253,7 +253,10 @@ func (r *watchReader) begin(s *seat) {
 	if p, ok := r.resumed[id]; ok {
 		s.seq = p.seq
 		delete(r.resumed, id)
-	} else if s.seq = r.ended.take(s.execution); s.seq > 0 {
+	} else {
+		s.seq = r.ended.take(s.execution)
+	}
+	if s.seq > 0 {
 		r.speaking[id] = s
 	}
 	r.inbox.caught(s)
