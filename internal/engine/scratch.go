@@ -3,6 +3,7 @@ package engine
 import (
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
 	"regexp"
 
 	"github.com/dataguardian/dataguardian/internal/errs"
@@ -23,6 +24,10 @@ const (
 const ScratchPattern = "^(" + ScratchPrefix + "|" + ReplacedPrefix + ")[0-9a-f]{12}$"
 
 var scratchName = regexp.MustCompile(ScratchPattern)
+
+// ErrUnsettled is in the error of a restore whose target is neither what it was nor
+// restored, or may not be. The error's sentence says where the old content lies.
+var ErrUnsettled = errors.New("the target could not be made what it was")
 
 const scratchDigits = 12
 

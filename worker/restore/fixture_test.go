@@ -190,7 +190,7 @@ func (w *world) Get(context.Context, string) (execution.Execution, error) {
 }
 
 func (w *world) Heartbeat(context.Context, execution.Lease, time.Duration, execution.Progress) (bool, error) {
-	return false, nil
+	return w.database.torn != nil, nil
 }
 
 func (w *world) SaveLogs(context.Context, execution.Lease, []logs.Line) error { return nil }
@@ -324,6 +324,7 @@ type database struct {
 	blind    error // why the schema cannot be told
 	dropped  []string
 	dropping error
+	torn     error // what a restore comes to that is cancelled on its way
 }
 
 func (d *database) Identify(context.Context, engine.Conn) (string, error) { return "server", nil }
@@ -339,6 +340,10 @@ func (d *database) Restore(ctx context.Context, c engine.Conn, o engine.RestoreO
 	d.touched++
 	require.Len(d.world.t, d.world.left, 1, "what may be left behind is noted before")
 	require.Equal(d.world.t, execution.Token(restoreID), o.Token)
+	if d.torn != nil {
+		<-ctx.Done()
+		return d.torn
+	}
 	in, err := src.Open(ctx, "backup.dump")
 	if err != nil {
 		return err

@@ -5,6 +5,7 @@ package restore
 import (
 	"context"
 	"errors"
+	"strings"
 	"time"
 
 	"filippo.io/age"
@@ -74,6 +75,7 @@ type run struct {
 	sources    []execution.SourceAttempt // what came of the copies so far
 	noted      bool                      // the books say what may be left behind
 	touched    bool                      // the target may have been changed
+	unsettled  string                    // where the old content lies, when the target is not what it was
 }
 
 // Work does one leased execution and books how it ended.
@@ -83,6 +85,9 @@ func (r *Runner) Work(ctx context.Context, l *worker.Leased) error {
 		return err // nothing is known of the execution: its lease runs out
 	}
 	result, err := run.work(ctx)
+	if errors.Is(err, engine.ErrUnsettled) {
+		run.unsettled = errs.Message(err)
+	}
 	err = attempt.Cause(ctx, err)
 	ending, cancel := attempt.Ending()
 	defer cancel()
@@ -163,6 +168,9 @@ func (r *run) finish(ctx context.Context, result execution.Result, err error) {
 			err = errs.New(errs.Unavailable, errs.CodeRestoreInterrupted, "the worker was shut down in the middle of the restore; start it again")
 		}
 		r.Failure(&result, err)
+		if unsettled := r.Log.Clean(r.unsettled); !strings.Contains(result.ErrorMessage, unsettled) {
+			result.ErrorMessage += ". The target needs a look: " + unsettled // a cancellation says nothing of it
+		}
 	}
 	switch result.Status {
 	case execution.Completed:

@@ -347,3 +347,11 @@ func TestAScratchDatabaseThatStaysIsToldAndNotForgotten(t *testing.T) {
 	require.Empty(t, kept.database.dropped)
 	require.Empty(t, kept.left)
 }
+
+func TestACancellationDoesNotHideThatTheTargetIsTorn(t *testing.T) {
+	w := newWorld(t, 1)
+	w.database.torn = errs.Wrap(engine.ErrUnsettled, errs.Cancelled, errs.CodeCancelled, "its old tables are in database %q", "dg_replaced_1")
+	r := w.does(execution.Restore, execution.RestoreRequest{})
+	require.Equal(t, execution.Cancelled, r.Status, r.ErrorMessage)
+	require.Contains(t, r.ErrorMessage, "dg_replaced_1")
+}

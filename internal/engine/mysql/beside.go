@@ -196,11 +196,14 @@ func (b *beside) takeBack(ctx context.Context, w *swap, cause error) error {
 	r := b.restore
 	err := b.back(ctx, w)
 	if err == nil {
+		if len(w.Triggers)+len(w.Children) > 0 {
+			r.log(engine.LevelWarn, fmt.Sprintf("database %s is what it was before, but for a while it was without triggers and foreign keys of the tables that were to be replaced: look at rows that were written then", w.Target))
+		}
 		return cause
 	}
 	b.stuck = true
 	r.log(engine.LevelError, fmt.Sprintf("database %s could not be made what it was (%s): nothing is dropped, its old tables are in it or in database %s, and the cleanup worker tries again", w.Target, errs.Message(err), w.Replaced))
-	return errs.Wrap(errors.Join(cause, err), errs.KindOf(cause), errs.CodeOf(cause),
+	return errs.Wrap(errors.Join(cause, err, engine.ErrUnsettled), errs.KindOf(cause), errs.CodeOf(cause),
 		"%s; and the database could not be made what it was, which the cleanup worker tries again (%s): nothing is dropped, its old tables are in it or in database %q", errs.Message(cause), errs.Message(err), w.Replaced)
 }
 

@@ -40,3 +40,12 @@ func (s *session) charset(ctx context.Context) (charset, error) {
 	}
 	return c, nil
 }
+
+// collationOf is the default collation of a database; empty when that is not there.
+func (s *session) collationOf(ctx context.Context, database string) (string, error) {
+	found, err := s.names(ctx, "SELECT default_collation_name FROM information_schema.schemata WHERE schema_name = ?", database)
+	if err != nil || len(found) == 0 {
+		return "", err
+	}
+	return found[0], nil
+}

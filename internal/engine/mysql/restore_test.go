@@ -223,6 +223,17 @@ func TestAUserOfOneDatabaseRestoresIntoItWhenItIsEmpty(t *testing.T) {
 	require.NoError(t, err)
 	require.Empty(t, able.Warnings)
 	require.NoError(t, e.Restore(t.Context(), c, engine.RestoreOptions{DropExisting: true}, dump), "and they do")
+	// What they could not make again is not taken away.
+	m.Exec(t, target, "CREATE VIEW of_another AS SELECT 1 AS one; CREATE TRIGGER of_another_too BEFORE INSERT ON a FOR EACH ROW SET NEW.x = 2")
+	owned := plain(t, m, target)
+	for _, o := range []engine.RestoreOptions{{DropExisting: true}, {DropExisting: true, IncludeTables: []string{"a"}}} {
+		err = e.Restore(t.Context(), c, o, dump)
+		require.Equal(t, errs.CodeDatasourcePermission, errs.CodeOf(err), "%v", err)
+		require.Contains(t, errs.Message(err), "could not make again")
+		require.Equal(t, owned, plain(t, m, target))
+		require.Empty(t, scratchDatabases(t, m))
+	}
+	m.Exec(t, target, "DROP VIEW of_another; DROP TRIGGER of_another_too")
 	m.Exec(t, "", "SET DEFAULT ROLE NONE FOR weak@'127.0.0.1'")
 	require.Equal(t, before, plain(t, m, target))
 	m.Exec(t, target, "DROP TABLE a")

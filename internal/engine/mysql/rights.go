@@ -126,8 +126,14 @@ func (r *restore) admits(u rights, exists bool) (warning string, err error) {
 	const scratch = engine.ScratchPrefix + "000000000000"
 	var why string
 	beside := u.lacking(scratch, loadRights)
+	var away []string
+	if exists {
+		away = u.lacking(engine.ReplacedPrefix+"000000000000", moveRights)
+	}
 	switch {
-	case len(beside) == 0:
+	case len(beside) == 0 && len(away) > 0:
+		why = fmt.Sprintf("user %q may not make a database %s... for the old tables of %q (it lacks %s there): %s", r.conn.Username, engine.ReplacedPrefix, r.conn.Database, strings.Join(away, ", "), besideAdvice)
+	case len(beside) == 0: // ALTER and DROP there are for taking back
 		if missing := u.lacking(r.conn.Database, moveRights); len(missing) > 0 {
 			why = fmt.Sprintf("user %q may not exchange the tables of database %q: grant %s on it", r.conn.Username, r.conn.Database, strings.Join(missing, ", "))
 		}

@@ -23,6 +23,7 @@ func TestGrantsDecideOnlyWhatTheySay(t *testing.T) {
 		"the target only":              {[]string{"GRANT USAGE ON *.* TO `u`@`%`", "GRANT ALL PRIVILEGES ON `shop`.* TO `u`@`%`"}, refused},
 		"scratch databases only":       {[]string{"GRANT ALL PRIVILEGES ON `dg\\_%`.* TO `u`@`%`"}, refused},
 		"another that looks like them": {[]string{"GRANT ALL PRIVILEGES ON `shop`.* TO `u`@`%`", "GRANT ALL PRIVILEGES ON `dg\\_x%`.* TO `u`@`%`"}, refused},
+		"half of the databases":        {[]string{"GRANT ALL PRIVILEGES ON `shop`.* TO `u`@`%`", "GRANT ALL PRIVILEGES ON `dg\\_restore\\_%`.* TO `u`@`%`"}, refused},
 		"wildcards that are none":      {[]string{"GRANT ALL PRIVILEGES ON `sh_p`.* TO `u`@`%`", "GRANT ALL PRIVILEGES ON `%`.* TO `u`@`%`"}, allowed},
 		"to read":                      {[]string{"GRANT SELECT, LOCK TABLES ON *.* TO `u`@`%`"}, refused},
 		"columns":                      {[]string{"GRANT SELECT (`a`, `b`), INSERT (`a`) ON `shop`.`t` TO `u`@`%`"}, warned},

@@ -3,6 +3,7 @@ package mysql
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -37,6 +38,7 @@ type swap struct {
 	Triggers []trigger    `json:"triggers"` // of tables that go
 	Ours     []object     `json:"ours"`     // what Objects makes, unless Partial
 	Theirs   []object     `json:"theirs"`   // what Old makes, with Replaces
+	Default  string       `json:"default"`  // collation of a target that was there, which the scripts change for a while
 
 	created bool // by us, the target
 	making  bool // nobody knows whether it was created
@@ -124,6 +126,9 @@ func (b *beside) planReplaced(ctx context.Context, w *swap) error {
 	if err := b.refuseForeignReferences(ctx, w); err != nil {
 		return err
 	}
+	if w.Default, err = b.s.collationOf(ctx, w.Target); err != nil {
+		return err
+	}
 	if w.Triggers, err = b.s.triggers(ctx, w.Target, w.Outgoing); err != nil {
 		return err
 	}
@@ -154,7 +159,10 @@ func (b *beside) planReplaced(ctx context.Context, w *swap) error {
 			w.Old, err = r.objects(ctx, w.Target, old...)
 		}
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	return b.proveDefiners(ctx, w)
 }
 
 // planPartial returns the tables of the target that the restored ones replace, with
@@ -193,12 +201,25 @@ func (b *beside) planPartial(ctx context.Context, w *swap, there []string) (outg
 // table and be lost with it.
 func (b *beside) refuseForeignReferences(ctx context.Context, w *swap) error {
 	names, err := b.s.references(ctx, w.Target, w.Outgoing)
-	if err != nil || len(names) == 0 {
+	if err != nil {
 		return err
+	}
+	if len(names) == 0 {
+		b.warnOfHiddenKeys(ctx, w)
+		return nil
 	}
 	return errs.New(errs.Conflict, errs.CodeRestoreFailed,
 		"tables of database %q are referred to by foreign keys of other databases (%s), which would be lost with them: drop those keys first, or restore into another database",
 		w.Target, strings.Join(names, ", "))
+}
+
+// warnOfHiddenKeys: a user sees foreign keys of databases only that it has rights in.
+func (b *beside) warnOfHiddenKeys(ctx context.Context, w *swap) {
+	u := b.s.askRights(ctx, b.restore.server.Flavor)
+	const anywhere = "a database that no grant names"
+	if len(w.Outgoing) > 0 && len(u.lacking(anywhere, []string{"SELECT"})) > 0 {
+		b.restore.log(engine.LevelWarn, fmt.Sprintf("user %q does not see the foreign keys of all databases: should one of another database lead to tables of %q, it is lost with the old tables", b.restore.conn.Username, w.Target))
+	}
 }
 
 // apply changes the target.
@@ -259,7 +280,7 @@ func (w *swap) forward(ctx context.Context, r *restore, s *session) error {
 	if err := s.dropTriggers(ctx, w.Target, w.Incoming); err != nil {
 		return err
 	}
-	if err := r.runText(ctx, w.Target, w.Objects); err != nil {
+	if err := w.run(ctx, r, s, w.Objects); err != nil {
 		return err
 	}
 	return s.addKeys(ctx, w.Target, r.server.Flavor, slices.Concat(w.Inward, w.Children))
@@ -353,7 +374,21 @@ func (w *swap) remakeOld(ctx context.Context, r *restore, s *session) error {
 	if err := s.dropTriggers(ctx, w.Target, w.Outgoing); err != nil {
 		return err
 	}
-	return r.runText(ctx, w.Target, w.Old)
+	return w.run(ctx, r, s, w.Old)
+}
+
+// run runs a script in the target. One that fails between two changes of the default
+// character set leaves the wrong one.
+func (w *swap) run(ctx context.Context, r *restore, s *session, text []byte) error {
+	err := r.runText(ctx, w.Target, text)
+	if w.Default == "" {
+		return err
+	}
+	now, nowErr := s.collationOf(ctx, w.Target)
+	if nowErr == nil && now != "" && now != w.Default {
+		nowErr = s.exec(ctx, "ALTER DATABASE "+ident(w.Target)+" COLLATE "+w.Default, "setting the default character set back")
+	}
+	return also(err, nowErr)
 }
 
 // recover finishes what a killed process has begun, or makes again what it dropped
