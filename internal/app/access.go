@@ -56,17 +56,22 @@ func (f *foundation) oidc(d *domain) (server.OIDC, error) {
 	for value, name := range c.Roles {
 		roles[value], _ = auth.ParseRole(name) // it was checked
 	}
-	return provider{access: d.access, Provider: oidc.New(oidc.Config{
+	return provider{access: d.access, back: make(chan struct{}, maxBack), Provider: oidc.New(oidc.Config{
 		Issuer: c.Issuer, ClientID: c.ClientID, ClientSecret: secret, RedirectURL: c.RedirectURL,
 		NameClaim: c.NameClaim, RoleClaim: c.RoleClaim, Roles: roles, Scopes: c.Scopes,
 	})}, nil
 }
+
+// maxBack is how many who come back from the OpenID provider are served at once: each
+// costs a call of the provider and statements of the database, whoever it is.
+const maxBack = 16
 
 // provider begins sessions of those whom an OpenID provider sends.
 type provider struct {
 	*oidc.Provider
 
 	access *auth.Service
+	back   chan struct{} // holds one for each who is served
 }
 
 // Begin implements server.OIDC.
@@ -80,6 +85,12 @@ func (p provider) Begin(ctx context.Context, address string) (location, state st
 // Finish implements server.OIDC. It returns the name, too, of somebody whom it
 // refuses, when the provider vouches for it: for the audit log.
 func (p provider) Finish(ctx context.Context, state string, answer url.Values, address string) (auth.User, string, error) {
+	select {
+	case p.back <- struct{}{}:
+		defer func() { <-p.back }()
+	default:
+		return auth.User{}, "", auth.ErrTooManyLogins
+	}
 	if err := p.access.AttemptExternal(ctx, address); err != nil {
 		return auth.User{}, "", err
 	}

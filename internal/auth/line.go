@@ -20,7 +20,7 @@ type line struct {
 // maxInARow is how many regulars go before a stranger who waits.
 const maxInARow = 2
 
-// enter waits for the turn, which leave ends. It fails with errTooManyLogins when too
+// enter waits for the turn, which leave ends. It fails with ErrTooManyLogins when too
 // many wait or it takes too long, and with the cause of ctx.
 func (l *line) enter(ctx context.Context, regular bool) error {
 	turn, err := l.queue(regular)
@@ -33,7 +33,7 @@ func (l *line) enter(ctx context.Context, regular bool) error {
 	case <-turn:
 		return nil
 	case <-patience.C:
-		err = errTooManyLogins
+		err = ErrTooManyLogins
 	case <-ctx.Done():
 		err = context.Cause(ctx)
 	}
@@ -50,7 +50,7 @@ func (l *line) queue(regular bool) (chan struct{}, error) {
 		return nil, nil
 	}
 	if len(l.waiting[regular]) >= maxWaiting {
-		return nil, errTooManyLogins
+		return nil, ErrTooManyLogins
 	}
 	if l.waiting == nil {
 		l.waiting = map[bool][]chan struct{}{}

@@ -113,7 +113,7 @@ func (s *Service) knows(ctx context.Context, address, username string) bool {
 // database is asked, and it costs no try: a flood must not use up those of others.
 func (s *Service) attempt(ctx context.Context, v visitor, ahead bool) error {
 	if s.Passwords.full(ahead) {
-		return errTooManyLogins
+		return ErrTooManyLogins
 	}
 	if err := s.limits.try(v); err != nil {
 		return err

@@ -41,7 +41,8 @@ const (
 	restShare = 4
 )
 
-var errTooManyLogins = errs.New(errs.Exhausted, errs.CodeRateLimited, "too many people log in at once; try again in a minute")
+// ErrTooManyLogins turns away who comes while too many others log in.
+var ErrTooManyLogins = errs.New(errs.Exhausted, errs.CodeRateLimited, "too many people log in at once; try again in a minute")
 
 // Passwords hashes passwords with argon2id, one at a time.
 type Passwords struct {
