@@ -154,7 +154,9 @@ func (r *regulars) add(address, account string) {
 		clear(r.known)
 	}
 	key := regular(address, account)
-	r.known[key] = r.known[key] // 0 for a new one
+	if _, ok := r.known[key]; !ok {
+		r.known[key] = 0
+	}
 }
 
 func (r *regulars) has(address, account string) bool {
