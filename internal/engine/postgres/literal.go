@@ -54,7 +54,7 @@ func hostProblem(host string) string {
 	case len(host) > maxHost:
 		return "must have at most 255 bytes"
 	case strings.HasPrefix(host, "/"):
-		if path.Clean(host) != host || strings.ContainsFunc(host, unicode.IsControl) || strings.Contains(host, ",") {
+		if path.Clean(host) != host || strings.ContainsFunc(host, unicode.IsControl) || strings.ContainsAny(host, ",=") {
 			return "must be a clean absolute path when it is a socket directory"
 		}
 		return ""
