@@ -71,11 +71,12 @@ func (s channels) List(ctx context.Context, p paging.Page) ([]notification.Chann
 // addState fills in what has become of the deliveries of channels.
 func (s channels) addState(ctx context.Context, of []notification.Channel) error {
 	ids := each(of, func(c notification.Channel) string { return c.ID })
-	waiting, err := s.q.CountWaiting(ctx, ids)
+	last, err := s.q.LastDeliveries(ctx, ids)
 	if err != nil {
 		return failure(err)
 	}
-	last, err := s.q.LastDeliveries(ctx, ids)
+	// After the other, so that what is shown as delivered is not counted as waiting.
+	waiting, err := s.q.CountWaiting(ctx, ids)
 	if err != nil {
 		return failure(err)
 	}
