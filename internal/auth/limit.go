@@ -64,6 +64,14 @@ func (l limits) counters(v visitor) []counter {
 	return all
 }
 
+// take takes one try from each bucket: of this process, and then of all.
+func (l limits) take(ctx context.Context, v visitor) error {
+	if err := l.try(v); err != nil {
+		return err
+	}
+	return l.tryAll(ctx, v)
+}
+
 // try takes one try from each bucket of this process. A refusal costs none.
 func (l limits) try(v visitor) error {
 	all := l.counters(v)

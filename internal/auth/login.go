@@ -115,10 +115,7 @@ func (s *Service) attempt(ctx context.Context, v visitor, ahead bool) error {
 	if s.Passwords.full(ahead) {
 		return ErrTooManyLogins
 	}
-	if err := s.limits.try(v); err != nil {
-		return err
-	}
-	return s.limits.tryAll(ctx, v)
+	return s.limits.take(ctx, v)
 }
 
 // Identity is a person as the OpenID provider knows them.
@@ -139,11 +136,7 @@ func (s *Service) VisitExternal(address string) error {
 // AttemptExternal takes a try of an address to come back from the OpenID provider;
 // LoginExternal gives it back.
 func (s *Service) AttemptExternal(ctx context.Context, address string) error {
-	v := visitor{address: address}
-	if err := s.limits.try(v); err != nil {
-		return err
-	}
-	return s.limits.tryAll(ctx, v)
+	return s.limits.take(ctx, visitor{address: address})
 }
 
 // LoginExternal begins a session of a person whom the OpenID provider has sent. The

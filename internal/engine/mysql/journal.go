@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -63,13 +64,17 @@ func (w *swap) settle(ctx context.Context, s *session) error {
 // markDone ends it: all is restored, and only now the old content may be dropped.
 func (w *swap) markDone(ctx context.Context, s *session) error {
 	w.done = true
-	return s.exec(ctx, "INSERT INTO "+w.journal()+" VALUES (?, '') ON DUPLICATE KEY UPDATE piece = ''", "noting the end", placeOfDone)
+	return w.mark(ctx, s, placeOfDone, "noting the end")
 }
 
 // markUndoing comes before tables that have moved go back.
 func (w *swap) markUndoing(ctx context.Context, s *session) error {
 	w.undoing = true
-	return s.exec(ctx, "INSERT INTO "+w.journal()+" VALUES (?, '') ON DUPLICATE KEY UPDATE piece = ''", "noting that tables go back", placeOfUndoing)
+	return w.mark(ctx, s, placeOfUndoing, "noting that tables go back")
+}
+
+func (w *swap) mark(ctx context.Context, s *session, place int, doing string) error {
+	return s.exec(ctx, "INSERT INTO "+w.journal()+" VALUES (?, '') ON DUPLICATE KEY UPDATE piece = ''", doing, place)
 }
 
 // noted reads what a restore had begun; nil when that was nothing.
@@ -78,11 +83,7 @@ func (s *session) noted(ctx context.Context, fresh string) (*swap, error) {
 	if err != nil {
 		return nil, err
 	}
-	found := false
-	for _, name := range tables {
-		found = found || name == "dg_swap_"+fresh
-	}
-	if !found {
+	if !slices.Contains(tables, "dg_swap_"+fresh) {
 		return nil, nil
 	}
 	pieces, err := s.pairs(ctx, "SELECT n, piece FROM "+journalIn(fresh)+" ORDER BY n")

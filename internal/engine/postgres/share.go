@@ -350,10 +350,7 @@ func (s *sharing) copySlice(ctx context.Context, conn *pgx.Conn, x slice) error 
 	if err := s.copyInto(ctx, conn, x, out); err != nil {
 		return also(err, out.CloseWithError(err))
 	}
-	if err := out.Close(); err != nil {
-		return err
-	}
-	return nil
+	return out.Close()
 }
 
 func (s *sharing) copyInto(ctx context.Context, conn *pgx.Conn, x slice, out *output) error {
