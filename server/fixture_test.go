@@ -264,8 +264,15 @@ func (f *fakeExecutions) Delete(_ context.Context, id string, _ bool) error { re
 func (f *fakeExecutions) Logs(_ context.Context, id string) (execution.Execution, error) {
 	return f.one(), known(id)
 }
-func (f *fakeExecutions) Follow(ctx context.Context, _ string, after int64) iter.Seq2[execution.Event, error] {
+func (f *fakeExecutions) Follow(ctx context.Context, id string, after int64) iter.Seq2[execution.Event, error] {
 	return func(yield func(execution.Event, error) bool) {
+		if _, err := f.Get(ctx, id); err != nil {
+			yield(execution.Event{}, err)
+			return
+		}
+		if !yield(execution.Event{Open: true}, nil) {
+			return
+		}
 		if f.follow != nil {
 			f.follow(ctx, after, yield)
 			return

@@ -59,10 +59,14 @@ type Config struct {
 }
 
 // Service is what callers may do with executions.
-type Service struct{ Config }
+type Service struct {
+	Config
+
+	lookout *lookout
+}
 
 // NewService returns a service.
-func NewService(c Config) *Service { return &Service{Config: c} }
+func NewService(c Config) *Service { return &Service{Config: c, lookout: newLookout(c.Store)} }
 
 // Get returns one execution with its parts and lines so far, live ones included.
 func (s *Service) Get(ctx context.Context, id string) (Execution, error) {
@@ -273,6 +277,7 @@ func (s *Service) announce(ctx context.Context, e Execution) {
 
 // Event is what a tail of an execution receives: exactly one field is set.
 type Event struct {
+	Open     bool // the execution exists; comes first
 	Line     *logs.Line
 	Gap      *logs.Gap
 	Progress *Progress
@@ -282,10 +287,13 @@ type Event struct {
 
 // Follow replays the lines after a sequence number, follows, and ends when the
 // execution has ended. It yields every line once and in order, or a gap. The
-// first pair is an error when the execution does not exist.
+// first pair is Open, or an error, such as that the execution does not exist. What the
+// tails of one execution need of its row is read once for all that wait for it.
 func (s *Service) Follow(ctx context.Context, id string, after int64) iter.Seq2[Event, error] {
 	return func(yield func(Event, error) bool) {
-		t := tail{service: s, id: id, after: after, yield: yield}
+		p := s.lookout.enter(id)
+		defer s.lookout.leave(p)
+		t := tail{service: s, post: p, opened: time.Now(), after: after, yield: yield}
 		t.run(ctx)
 	}
 }

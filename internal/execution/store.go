@@ -53,6 +53,9 @@ type Reader interface {
 type Store interface {
 	Reader
 
+	// Look returns where executions are, by id. Those that do not exist are left out.
+	Look(ctx context.Context, ids []string) (map[string]Look, error)
+
 	// Create queues an execution. While another of the same job (backup) or target
 	// (restore) is queued or running it fails with Conflict (CodeExecutionRunning)
 	// and details "execution_id".

@@ -15,50 +15,80 @@ const pollInterval = time.Second
 // the truth, and what a tail falls back to.
 type tail struct {
 	service *Service
-	id      string
+	post    *post
+	opened  time.Time
 	after   int64
 	yield   func(Event, error) bool
 	told    bool // that the execution has ended
 }
 
 func (t *tail) run(ctx context.Context) {
-	for {
-		e, err := t.service.Store.Get(ctx, t.id)
-		if err != nil {
-			t.yield(Event{}, err)
-			return
-		}
-		if !t.lines(e.Logs) {
-			return
-		}
-		if e.Status.Terminal() {
-			t.yield(Event{End: &e}, nil)
-			return
-		}
+	goOn := t.row(ctx, true)
+	for goOn {
 		was := t.told
 		if !t.live(ctx) {
 			return
 		}
-		if t.told && !was {
-			continue // the row is written before anybody is told
-		}
-		if !sleep(ctx, pollInterval) {
+		// The row is written before anybody is told of the end.
+		if (was || !t.told) && !sleep(ctx, pollInterval) {
 			t.yield(Event{}, context.Cause(ctx))
 			return
 		}
+		news, err := t.news(ctx, pollInterval)
+		if err != nil {
+			t.yield(Event{}, err)
+			return
+		}
+		goOn = !news || t.row(ctx, false)
 	}
+}
+
+// row shows what the row has. It reports whether to go on.
+func (t *tail) row(ctx context.Context, first bool) bool {
+	e, err := t.service.lookout.row(ctx, t.post, func(r *rowRead) bool { return t.enough(r, first) })
+	if err != nil {
+		t.yield(Event{}, err)
+		return false
+	}
+	if first && !t.yield(Event{Open: true}, nil) || !t.lines(e.Logs) {
+		return false
+	}
+	if e.Status.Terminal() {
+		t.yield(Event{End: &e}, nil)
+		return false
+	}
+	return true
+}
+
+// enough says that a row which was read for another tail a moment ago will do: of one
+// that runs the hub brings what came since; one that has ended had so after this tail
+// began, which has seen no more than it holds.
+func (t *tail) enough(r *rowRead, first bool) bool {
+	if first {
+		return !r.execution.Status.Terminal()
+	}
+	return r.execution.Status.Terminal() && !r.began.Before(t.opened) && lastSeq(r.execution.Logs) >= t.after
+}
+
+// news reports whether the row has something that this tail has not.
+func (t *tail) news(ctx context.Context, age time.Duration) (bool, error) {
+	if t.told {
+		return true, nil
+	}
+	look, exists, err := t.service.lookout.look(ctx, t.post, age)
+	return !exists || look.Status.Terminal() || look.Last > t.after, err
 }
 
 // live follows the hub until it has to be looked at the row again (true) or the
 // reader is gone (false).
 func (t *tail) live(ctx context.Context) bool {
-	for event, err := range t.service.Hub.Follow(ctx, t.id, t.after) {
+	for event, err := range t.service.Hub.Follow(ctx, t.post.id, t.after) {
 		if err != nil {
 			if ctx.Err() != nil {
 				t.yield(Event{}, context.Cause(ctx))
 				return false
 			}
-			t.service.Logger.DebugContext(ctx, "a tail reads from the row while the hub is away", "execution_id", t.id, "error", err)
+			t.service.Logger.DebugContext(ctx, "a tail reads from the row while the hub is away", "execution_id", t.post.id, "error", err)
 			return true
 		}
 		switch {
@@ -69,7 +99,8 @@ func (t *tail) live(ctx context.Context) bool {
 			if !t.yield(Event{Idle: true}, nil) {
 				return false
 			}
-			if ended, err := t.ended(ctx); ended || err != nil {
+			// The announcement of the end, or a line, may have been lost.
+			if news, err := t.news(ctx, lookAge); news || err != nil {
 				return true
 			}
 		case event.State != nil:
@@ -83,12 +114,6 @@ func (t *tail) live(ctx context.Context) bool {
 		}
 	}
 	return true
-}
-
-// ended looks at the row: the announcement of the end may have been lost.
-func (t *tail) ended(ctx context.Context) (bool, error) {
-	e, err := t.service.Store.Get(ctx, t.id)
-	return err == nil && e.Status.Terminal(), err
 }
 
 func (t *tail) state(raw []byte) bool {

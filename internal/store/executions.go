@@ -35,6 +35,18 @@ func (s executions) Get(ctx context.Context, id string) (execution.Execution, er
 	return getExecution(ctx, s.q, id)
 }
 
+func (s executions) Look(ctx context.Context, ids []string) (map[string]execution.Look, error) {
+	rows, err := s.q.LookAtExecutions(ctx, ids)
+	if err != nil {
+		return nil, failure(err)
+	}
+	seen := make(map[string]execution.Look, len(rows))
+	for _, row := range rows {
+		seen[row.ID] = execution.Look{Status: execution.Status(row.Status), Last: row.LastLine}
+	}
+	return seen, nil
+}
+
 func getExecution(ctx context.Context, q *db.Queries, id string) (execution.Execution, error) {
 	row, err := q.GetExecution(ctx, id)
 	if err != nil {

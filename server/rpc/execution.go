@@ -65,21 +65,16 @@ func (s *executionServer) GetExecutionLogs(ctx context.Context, req *pb.GetExecu
 // may be long before the first line.
 func (s *executionServer) StreamExecutionLogs(req *pb.StreamExecutionLogsRequest, stream grpc.ServerStreamingServer[pb.StreamExecutionLogsResponse]) error {
 	ctx := stream.Context()
-	if _, err := s.executions.Get(ctx, req.GetId()); err != nil {
-		return err
-	}
-	if err := stream.SendHeader(metadata.Pairs(StreamHeader, "open")); err != nil {
-		return err
-	}
 	for event, err := range s.executions.Follow(ctx, req.GetId(), req.GetAfter()) {
 		if err != nil {
 			return err
 		}
-		message := tailEvent(event)
-		if message == nil {
-			continue
+		if event.Open {
+			err = stream.SendHeader(metadata.Pairs(StreamHeader, "open"))
+		} else if message := tailEvent(event); message != nil {
+			err = stream.Send(message)
 		}
-		if err := stream.Send(message); err != nil {
+		if err != nil {
 			return err
 		}
 		if event.End != nil {

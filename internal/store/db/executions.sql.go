@@ -461,6 +461,38 @@ func (q *Queries) LockUploadRetry(ctx context.Context, id string) (LockUploadRet
 	return i, err
 }
 
+const LookAtExecutions = `-- name: LookAtExecutions :many
+select id, status, coalesce((metadata #>> '{execution_logs,-1,seq}')::bigint, 0)::bigint as last_line
+from backup_executions
+where id = any(cast($1::text[] as uuid[]))
+`
+
+type LookAtExecutionsRow struct {
+	ID       string
+	Status   string
+	LastLine int64
+}
+
+func (q *Queries) LookAtExecutions(ctx context.Context, ids []string) ([]LookAtExecutionsRow, error) {
+	rows, err := q.db.Query(ctx, LookAtExecutions, ids)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []LookAtExecutionsRow{}
+	for rows.Next() {
+		var i LookAtExecutionsRow
+		if err := rows.Scan(&i.ID, &i.Status, &i.LastLine); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const QueueUploadRetry = `-- name: QueueUploadRetry :exec
 update backup_executions
 set status = 'queued', trigger = 'retry', finished_at = null, error_code = null, error_message = null, cancel_requested_at = null,

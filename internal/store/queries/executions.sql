@@ -4,6 +4,11 @@ from execution_view v
 join backup_executions e on e.id = v.id
 where v.id = @id;
 
+-- name: LookAtExecutions :many
+select id, status, coalesce((metadata #>> '{execution_logs,-1,seq}')::bigint, 0)::bigint as last_line
+from backup_executions
+where id = any(cast(@ids::text[] as uuid[]));
+
 -- name: ListExecutions :many
 -- The page is found in an index; only its rows are read.
 select v.* from execution_view v

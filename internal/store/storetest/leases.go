@@ -79,7 +79,17 @@ func leases(t *testing.T, w *world) {
 		got, err = s.Get(t.Context(), e.ID)
 		require.NoError(t, err)
 		require.Len(t, got.Logs, 1, "the stored lines are replaced")
+		require.NoError(t, s.SaveLogs(t.Context(), l, lines(3)))
+		fresh := w.queue(t, w.newJob(t))
+		look := func() map[string]execution.Look {
+			seen, err := s.Look(t.Context(), []string{e.ID, id(), fresh.ID})
+			require.NoError(t, err)
+			return seen
+		}
+		require.Equal(t, map[string]execution.Look{e.ID: {Status: execution.Running, Last: 3}, fresh.ID: {Status: execution.Queued}}, look())
 		require.NoError(t, s.Finish(t.Context(), l, failedResult("X")))
+		require.Equal(t, execution.Failed, look()[e.ID].Status)
+		w.drain(t)
 	})
 	t.Run("heartbeats do not rewrite the lines", func(t *testing.T) { heartbeatsAreSmall(t, w) })
 	t.Run("every write under an old fence, or by another worker, changes nothing", func(t *testing.T) { oldFences(t, w) })
