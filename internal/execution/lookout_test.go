@@ -132,7 +132,7 @@ func follow(t *testing.T, s *execution.Service, tails, executions int, spread ti
 }
 
 func TestTheTailsOfOneExecutionReadItsRowTogether(t *testing.T) {
-	const tails = 10_000
+	const tails = 2_000
 	synctest.Test(t, func(t *testing.T) {
 		store, end := newTable(1), make(chan struct{})
 		s := execution.NewService(execution.Config{Store: store, Hub: pulse{end: end}, Logger: slog.New(slog.DiscardHandler)})
