@@ -32,16 +32,17 @@ func TestAWorkerThatIsKilledInAnyPhaseLosesNothing(t *testing.T) {
 	all := clouds(t, 6)
 	p := harness.NewSharedRedisPlane(t)
 	s := p.Serve(t, "server", "--roles", "api,scheduler,restore,cleanup")
-	work := []string{"--roles", "backup", "--concurrency", "16", "--upload-attempts", "2", "--upload-backoff", "50ms"}
+	tools := harness.NewTools(t)
+	work := []string{"--roles", "backup", "--postgres-bin-dir", tools.Dir, "--concurrency", "16", "--upload-attempts", "2", "--upload-backoff", "50ms"}
 	killed := p.StartWorker(t, "machine", work...)
-	source, locked := p.NewSource(t, 3000), p.NewSource(t, 10)
-	stored, held := s.AddDatasource(t, source.Config()), s.AddDatasource(t, locked.Config())
+	source, gated := p.NewSource(t, 1500).Shareable(t), p.NewSource(t, 1500).Shareable(t)
+	stored, held := s.AddDatasource(t, source.Super()), s.AddDatasource(t, gated.Super())
 	var victims []*victim
 	begin := func(phase string, resumes bool, datasource string, start func(v *victim)) {
 		for _, c := range all {
 			v := &victim{phase: phase, resumes: resumes}
 			v.place, v.front = c.fronted(t, s)
-			v.job = s.AddJob(t, datasource, v.place.id, smallParts())
+			v.job = s.AddJob(t, datasource, v.place.id, inParallel())
 			start(v)
 			victims = append(victims, v)
 		}
@@ -53,7 +54,7 @@ func TestAWorkerThatIsKilledInAnyPhaseLosesNothing(t *testing.T) {
 		}
 	}
 
-	release := locked.Lock(t)
+	tools.PutGatedEnd(t, gated.Database)
 	begin("retry-upload", true, stored, func(v *victim) {
 		v.front.Answer(http.StatusForbidden, afterFirst(uploads))
 		v.id = s.Run(t, v.job)
@@ -69,13 +70,15 @@ func TestAWorkerThatIsKilledInAnyPhaseLosesNothing(t *testing.T) {
 		v.hold = holding(t, v.front, uploads)
 		s.Post(t, retryPath(v.id), config{}, http.StatusAccepted)
 	}
-	locked.AwaitDumps(t, len(all))
 	for _, v := range victims {
+		complete := filepath.Join(p.Dir, "machine", "spool", v.id, "state.json")
 		if v.hold != nil {
 			v.hold.await(t)
-			complete := filepath.Join(p.Dir, "machine", "spool", v.id, "state.json")
 			harness.Eventually(t, func() bool { _, err := os.Stat(complete); return err == nil }, "the dump is not complete")
+			continue
 		}
+		harness.Eventually(t, func() bool { return len(v.place.keys(t)) >= 3 }, "what several connections have dumped is not stored while others dump")
+		require.NoFileExists(t, complete)
 	}
 	book := holdBooking(t, p)
 	begin("finalizing", false, stored, func(v *victim) { v.id = s.Run(t, v.job) })
@@ -87,7 +90,7 @@ func TestAWorkerThatIsKilledInAnyPhaseLosesNothing(t *testing.T) {
 			v.hold.letGo()
 		}
 	}
-	release()
+	tools.Close(t)
 	book.letGo(t)
 	_, err := p.Metadata(t).Exec(t.Context(), "UPDATE backup_executions SET lease_expires_at = now() - interval '1 second' WHERE status = 'running'")
 	require.NoError(t, err)
@@ -98,6 +101,7 @@ func TestAWorkerThatIsKilledInAnyPhaseLosesNothing(t *testing.T) {
 		t.Run(v.phase+" on "+v.place.name, func(t *testing.T) {
 			e := s.Await(t, v.id)
 			requireStored(t, s, v.place, e)
+			requireParallel(t, e)
 			require.EqualValues(t, 2, e.Int("attempt"))
 			// The last words of the killed worker may be lost with it.
 			waited, dumped := lines(e, "The dump is complete and waits on this worker"), lines(e, "Dumped ")
@@ -107,6 +111,9 @@ func TestAWorkerThatIsKilledInAnyPhaseLosesNothing(t *testing.T) {
 				require.True(t, waited == 0 && dumped > 0, "%s", e)
 			}
 			requireEnds(t, s, v.id, "verify", config{}, config{})
+			if v.phase == "dumping" || v.phase == "uploading" {
+				requireEnds(t, s, v.id, "restore", config{}, config{"verification_mode": true})
+			}
 		})
 	}
 	again.Stop(t)

@@ -58,8 +58,10 @@ func TestFailedUploadToSeveralStoragesGoesOnAfterARestartWithoutTheDatabase(t *t
 	g, all := &gate{hold: make(chan struct{})}, clouds(t, 1)
 	pg := testkit.NewPostgres(t)
 	database := pg.NewDatabase(t)
-	pg.Exec(t, database, `CREATE TABLE notes AS SELECT n AS id, (SELECT string_agg(md5((n * 32 + k)::text), '') FROM generate_series(1, 32) k) AS body
-		FROM generate_series(1, 6000) n`)
+	for _, table := range []string{"notes", "others"} { // few rows to a page: they are large enough for several connections
+		pg.Exec(t, database, `CREATE TABLE `+table+` WITH (fillfactor = 10) AS
+			SELECT n AS id, (SELECT string_agg(md5((n * 32 + k)::text), '') FROM generate_series(1, 32) k) AS body FROM generate_series(1, 3000) n`)
+	}
 	plane := harness.NewPlane(t)
 	flags := []string{"--upload-attempts", "2", "--upload-backoff", "50ms"}
 	s := plane.Serve(t, "one", flags...)
@@ -71,7 +73,9 @@ func TestFailedUploadToSeveralStoragesGoesOnAfterARestartWithoutTheDatabase(t *t
 		front.Intercept(g.answer)
 		places, targets = append(places, p), append(targets, config{"storage_location_id": p.id, "order": i + 1})
 	}
-	job := s.AddJob(t, datasource, places[0].id, config{"backup_options": config{"max_file_size_mb": 1, "storage_strategy": "replicate", "storage_targets": targets}})
+	job := s.AddJob(t, datasource, places[0].id, config{"backup_options": config{
+		"max_file_size_mb": 1, "parallel_jobs": 2, "storage_strategy": "replicate", "storage_targets": targets,
+	}})
 
 	g.closed.Store(true)
 	failed := s.Fails(t, job, "UPLOAD_FAILED")
@@ -101,7 +105,7 @@ func TestFailedUploadToSeveralStoragesGoesOnAfterARestartWithoutTheDatabase(t *t
 	require.EqualValues(t, 1, s.Get(t, "/api/executions?job_id="+job).Int("pagination.total"))
 	require.Equal(t, 1, lines(done, "Dumped "), "there was one dump")
 	require.Equal(t, 1, lines(done, "The dump is complete and waits on this worker"), "three clicks are one retry")
-	require.Greater(t, done.Number("files_count"), 2.0)
+	requireParallel(t, done)
 	for _, p := range places {
 		require.EqualValues(t, done.Int("files_count")+1, p.on(t, done.Text("backup_path")), "parts and the manifest on %s", p.name)
 	}
@@ -119,10 +123,9 @@ func TestMissingCopyIsSentLater(t *testing.T) {
 	server := storagetest.StartS3(t)
 	bucket, network := server.NewBucket(t), storagetest.StartNetwork(t, server.Endpoint)
 	s := harness.NewPlane(t).Serve(t, "one", "--upload-attempts", "2", "--upload-backoff", "50ms")
-	source := s.Plane.NewSource(t, 500)
-	datasource := s.AddDatasource(t, source.Config())
-	disk, cloud := addStorage(t, s, "near", "s3", s3Config(server, server.Endpoint, server.NewBucket(t))), addStorage(t, s, "bucket", "s3", s3Config(server, network.Endpoint, bucket))
-	job := s.AddJob(t, datasource, disk, config{"backup_options": config{"storage_strategy": "replicate", "storage_targets": []config{
+	datasource := s.AddDatasource(t, s.Plane.NewSource(t, 1500).Shareable(t).Super())
+	disk, cloud := s.AddStorage(t, s.StorageDir(t)), addStorage(t, s, "bucket", "s3", s3Config(server, network.Endpoint, bucket))
+	job := s.AddJob(t, datasource, disk, config{"backup_options": config{"parallel_jobs": 2, "storage_strategy": "replicate", "storage_targets": []config{
 		{"storage_location_id": disk, "order": 1}, {"storage_location_id": cloud, "order": 2},
 	}}})
 	stored := place{"s3", cloud, func(t *testing.T) []string { return s3Keys(t, server, bucket) }}
@@ -163,6 +166,10 @@ func TestMissingCopyIsSentLater(t *testing.T) {
 	require.Equal(t, 1, lines(whole, "Dumped "), "there was one dump")
 	require.EqualValues(t, whole.Int("files_count")+1, stored.on(t, whole.Text("backup_path")), "parts and the manifest")
 	requireCopies(t, s, whole, 2)
+	requireParallel(t, whole)
+	for _, id := range []string{disk, cloud} {
+		requireGood(t, s, whole.Text("id"), config{"storage_location_id": id})
+	}
 }
 
 func TestUploadThatCannotBeRetriedIsRefusedWithTheReason(t *testing.T) {

@@ -3,6 +3,8 @@ package test
 import (
 	"net/http"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -114,3 +116,20 @@ func TestAFullSpoolFailsThatBackupOnly(t *testing.T) {
 
 // smallParts makes a dump of several objects.
 func smallParts() config { return config{"backup_options": config{"max_file_size_mb": 1}} }
+
+// inParallel is smallParts by several connections, see harness.Source.Shareable.
+func inParallel() config {
+	return config{"backup_options": config{"max_file_size_mb": 1, "parallel_jobs": 2}}
+}
+
+// requireParallel requires that several connections made a backup.
+func requireParallel(t *testing.T, e harness.JSON) {
+	t.Helper()
+	var members []string
+	for _, chunk := range e.List("chunks") {
+		members = append(members, filepath.Base(chunk.Text("file_path")))
+	}
+	for _, want := range []string{"backup-00001.dump.zst", "backup-00002.dump.zst", "backup-00003.dump.zst"} {
+		require.True(t, slices.ContainsFunc(members, func(m string) bool { return strings.HasPrefix(m, want) }), "%v", members)
+	}
+}

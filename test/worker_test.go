@@ -29,9 +29,9 @@ func TestABackupWhoseWorkerIsKilledIsTakenOverAndCompletesOnce(t *testing.T) {
 	tools := harness.NewTools(t)
 	p := harness.NewSharedRedisPlane(t)
 	s := p.Serve(t, "server", "--roles", withoutBackups, "--orphan-grace", "5s") // the part that was being written is nobody's
-	source := p.NewSource(t, 6000)
-	job, storageDir := s.NewJob(t, source, smallParts())
-	tools.PutGated(t, 7<<20)
+	source := p.NewSource(t, 3000).Shareable(t)
+	job, storageDir := s.NewJob(t, source, inParallel())
+	tools.PutGated(t, 7<<20) // all of what it leaves to itself
 
 	victim := p.StartWorker(t, "victim", "--roles", "backup", "--lease", shortLease, "--postgres-bin-dir", tools.Dir)
 	id := s.Run(t, job)
@@ -46,6 +46,7 @@ func TestABackupWhoseWorkerIsKilledIsTakenOverAndCompletesOnce(t *testing.T) {
 	require.Equal(t, "completed", e.Text("status"), "%s", e)
 	require.EqualValues(t, 2, e.Int("attempt"))
 	requireOneArtifact(t, storageDir, e)
+	requireParallel(t, e)
 	lines := messages(e.List("metadata.execution_logs"))
 	require.Equal(t, messages(before), lines[:len(before)], "the lines of the killed worker are not lost")
 	require.True(t, slices.ContainsFunc(lines, func(l string) bool { return containsAll(l, "went silent") }), "%v", lines)

@@ -64,6 +64,22 @@ func (p *Plane) fill(t testing.TB, s Source, rows int) Source {
 	return s
 }
 
+// Shareable makes the database worth the connections of parallel_jobs: a second table
+// has the same rows, notes_too, and both have few of them on a page, so that they are
+// large on the disk alone. It takes a thousand rows.
+func (s Source) Shareable(t testing.TB) Source {
+	t.Helper()
+	for _, sql := range []string{
+		"CREATE TABLE public.notes_too WITH (fillfactor = 10) AS SELECT * FROM public.notes",
+		"ALTER TABLE public.notes_too OWNER TO " + s.User,
+		"ALTER TABLE public.notes SET (fillfactor = 10)",
+		"VACUUM FULL public.notes",
+	} {
+		s.PG.Exec(t, s.Database, sql)
+	}
+	return s
+}
+
 // Connect opens a connection as the owner, closed when the test ends.
 func (s Source) Connect(t testing.TB) *pgx.Conn {
 	t.Helper()
@@ -111,6 +127,13 @@ func (s Source) sessions(t testing.TB, and string) (n int) {
 	require.NoError(t, conn.QueryRow(context.Background(),
 		"SELECT count(*) FROM pg_stat_activity WHERE datname = $1 AND application_name = 'dataguardian' "+and, s.Database).Scan(&n))
 	return n
+}
+
+// Super is Config with a user who may make databases, as a verification does.
+func (s Source) Super() map[string]any {
+	config := s.Config()
+	config["username"], config["password"] = s.PG.User, s.PG.Password
+	return config
 }
 
 // Config is the connection_config of the source.

@@ -57,6 +57,17 @@ head -c %[1]d "$TMPDIR/whole"
 tail -c +%[2]d "$TMPDIR/whole"`, bytes, bytes+1))
 }
 
+// PutGatedEnd installs a pg_dump that hands over all of a dump of one database, and
+// waits for Close, and beyond, before it ends. Dumps of others do not wait.
+func (o *Tools) PutGatedEnd(t testing.TB, database string) {
+	t.Helper()
+	require.NoError(t, syscall.Mkfifo(o.gate, 0o600))
+	o.Put(t, o.Version(t), fmt.Sprintf(`
+if [ "$PGDATABASE" != %s ] || [ ! -p "$GATE" ]; then exec "$REAL" "$@"; fi
+"$REAL" "$@" || exit 1
+: < "$GATE"`, database))
+}
+
 // Close takes the gate away, so that the next dumps do not wait; those that
 // wait go on doing so.
 func (o *Tools) Close(t testing.TB) {
