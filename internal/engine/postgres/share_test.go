@@ -214,6 +214,47 @@ func TestOneConnectionDumpsWhatSeveralCannotLock(t *testing.T) {
 	}
 }
 
+// Somebody who waits for an index waits for the snapshot's connection, and who wants the
+// index after him waits for him: another connection of the dump must not.
+func TestASliceWhoseIndexSomebodyWaitsForIsLeftToTheSnapshotsConnection(t *testing.T) {
+	pg := testkit.Postgres(t)
+	db := pg.NewDatabase(t)
+	pg.Exec(t, db, "CREATE TABLE large AS SELECT g, repeat('x', 300) FROM generate_series(1, 3000) g; CREATE INDEX ON large (g)")
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	d := &dump{engine: largeSharer(), conn: connTo(pg, db)}
+	require.NoError(t, d.prepare(ctx))
+	held, err := d.takeSnapshot(ctx)
+	require.NoError(t, err)
+	defer closeNow(t.Context(), held.conn)
+	conns, err := d.join(ctx, held, 1)
+	require.NoError(t, err)
+	defer closeNow(t.Context(), conns[0])
+	var sink enginetest.Memory
+	data := &archive.Entry{DumpID: 1, Desc: "TABLE DATA", Namespace: "public", Tag: "large"}
+	s := &sharing{dump: d, sink: &sink, snapshot: held, missing: map[*archive.Entry]int{}, rows: map[*archive.Entry]int64{}}
+	s.layOut(held.tables, []*archive.Entry{data})
+
+	changed, other, looker := make(chan error, 1), pg.Conn(t, db), pg.Conn(t, db)
+	go func() {
+		_, err := other.Exec(context.WithoutCancel(t.Context()), "REINDEX TABLE large")
+		changed <- err
+	}()
+	require.Eventually(t, func() bool {
+		var waits bool
+		err := looker.QueryRow(t.Context(), "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND pid = $1)", other.PgConn().PID()).Scan(&waits)
+		return err == nil && waits
+	}, time.Minute, 10*time.Millisecond, "it does not wait for the snapshot's connection")
+	require.NoError(t, s.copySlices(ctx, conns[0]))
+	require.Empty(t, sink.Members())
+	require.Greater(t, len(s.refused), 5)
+	s.waiting = s.refused
+	require.NoError(t, s.copySlices(ctx, held.conn))
+	require.EqualValues(t, 3000, s.rows[data])
+	require.NoError(t, held.end(ctx, d))
+	require.NoError(t, <-changed)
+}
+
 func TestATableIsOnlySharedWhenItsNameIsStillItsOwn(t *testing.T) {
 	pg := testkit.Postgres(t)
 	db := pg.NewDatabase(t)
