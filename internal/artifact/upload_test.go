@@ -426,7 +426,7 @@ func TestABoundedSpoolHoldsFewPartsHoweverSlowTheStorageIs(t *testing.T) {
 		require.NoError(t, err)
 		return len(entries)
 	}
-	require.Eventually(t, func() bool { return parts() == 7 }, 5*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return parts() == 7 }, time.Minute, time.Millisecond)
 	close(open)
 	most := 0
 	for done := false; !done; {
@@ -458,7 +458,7 @@ func TestPartsOfATargetThatFailedLeaveTheBoundedSpool(t *testing.T) {
 	written := make(chan error, 1)
 	go func() { written <- tryDump(w, 100, member{"backup.dump", noise(50_000)}) }()
 	<-reached
-	require.Eventually(t, func() bool { return len(good.keys()) == 6 }, 5*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return len(good.keys()) == 6 }, time.Minute, time.Millisecond)
 	select {
 	case err := <-written:
 		require.Fail(t, "the dump did not wait for the slow target", "%v", err)
