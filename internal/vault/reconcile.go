@@ -32,7 +32,7 @@ func (v *Vault) reconcile(ctx context.Context, d storage.Driver, locationID stri
 	var f backup.Findings
 	// The catalogue is read after the listing: a backup that begins meanwhile is
 	// known before it can look like an orphan.
-	shelf, err := takeStock(ctx, d)
+	shelf, err := takeStock(ctx, d, "")
 	if err != nil {
 		return f, storage.Explain(err)
 	}
@@ -48,7 +48,7 @@ func (v *Vault) reconcile(ctx context.Context, d storage.Driver, locationID stri
 		for _, b := range page {
 			for _, c := range b.Copies {
 				owned[c.Path] = true
-				if err := v.checkCopy(ctx, &f, b, c, shelf[c.Path]); err != nil {
+				if err := v.checkCopy(ctx, d, &f, b, c, shelf[c.Path]); err != nil {
 					return f, err
 				}
 			}
@@ -66,9 +66,9 @@ type pile struct {
 }
 
 // takeStock lists the objects on the paths of backups; all others are not ours.
-func takeStock(ctx context.Context, d storage.Driver) (map[string]*pile, error) {
+func takeStock(ctx context.Context, d storage.Driver, prefix string) (map[string]*pile, error) {
 	shelf := map[string]*pile{}
-	for o, err := range d.List(ctx, "") {
+	for o, err := range d.List(ctx, prefix) {
 		if err != nil {
 			return nil, err
 		}
@@ -90,11 +90,16 @@ func takeStock(ctx context.Context, d storage.Driver) (map[string]*pile, error) 
 	return shelf, nil
 }
 
-func (v *Vault) checkCopy(ctx context.Context, f *backup.Findings, b backup.Backup, c backup.Copy, p *pile) error {
-	if c.Status != backup.CopyAvailable {
+func (v *Vault) checkCopy(ctx context.Context, d storage.Driver, f *backup.Findings, b backup.Backup, c backup.Copy, p *pile) error {
+	if c.Status != backup.CopyAvailable || lost(b, p) == "" {
 		return nil
 	}
-	why := lost(b, p)
+	// It may have been made since the storage was listed: look at it alone.
+	now, err := takeStock(ctx, d, c.Path+"/")
+	if err != nil {
+		return storage.Explain(err)
+	}
+	why := lost(b, now[c.Path])
 	if why == "" {
 		return nil
 	}

@@ -21,11 +21,15 @@ type books struct {
 	backup.Catalogue
 	rows    []backup.Backup
 	missing map[string]string
+	read    func() // before the rows are
 }
 
 func (b *books) At(_ context.Context, _, after string, _ int) ([]backup.Backup, error) {
 	if after != "" {
 		return nil, nil
+	}
+	if b.read != nil {
+		b.read()
 	}
 	return b.rows, nil
 }
@@ -45,14 +49,43 @@ func (o oneLocation) Open(context.Context, location.Location) (storage.Driver, e
 	return local.New(local.Config{Path: o.path})
 }
 
+func put(t *testing.T, d storage.Driver, key string) {
+	t.Helper()
+	_, err := d.Put(t.Context(), key, strings.NewReader("data"), storage.PutOptions{Size: 4})
+	require.NoError(t, err)
+}
+
+// row is a backup of one part with one copy.
+func row(id, path string, status backup.CopyStatus, size int64) backup.Backup {
+	return backup.Backup{
+		ExecutionID: id, Copies: []backup.Copy{{ExecutionID: id, StorageLocationID: "l", Path: path, Status: status}},
+		Parts: []backup.Part{{Number: 1, Key: path + "/backup.dump.zst", Size: size}},
+	}
+}
+
+// Listing a large storage takes long; whole backups are made meanwhile.
+func TestABackupThatIsMadeWhileItsStorageIsListedIsNotMissing(t *testing.T) {
+	place := oneLocation{path: t.TempDir()}
+	d, err := local.New(local.Config{Path: place.path})
+	require.NoError(t, err)
+	const path = "db/2026-01-01_000000_aaaaaaaa"
+	catalogue := &books{missing: map[string]string{}, rows: []backup.Backup{row("1", path, backup.CopyAvailable, 4)}}
+	catalogue.read = func() {
+		put(t, d, path+"/backup.dump.zst")
+		put(t, d, path+"/manifest.json")
+	}
+	f, err := vault.New(catalogue, place, place, slog.New(slog.DiscardHandler)).Reconcile(t.Context(), "l", 0)
+	require.NoError(t, err)
+	require.Empty(t, f.Missing)
+	require.Empty(t, f.Removed)
+	require.NoError(t, d.Close())
+}
+
 func TestReconcileRemovesOrphansKeepsWholeBackupsAndReportsWhatIsGone(t *testing.T) {
 	place := oneLocation{path: t.TempDir()}
 	d, err := local.New(local.Config{Path: place.path})
 	require.NoError(t, err)
-	put := func(key string) {
-		_, err := d.Put(t.Context(), key, strings.NewReader("data"), storage.PutOptions{Size: 4})
-		require.NoError(t, err)
-	}
+	put := func(key string) { put(t, d, key) }
 	const good, short, gone, headless = "db/2026-01-01_000000_aaaaaaaa", "db/2026-01-02_000000_bbbbbbbb", "db/2026-01-03_000000_cccccccc", "db/2026-01-04_000000_dddddddd"
 	const running, orphan, foreign = "db/2026-01-05_000000_eeeeeeee", "db/2026-01-06_000000_ffffffff", "other/2026-01-07_000000_00000000"
 	for _, path := range []string{good, short, foreign} {
@@ -65,12 +98,6 @@ func TestReconcileRemovesOrphansKeepsWholeBackupsAndReportsWhatIsGone(t *testing
 	put("db/notes.txt")
 	require.NoError(t, d.Close())
 
-	row := func(id, path string, status backup.CopyStatus, size int64) backup.Backup {
-		return backup.Backup{
-			ExecutionID: id, Copies: []backup.Copy{{ExecutionID: id, StorageLocationID: "l", Path: path, Status: status}},
-			Parts: []backup.Part{{Number: 1, Key: path + "/backup.dump.zst", Size: size}},
-		}
-	}
 	catalogue := &books{missing: map[string]string{}, rows: []backup.Backup{
 		row("1", good, backup.CopyAvailable, 4), row("2", short, backup.CopyAvailable, 5), row("3", gone, backup.CopyAvailable, 4),
 		row("4", headless, backup.CopyAvailable, 4), row("5", running, backup.CopyPending, 4),
