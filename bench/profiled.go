@@ -25,7 +25,7 @@ func serveProfiled(ctx context.Context, profile string, args []string) (err erro
 		return errors.New("the profiled server needs a command")
 	}
 	c := app.Config{
-		DatabaseURL: os.Getenv("DATAGUARDIAN_DATABASE_URL"), KeyFile: os.Getenv("DATAGUARDIAN_KEY_FILE"),
+		DatabaseURL: os.Getenv("DATAGUARDIAN_DATABASE_URL"), RedisURL: os.Getenv("DATAGUARDIAN_REDIS_URL"), KeyFile: os.Getenv("DATAGUARDIAN_KEY_FILE"),
 		LogLevel: "info", Concurrency: 2, Version: "bench", Stdout: os.Stdout, Stderr: os.Stderr,
 		Timing:        worker.Timing{Lease: time.Minute, Heartbeat: time.Second, Poll: 3 * time.Second, Grace: 30 * time.Second},
 		SweepInterval: 5 * time.Second, CleanupInterval: 5 * time.Minute, HealthInterval: time.Minute, StallTimeout: 10 * time.Minute, SpoolKeep: 24 * time.Hour,

@@ -1,7 +1,6 @@
 package test
 
 import (
-	"bufio"
 	"context"
 	"net/http"
 	"os"
@@ -220,9 +219,8 @@ func examplesWatch(t *testing.T, s *harness.Server) {
 	curl := example(t, s, "../examples/events.sh", "http://"+s.HTTP)
 	browser := example(t, s, filepath.Join(dir, "browser"), "http://"+s.HTTP, "127.0.0.1:0")
 	curl.Await(t, `"heartbeat"`)
-	page := page{t: t, url: strings.TrimPrefix(browser.Await(t, "open http://"), "open ")}
-	page.load()
-	stream := page.open()
+	page := loadPage(t, strings.TrimPrefix(browser.Await(t, "open http://"), "open "))
+	page.connect()
 
 	id := s.Backup(t, job).Text("id")
 	logs := messages(s.Get(t, "/api/executions/"+id+"/logs").List("logs"))
@@ -231,7 +229,31 @@ func examplesWatch(t *testing.T, s *harness.Server) {
 	client.Await(t, "backup of "+name+": "+last)
 	client.Await(t, "backup of "+name+": completed")
 	curl.Await(t, last, id)
-	page.watch(stream, id, logs)
+	page.hearUntil(id, "completed")
+	shows := func(id string) {
+		require.Regexp(t, "^backup of "+regexp.QuoteMeta(name)+": completed", page.text(id))
+		require.Equal(t, logs, linesOn(page, name))
+	}
+	shows(id)
+
+	page.lose()
+	again := s.Backup(t, job).Text("id")
+	logs = append(logs, messages(s.Get(t, "/api/executions/"+again+"/logs").List("logs"))...)
+	page.connect()
+	page.hearUntil(again, "completed")
+	shows(again)
+	page.call("receive", "gap", `{"datasource_name":"lossy","gap":{"from":"3","to":"5"}}`)
+	require.Equal(t, []string{"lines 3 to 5 are lost"}, linesOn(page, "lossy"))
+}
+
+// linesOn lists the lines of a datasource that a page shows.
+func linesOn(p *page, datasource string) (lines []string) {
+	for _, row := range p.rows("lines") {
+		if line, ok := strings.CutPrefix(row, datasource+": "); ok {
+			lines = append(lines, line)
+		}
+	}
+	return lines
 }
 
 // program is a running example.
@@ -269,85 +291,4 @@ func example(t *testing.T, s *harness.Server, name string, args ...string) progr
 		_ = cmd.Wait() // it was stopped
 	})
 	return program{out}
-}
-
-// page is the page of the browser example, and its script as far as it deals with
-// the server: the address it opens, the events it hears, the fields it reads.
-type page struct {
-	t      *testing.T
-	url    string
-	stream string
-	events map[string][]string // the fields of each
-}
-
-var (
-	pageSource = regexp.MustCompile(`new EventSource\("([^"]+)"\)`)
-	pageEvent  = regexp.MustCompile(`^"(\w+)", \(e\) => `)
-	pageField  = regexp.MustCompile(`\be\.([a-z_]+(?:\.[a-z_]+)?)`)
-)
-
-func (p *page) load() {
-	res, err := http.Get(p.url)
-	require.NoError(p.t, err)
-	defer func() { require.NoError(p.t, res.Body.Close()) }()
-	require.Equal(p.t, http.StatusOK, res.StatusCode)
-	raw, err := os.ReadFile("../examples/browser/page.html")
-	require.NoError(p.t, err)
-	source := pageSource.FindStringSubmatch(string(raw))
-	require.NotNil(p.t, source)
-	p.stream = source[1]
-	p.events = map[string][]string{}
-	for _, part := range strings.Split(string(raw), "\n  on(")[1:] {
-		name := pageEvent.FindStringSubmatch(part)
-		require.NotNil(p.t, name, part)
-		for _, field := range pageField.FindAllStringSubmatch(part, -1) {
-			p.events[name[1]] = append(p.events[name[1]], field[1])
-		}
-	}
-	require.Len(p.t, p.events, 4)
-}
-
-// open asks for the stream as a browser does: without a credential.
-func (p *page) open() *bufio.Scanner {
-	r, err := http.NewRequestWithContext(p.t.Context(), http.MethodGet, p.url+p.stream, nil)
-	require.NoError(p.t, err)
-	r.Header.Set("Accept", "text/event-stream")
-	res, err := http.DefaultClient.Do(r)
-	require.NoError(p.t, err)
-	p.t.Cleanup(func() { require.NoError(p.t, res.Body.Close()) })
-	require.Equal(p.t, http.StatusOK, res.StatusCode)
-	require.Equal(p.t, "text/event-stream", res.Header.Get("Content-Type"))
-	scanner := bufio.NewScanner(res.Body)
-	scanner.Buffer(nil, 1<<20)
-	return scanner
-}
-
-// watch reads until the execution has ended: the page hears of its states and
-// lines, and whatever it reads of an event is there.
-func (p *page) watch(stream *bufio.Scanner, id string, logs []string) {
-	var lines []string
-	for name := ""; stream.Scan(); {
-		if event, ok := strings.CutPrefix(stream.Text(), "event: "); ok {
-			name = event
-		}
-		data, ok := strings.CutPrefix(stream.Text(), "data: ")
-		if !ok || p.events[name] == nil {
-			continue
-		}
-		e := harness.ParseJSON(p.t, data)
-		for _, field := range p.events[name] {
-			e.At(field)
-		}
-		if e.Text("execution_id") != id {
-			continue
-		}
-		if name == "line" {
-			lines = append(lines, e.Text("line.message"))
-		}
-		if name == "state" && e.Text("status") == "completed" {
-			require.Equal(p.t, logs, lines)
-			return
-		}
-	}
-	p.t.Fatalf("the stream has ended: %v", stream.Err())
 }
