@@ -27,8 +27,9 @@ func serveProfiled(ctx context.Context, profile string, args []string) (err erro
 	c := app.Config{
 		DatabaseURL: os.Getenv("DATAGUARDIAN_DATABASE_URL"), RedisURL: os.Getenv("DATAGUARDIAN_REDIS_URL"), KeyFile: os.Getenv("DATAGUARDIAN_KEY_FILE"),
 		LogLevel: "info", Concurrency: 2, Version: "bench", Stdout: os.Stdout, Stderr: os.Stderr,
-		Timing:        worker.Timing{Lease: time.Minute, Heartbeat: time.Second, Poll: 3 * time.Second, Grace: 30 * time.Second},
-		SweepInterval: 5 * time.Second, CleanupInterval: 5 * time.Minute, HealthInterval: time.Minute, StallTimeout: 10 * time.Minute, SpoolKeep: 24 * time.Hour,
+		Timing:         worker.Timing{Lease: time.Minute, Heartbeat: time.Second, Poll: 3 * time.Second, Grace: 30 * time.Second},
+		TrustedProxies: strings.Fields(os.Getenv("DATAGUARDIAN_TRUSTED_PROXIES")),
+		SweepInterval:  5 * time.Second, CleanupInterval: 5 * time.Minute, HealthInterval: time.Minute, StallTimeout: 10 * time.Minute, SpoolKeep: 24 * time.Hour,
 	}
 	f := flag.NewFlagSet(args[0], flag.ContinueOnError)
 	f.StringVar(&c.DataDir, "data-dir", "", "")

@@ -397,6 +397,9 @@ func (fakeTokens) Create(_ context.Context, name string, role auth.Role, scope [
 func (fakeTokens) List(context.Context, paging.Page) ([]auth.Token, int, error) { return nil, 0, nil }
 func (fakeTokens) Revoke(_ context.Context, id string) error                    { return known(id) }
 
+// turnedAway is an address that has tried to log in too often.
+const turnedAway = "198.51.100.66"
+
 // fakeUsers has one user, ada, whose password is "correct horse".
 type fakeUsers struct{}
 
@@ -412,6 +415,14 @@ func (f fakeUsers) Login(_ context.Context, username, password, _ string) (auth.
 		return auth.User{}, "", errs.New(errs.Unauthenticated, errs.CodeUnauthorized, "wrong")
 	}
 	return f.one(), "admin", nil
+}
+
+// TurnsAway lets everybody in but one address.
+func (fakeUsers) TurnsAway(address string) error {
+	if address == turnedAway {
+		return auth.ErrTooManyLogins
+	}
+	return nil
 }
 func (fakeUsers) Logout(context.Context, auth.Principal) error { return nil }
 func (fakeUsers) ChangePassword(context.Context, auth.Principal, string, string, string) error {

@@ -25,7 +25,7 @@ func newHandler(c Config, rest http.Handler) (http.Handler, error) {
 		rest = c.Trace.HTTP(rest)
 	}
 	mux := http.NewServeMux()
-	mux.Handle("/api/", introduced(fromHere(rest)))
+	mux.Handle("/api/", introduced(fromHere(c.door(rest))))
 	if c.OIDC != nil {
 		mux.Handle("/api/auth/oidc/login", reads(http.HandlerFunc(c.oidcLogin)))
 		mux.Handle("/api/auth/oidc/callback", reads(http.HandlerFunc(c.oidcCallback)))

@@ -28,7 +28,7 @@ type limits struct {
 func newLimits(shared TryStore) limits {
 	return limits{
 		addresses: newLimiter(10, 6*time.Second), accounts: newLimiter(30, 2*time.Second), sites: newLimiter(40, time.Second),
-		visits: newLimiter(60, time.Second), lookups: newLimiter(20, 100*time.Millisecond), shared: shared, regulars: &regulars{known: map[string]int{}},
+		visits: newLimiter(60, time.Second), lookups: newLimiter(20, 100*time.Millisecond), shared: shared, regulars: newRegulars(),
 	}
 }
 
@@ -112,6 +112,21 @@ func (l limits) tryAll(ctx context.Context, v visitor) error {
 	return nil
 }
 
+// refuses returns the refusal that a try of an address is sure to meet in this process,
+// whatever the account; nil: it has to be looked at. It takes nothing. regulars tells
+// that some have logged in from there, whom the site does not bound.
+func (l limits) refuses(address string, regulars bool) error {
+	if wait := l.addresses.wait(network(address)); wait > 0 {
+		return tooMany(wait)
+	}
+	if site := site(address); site != "" && !regulars {
+		if wait := l.sites.wait(site); wait > 0 {
+			return tooMany(wait)
+		}
+	}
+	return nil
+}
+
 func tooMany(wait time.Duration) error {
 	seconds := int(math.Ceil(wait.Seconds()))
 	return errs.New(errs.Exhausted, errs.CodeRateLimited, "too many attempts to log in; try again in %d seconds", seconds).With("retry_after_seconds", seconds)
@@ -143,8 +158,13 @@ func (l limits) giveBackAll(ctx context.Context, all []counter) error {
 // regulars are those who have logged in before, from where they did. They do not wait
 // behind a flood of strangers.
 type regulars struct {
-	mu    sync.Mutex
-	known map[string]int // how many of their attempts go on
+	mu     sync.Mutex
+	known  map[string]int      // how many of their attempts go on
+	places map[string]struct{} // networks of those who are known
+}
+
+func newRegulars() *regulars {
+	return &regulars{known: map[string]int{}, places: map[string]struct{}{}}
 }
 
 // maxAhead is how many attempts of one regular at once go before strangers: one who has
@@ -160,11 +180,21 @@ func (r *regulars) add(address, account string) {
 	defer r.mu.Unlock()
 	if len(r.known) >= maxBuckets {
 		clear(r.known)
+		clear(r.places)
 	}
 	key := regular(address, account)
 	if _, ok := r.known[key]; !ok {
 		r.known[key] = 0
+		r.places[network(address)] = struct{}{}
 	}
+}
+
+// from reports whether there is a regular of any account there.
+func (r *regulars) from(address string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	_, ok := r.places[network(address)]
+	return ok
 }
 
 func (r *regulars) has(address, account string) bool {
@@ -246,6 +276,17 @@ func (l *limiter) take(key string) (time.Duration, bool) {
 	}
 	b.tries--
 	return 0, true
+}
+
+// wait is how long there will be no try; 0: there is one. It takes nothing, and
+// remembers nobody.
+func (l *limiter) wait(key string) time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if _, ok := l.buckets[key]; !ok {
+		return 0
+	}
+	return max(0, time.Duration((1-l.of(key).tries)*float64(l.every)))
 }
 
 func (l *limiter) giveBack(key string) {

@@ -63,9 +63,26 @@ func (s *Service) Setup(ctx context.Context, username, password, address string)
 // ErrSetupDone is the refusal of a second first user.
 var ErrSetupDone = errs.New(errs.Conflict, CodeSetupDone, "the first user exists already: log in, or ask an administrator for a user")
 
+// TurnsAway returns the refusal that Login would answer to whoever comes from an address
+// now, with any name and password; nil: it has to look at them. It asks nobody but this
+// process and costs no try, so that a flood of logins is cheap to refuse.
+func (s *Service) TurnsAway(address string) error {
+	regulars := s.limits.regulars.from(address)
+	if err := s.limits.refuses(address, regulars); err != nil {
+		return err
+	}
+	if !regulars && s.limits.lookups.wait("") > 0 && s.Passwords.full(false) {
+		return ErrTooManyLogins // who has a session from there could not be found out
+	}
+	return nil
+}
+
 // Login begins a session of a user and returns its cookie. A failed one returns the
 // user, too, when there is one with this name, for the audit log only.
 func (s *Service) Login(ctx context.Context, username, password, address string) (User, string, error) {
+	if err := s.TurnsAway(address); err != nil {
+		return User{}, "", err
+	}
 	v := visitor{address: address, account: username, regular: s.knows(ctx, address, username)}
 	ahead, end := s.limits.regulars.begin(address, username)
 	defer end()

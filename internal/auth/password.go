@@ -36,9 +36,10 @@ const (
 	maxWaiting = 16
 	// maxWait is how long one waits.
 	maxWait = 10 * time.Second
-	// restShare is how many times as long as a hash computes nobody else may hash. A
-	// flood of logins then takes at most a fifth of one core and one hash's memory.
-	restShare = 4
+	// restShare is how many times as long as a hash computes nobody else may hash: a
+	// fifth of one core, and one hash's memory, is all that logins take. While strangers
+	// are turned away it is floodShare, half of that: more would serve an attacker only.
+	restShare, floodShare = 4, 9
 )
 
 // ErrTooManyLogins turns away who comes while too many others log in.
@@ -96,8 +97,16 @@ func (p *Passwords) key(ctx context.Context, password string, salt []byte, param
 	}
 	began := time.Now()
 	key := argon2.IDKey([]byte(password), salt, params.Passes, params.MemoryKiB, params.Threads, keyBytes)
-	time.AfterFunc(restShare*p.computed(params, time.Since(began)), p.turns.leave)
+	time.AfterFunc(p.rest(p.computed(params, time.Since(began))), p.turns.leave)
 	return key, nil
+}
+
+// rest is how long nobody hashes after a hash.
+func (p *Passwords) rest(computed time.Duration) time.Duration {
+	if p.full(false) {
+		return floodShare * computed
+	}
+	return restShare * computed
 }
 
 // computed is how long a hash has computed, as far as that can be known: on a busy

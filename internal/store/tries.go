@@ -16,14 +16,11 @@ var _ auth.TryStore = tries{}
 func (s *Store) Tries() auth.TryStore { return tries{s} }
 
 func (s tries) Take(ctx context.Context, key []byte, size int, every time.Duration) (time.Duration, error) {
-	if err := s.q.RefillTries(ctx, db.RefillTriesParams{Key: key, Size: float64(size), Every: every.Seconds()}); err != nil {
-		return 0, failure(err)
-	}
-	taken, err := s.q.TakeTry(ctx, key)
+	taken, err := s.q.TakeTry(ctx, db.TakeTryParams{Key: key, Size: float64(size), Every: every.Seconds()})
 	if err != nil || taken > 0 {
 		return 0, failure(err)
 	}
-	left, err := s.q.TriesLeft(ctx, key)
+	left, err := s.q.RefillTries(ctx, db.RefillTriesParams{Key: key, Size: float64(size), Every: every.Seconds()})
 	if err != nil {
 		return 0, failure(err)
 	}

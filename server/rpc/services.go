@@ -117,6 +117,9 @@ type Users interface {
 	HasUser(ctx context.Context) (bool, error)
 	Setup(ctx context.Context, username, password, address string) (auth.User, string, error)
 	Login(ctx context.Context, username, password, address string) (auth.User, string, error)
+	// TurnsAway returns what Login would answer to everybody from an address; nil: it
+	// depends on more.
+	TurnsAway(address string) error
 	Logout(ctx context.Context, p auth.Principal) error
 	ChangePassword(ctx context.Context, p auth.Principal, current, password, address string) error
 	CreateUser(ctx context.Context, username, password string, role auth.Role) (auth.User, error)

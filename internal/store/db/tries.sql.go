@@ -32,45 +32,47 @@ func (q *Queries) PruneTries(ctx context.Context) error {
 	return err
 }
 
-const RefillTries = `-- name: RefillTries :exec
-
-insert into login_tries (key, tries, at) values ($1, $2, now())
-on conflict (key) do update set
-    tries = least($2, login_tries.tries + greatest(0, extract(epoch from now() - login_tries.at)) / $3::float8),
+const RefillTries = `-- name: RefillTries :one
+update login_tries set
+    tries = least(cast($1 as float8), tries + greatest(0, extract(epoch from now() - at)) / cast($2 as float8)),
     at = now()
+where key = $3
+returning tries
 `
 
 type RefillTriesParams struct {
+	Size  float64
+	Every float64
+	Key   []byte
+}
+
+func (q *Queries) RefillTries(ctx context.Context, arg RefillTriesParams) (float64, error) {
+	row := q.db.QueryRow(ctx, RefillTries, arg.Size, arg.Every, arg.Key)
+	var tries float64
+	err := row.Scan(&tries)
+	return tries, err
+}
+
+const TakeTry = `-- name: TakeTry :execrows
+
+insert into login_tries (key, tries, at) values ($1, cast($2 as float8) - 1, now())
+on conflict (key) do update set
+    tries = least(cast($2 as float8), login_tries.tries + greatest(0, extract(epoch from now() - login_tries.at)) / cast($3 as float8)) - 1,
+    at = now()
+where least(cast($2 as float8), login_tries.tries + greatest(0, extract(epoch from now() - login_tries.at)) / cast($3 as float8)) >= 1
+`
+
+type TakeTryParams struct {
 	Key   []byte
 	Size  float64
 	Every float64
 }
 
 // A bucket of tries gets one back every so many seconds.
-func (q *Queries) RefillTries(ctx context.Context, arg RefillTriesParams) error {
-	_, err := q.db.Exec(ctx, RefillTries, arg.Key, arg.Size, arg.Every)
-	return err
-}
-
-const TakeTry = `-- name: TakeTry :execrows
-update login_tries set tries = tries - 1 where key = $1 and tries >= 1
-`
-
-func (q *Queries) TakeTry(ctx context.Context, key []byte) (int64, error) {
-	result, err := q.db.Exec(ctx, TakeTry, key)
+func (q *Queries) TakeTry(ctx context.Context, arg TakeTryParams) (int64, error) {
+	result, err := q.db.Exec(ctx, TakeTry, arg.Key, arg.Size, arg.Every)
 	if err != nil {
 		return 0, err
 	}
 	return result.RowsAffected(), nil
-}
-
-const TriesLeft = `-- name: TriesLeft :one
-select tries from login_tries where key = $1
-`
-
-func (q *Queries) TriesLeft(ctx context.Context, key []byte) (float64, error) {
-	row := q.db.QueryRow(ctx, TriesLeft, key)
-	var tries float64
-	err := row.Scan(&tries)
-	return tries, err
 }

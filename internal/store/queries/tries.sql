@@ -1,16 +1,18 @@
 -- A bucket of tries gets one back every so many seconds.
 
--- name: RefillTries :exec
-insert into login_tries (key, tries, at) values (@key, @size, now())
-on conflict (key) do update set
-    tries = least(@size, login_tries.tries + greatest(0, extract(epoch from now() - login_tries.at)) / @every::float8),
-    at = now();
-
 -- name: TakeTry :execrows
-update login_tries set tries = tries - 1 where key = @key and tries >= 1;
+insert into login_tries (key, tries, at) values (@key, cast(@size as float8) - 1, now())
+on conflict (key) do update set
+    tries = least(cast(@size as float8), login_tries.tries + greatest(0, extract(epoch from now() - login_tries.at)) / cast(@every as float8)) - 1,
+    at = now()
+where least(cast(@size as float8), login_tries.tries + greatest(0, extract(epoch from now() - login_tries.at)) / cast(@every as float8)) >= 1;
 
--- name: TriesLeft :one
-select tries from login_tries where key = @key;
+-- name: RefillTries :one
+update login_tries set
+    tries = least(cast(@size as float8), tries + greatest(0, extract(epoch from now() - at)) / cast(@every as float8)),
+    at = now()
+where key = @key
+returning tries;
 
 -- name: GiveTryBack :exec
 update login_tries set tries = least(@size, tries + 1) where key = @key;
