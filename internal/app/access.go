@@ -56,10 +56,10 @@ func (f *foundation) oidc(d *domain) (server.OIDC, error) {
 	for value, name := range c.Roles {
 		roles[value], _ = auth.ParseRole(name) // it was checked
 	}
-	return provider{access: d.access, back: make(chan struct{}, maxBack), Provider: oidc.New(oidc.Config{
+	return newProvider(oidc.Config{
 		Issuer: c.Issuer, ClientID: c.ClientID, ClientSecret: secret, RedirectURL: c.RedirectURL,
 		NameClaim: c.NameClaim, RoleClaim: c.RoleClaim, Roles: roles, Scopes: c.Scopes,
-	})}, nil
+	}, d.access), nil
 }
 
 // maxBack is how many who come back from the OpenID provider are served at once: each
@@ -72,6 +72,10 @@ type provider struct {
 
 	access *auth.Service
 	back   chan struct{} // holds one for each who is served
+}
+
+func newProvider(c oidc.Config, access *auth.Service) provider {
+	return provider{Provider: oidc.New(c), access: access, back: make(chan struct{}, maxBack)}
 }
 
 // Begin implements server.OIDC.

@@ -24,9 +24,6 @@ import (
 	"github.com/dataguardian/dataguardian/internal/errs"
 )
 
-// callTimeout bounds a call of the provider.
-const callTimeout = 15 * time.Second
-
 // discoverEvery is how soon a provider that did not answer is asked again: who comes
 // meanwhile does not wait for it.
 const discoverEvery = 2 * time.Second
@@ -47,14 +44,13 @@ type Config struct {
 	// Scopes are asked for beside openid and profile: some providers send the claim with
 	// the role only for one of their own.
 	Scopes []string
-	// Client, when set, calls the provider.
-	Client *http.Client
 }
 
 // Provider is an OpenID provider. It is asked for its addresses when somebody logs
 // in, so that a server starts while the provider is down.
 type Provider struct {
 	config Config
+	client *http.Client
 
 	mu     sync.Mutex
 	found  *oidc.Provider
@@ -70,10 +66,7 @@ func New(c Config) *Provider {
 	if c.RoleClaim == "" {
 		c.RoleClaim = "groups"
 	}
-	if c.Client == nil {
-		c.Client = &http.Client{Timeout: callTimeout}
-	}
-	return &Provider{config: c}
+	return &Provider{config: c, client: newClient()}
 }
 
 // pending is a login that is under way. The browser keeps it; nobody but the
@@ -108,6 +101,9 @@ func (p *Provider) Identify(ctx context.Context, state string, answer url.Values
 	if err != nil || subtle.ConstantTimeCompare([]byte(login.State), []byte(answer.Get("state"))) != 1 || time.Now().After(login.Until) {
 		return auth.Identity{}, errs.New(errs.Unauthenticated, errs.CodeUnauthorized, "the login took too long or was begun in another browser; begin again at /api/auth/oidc/login")
 	}
+	if issuer := answer.Get("iss"); issuer != "" && issuer != p.config.Issuer { // RFC 9207
+		return auth.Identity{}, refused(errors.New("the answer is of another provider"))
+	}
 	if answer.Get("error") != "" {
 		return auth.Identity{}, errs.New(errs.Unauthenticated, errs.CodeUnauthorized, "the OpenID provider has refused the login")
 	}
@@ -115,7 +111,7 @@ func (p *Provider) Identify(ctx context.Context, state string, answer url.Values
 	if err != nil {
 		return auth.Identity{}, err
 	}
-	ctx = oidc.ClientContext(ctx, p.config.Client)
+	ctx = oidc.ClientContext(ctx, p.client)
 	tokens, err := p.oauth(found).Exchange(ctx, answer.Get("code"), oauth2.VerifierOption(login.Verifier))
 	if err != nil {
 		return auth.Identity{}, failed(err)
@@ -138,12 +134,25 @@ func (p *Provider) Identify(ctx context.Context, state string, answer url.Values
 	return p.identity(id, claims)
 }
 
+// forUs refuses a token that was made for another client, or for others, too, when it
+// does not say that it was made for this one (OpenID Connect Core 3.1.3.7).
+func (p *Provider) forUs(id *oidc.IDToken, claims map[string]any) error {
+	party, named := claims["azp"]
+	if named && party != p.config.ClientID || !named && len(id.Audience) > 1 {
+		return refused(errors.New("the ID token was made for another client"))
+	}
+	return nil
+}
+
 // claims are those of a verified token and, when it lacks one that is needed, those
 // that the provider tells of the same person.
 func (p *Provider) claims(ctx context.Context, found *oidc.Provider, tokens *oauth2.Token, id *oidc.IDToken) (map[string]any, error) {
 	var claims map[string]any
 	if err := id.Claims(&claims); err != nil {
 		return nil, refused(err)
+	}
+	if err := p.forUs(id, claims); err != nil {
+		return nil, err
 	}
 	if at(claims, p.config.NameClaim) != nil && at(claims, p.config.RoleClaim) != nil || found.UserInfoEndpoint() == "" {
 		return claims, nil
@@ -269,7 +278,7 @@ func (p *Provider) discover(ctx context.Context) (*oidc.Provider, error) {
 		return nil, p.failed
 	}
 	// The provider keeps the context for later calls.
-	found, err := oidc.NewProvider(oidc.ClientContext(context.WithoutCancel(ctx), p.config.Client), p.config.Issuer)
+	found, err := oidc.NewProvider(oidc.ClientContext(context.WithoutCancel(ctx), p.client), p.config.Issuer)
 	p.at = time.Now()
 	if err != nil {
 		p.failed = away(err)

@@ -5,6 +5,7 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"encoding/json"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -28,7 +29,12 @@ type claims = map[string]any
 type provider struct {
 	*httptest.Server
 
+	key         *ecdsa.PrivateKey
+	keys        *oidctest.Server
 	token, info claims
+	document    claims                   // what its document says otherwise
+	routes      map[string]http.Handler  // answered otherwise, by path
+	sign        func(text string) string // nil: with its key
 	nonce       string
 	asked       int // for user information
 	discovered  int
@@ -39,8 +45,8 @@ func newProvider(t *testing.T) *provider {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	require.NoError(t, err)
-	p := &provider{}
-	keys := &oidctest.Server{PublicKeys: []oidctest.PublicKey{{PublicKey: key.Public(), KeyID: "k", Algorithm: oidc.ES256}}}
+	p := &provider{key: key}
+	p.keys = &oidctest.Server{PublicKeys: []oidctest.PublicKey{{PublicKey: key.Public(), KeyID: "k", Algorithm: oidc.ES256}}}
 	answer := func(w http.ResponseWriter, body any) {
 		w.Header().Set("Content-Type", "application/json")
 		assert.NoError(t, json.NewEncoder(w).Encode(body))
@@ -52,36 +58,52 @@ func newProvider(t *testing.T) *provider {
 			w.WriteHeader(http.StatusBadGateway)
 			return
 		}
-		answer(w, claims{
+		document := claims{
 			"issuer": p.URL, "authorization_endpoint": p.URL + "/auth", "token_endpoint": p.URL + "/token", "jwks_uri": p.URL + "/keys",
-			"userinfo_endpoint": p.URL + "/info", "id_token_signing_alg_values_supported": []string{oidc.ES256},
-		})
+			"userinfo_endpoint": p.URL + "/info", "id_token_signing_alg_values_supported": []string{oidc.ES256, "HS256", "none"},
+		}
+		maps.Copy(document, p.document)
+		answer(w, document)
 	})
 	mux.HandleFunc("/token", func(w http.ResponseWriter, _ *http.Request) {
 		all := claims{"iss": p.URL, "aud": "us", "sub": "7", "nonce": p.nonce, "exp": time.Now().Add(time.Hour).Unix()}
-		for name, claim := range p.token {
-			all[name] = claim
-		}
+		maps.Copy(all, p.token)
 		text, err := json.Marshal(all)
 		if !assert.NoError(t, err) {
 			return
 		}
-		answer(w, claims{"access_token": "a token", "token_type": "Bearer", "id_token": oidctest.SignIDToken(key, "k", oidc.ES256, string(text))})
+		sign := p.sign
+		if sign == nil {
+			sign = func(text string) string { return oidctest.SignIDToken(key, "k", oidc.ES256, text) }
+		}
+		answer(w, claims{"access_token": "a token", "token_type": "Bearer", "id_token": sign(string(text))})
 	})
 	mux.HandleFunc("/info", func(w http.ResponseWriter, r *http.Request) {
 		p.asked++
 		assert.Equal(t, "Bearer a token", r.Header.Get("Authorization"))
 		answer(w, p.info)
 	})
-	mux.Handle("/", keys)
-	p.Server = httptest.NewServer(mux)
+	mux.Handle("/", p.keys)
+	p.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if other, ok := p.routes[r.URL.Path]; ok {
+			other.ServeHTTP(w, r)
+			return
+		}
+		mux.ServeHTTP(w, r)
+	}))
 	t.Cleanup(p.Close)
-	keys.SetIssuer(p.URL)
+	p.keys.SetIssuer(p.URL)
 	return p
 }
 
 // enter goes through a login.
 func (p *provider) enter(t *testing.T, c Config) (auth.Identity, error) {
+	t.Helper()
+	return p.enterWith(t, c, nil)
+}
+
+// enterWith adds something to the provider's answer.
+func (p *provider) enterWith(t *testing.T, c Config, more url.Values) (auth.Identity, error) {
 	t.Helper()
 	c.Issuer, c.ClientID, c.RedirectURL = p.URL, "us", "https://us.example/callback"
 	c.Roles = map[string]auth.Role{"boss": auth.Admin, "guest": auth.Viewer}
@@ -91,7 +113,9 @@ func (p *provider) enter(t *testing.T, c Config) (auth.Identity, error) {
 	there, err := url.Parse(location)
 	require.NoError(t, err)
 	p.nonce = there.Query().Get("nonce")
-	return ours.Identify(t.Context(), state, url.Values{"state": {there.Query().Get("state")}, "code": {"c"}})
+	answer := url.Values{"state": {there.Query().Get("state")}, "code": {"c"}}
+	maps.Copy(answer, more)
+	return ours.Identify(t.Context(), state, answer)
 }
 
 func TestTheRoleMayLieDeepOrInTheUserInformation(t *testing.T) {
