@@ -147,9 +147,13 @@ func (r *run) work(ctx context.Context) (execution.Result, error) {
 }
 
 // loadIdentities finds the secret keys of an encrypted backup. A restore without
-// them ends here, before anything else; a verification proves what it can.
+// them ends here, before anything else; a verification proves what it can. Who names
+// one for a backup that is not encrypted expects it to be, and is told.
 func (r *run) loadIdentities() error {
 	if !r.backup.Encrypted {
+		if r.request.Identity != "" {
+			r.Log.Logf(engine.LevelWarn, "The backup is not encrypted: the identity %q is not needed and not used. New backups are encrypted when the job has recipients", r.request.Identity)
+		}
 		return nil
 	}
 	identities, err := r.Identities.Load(r.request.Identity)

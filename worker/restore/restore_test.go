@@ -191,6 +191,20 @@ func TestAKeyThatDoesNotFitIsToldBeforeAnythingElse(t *testing.T) {
 	require.Equal(t, w.dump, w.database.content)
 }
 
+func TestAnIdentityThatIsNotNeededIsTold(t *testing.T) {
+	w := newWorld(t, 1)
+	said := func() string { return fmt.Sprint(w.lines) }
+	r := w.does(execution.Verify, execution.RestoreRequest{})
+	require.Equal(t, execution.Completed, r.Status, r.ErrorMessage)
+	require.NotContains(t, said(), "not encrypted")
+	for _, operation := range []execution.Operation{execution.Verify, execution.Restore} {
+		w.lines = nil
+		r = w.does(operation, execution.RestoreRequest{Identity: "mine", DropExisting: true})
+		require.Equal(t, execution.Completed, r.Status, r.ErrorMessage)
+		require.Contains(t, said(), `not encrypted: the identity "mine" is not needed`, operation)
+	}
+}
+
 func TestATargetThatCannotTakeItIsToldBeforeTheBackupIsRead(t *testing.T) {
 	w := newWorld(t, 2)
 	w.faults["first"] = func(base string) error {
