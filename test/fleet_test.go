@@ -24,6 +24,7 @@ type fleet struct {
 	api        *harness.Server
 	metadata   *testkit.PG
 	victim     *harness.Process
+	workers    []*harness.Process
 	source     harness.Source
 	datasource string
 	storage    string
@@ -42,7 +43,7 @@ func startFleet(t *testing.T) *fleet {
 	}
 	f.victim = f.StartWorker(t, "victim", "--roles", "backup,restore", "--lease", shortLease)
 	for i := range 2 {
-		f.Worker(t, fmt.Sprint("worker", i), "--roles", "backup,restore")
+		f.workers = append(f.workers, f.Worker(t, fmt.Sprint("worker", i), "--roles", "backup,restore"))
 	}
 	f.source = f.NewSource(t, 1)
 	f.datasource, f.storage = f.api.AddDatasource(t, f.source.Config()), f.api.AddStorage(t, f.api.StorageDir(t))
@@ -126,6 +127,35 @@ func TestAFleetSurvivesTheLossOfAWorkerOfRedisAndOfItsDatabase(t *testing.T) {
 	require.Equal(t, jobs+1, f.ask(t, "SELECT count(*) FROM backup_executions"))
 	f.awaitWorkers(t, "backup", "running", 2)
 	f.withoutRedis(t, manual)
+	f.withoutDatabaseForLongerThanALease(t, manual)
+}
+
+// withoutDatabaseForLongerThanALease takes the metadata away until the only worker has
+// ended its dump by itself.
+func (f *fleet) withoutDatabaseForLongerThanALease(t *testing.T, job string) {
+	t.Helper()
+	for _, w := range f.workers {
+		w.Stop(t)
+	}
+	f.Worker(t, "unheard", "--roles", "backup", "--lease", "6s")
+	release := f.source.Lock(t)
+	var id string
+	eventually(t, func() bool { // the API forgets workers that were stopped, then knows the new one
+		answer := f.api.Do(t, http.MethodPost, "/api/backup-jobs/"+job+"/run", nil)
+		if answer.Status == http.StatusAccepted {
+			id = harness.ParseJSON(t, answer.Text).Text("execution_id")
+		}
+		return id != ""
+	}, "the job does not run")
+	f.source.AwaitDump(t)
+	f.metadata.Stop(t)
+	f.source.AwaitNoDump(t) // it is not heard, so it must not go on
+	f.metadata.Start(t)
+	release()
+	eventually(t, func() bool {
+		return f.ask(t, "SELECT count(*) FROM backup_executions WHERE id = $1 AND status = 'completed' AND attempt = 2", id) == 1
+	}, "the backup is not taken up again")
+	require.Equal(t, 1, f.ask(t, "SELECT count(*) FROM backup_copies WHERE execution_id = $1 AND status = 'available'", id))
 }
 
 // followAndCancel runs a job whose process is not the API's.

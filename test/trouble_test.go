@@ -23,9 +23,10 @@ type trouble func(t *testing.T, s *harness.Server, c cloud, datasource string)
 
 func TestAStorageInTrouble(t *testing.T) {
 	t.Parallel()
-	all := clouds(t, 6)
-	s := harness.NewPlane(t).Serve(t, "server", "--upload-backoff", "100ms", "--orphan-grace", "2s", "--concurrency", "16")
-	datasource := s.AddDatasource(t, s.Plane.NewSource(t, 3000).Config())
+	all, tools := clouds(t, 6), harness.NewTools(t)
+	s := harness.NewPlane(t).Serve(t, "server", "--upload-backoff", "100ms", "--orphan-grace", "2s", "--concurrency", "16", "--postgres-bin-dir", tools.Dir)
+	datasource, dying := s.AddDatasource(t, s.Plane.NewSource(t, 3000).Config()), s.Plane.NewSource(t, 3000)
+	tools.PutDying(t, dying.Database)
 	for name, run := range map[string]trouble{
 		"away for a while in the middle":    awayForAWhile,
 		"full, and with room again":         fullForAWhile,
@@ -41,6 +42,10 @@ func TestAStorageInTrouble(t *testing.T) {
 			})
 		}
 	}
+	t.Run("with a part of a dump whose server died", func(t *testing.T) {
+		t.Parallel()
+		serverDies(t, s, all, tools, dying)
+	})
 	t.Run("s3 whose clock differs by twenty minutes", func(t *testing.T) {
 		t.Parallel()
 		anotherTime(t, s, all[0], datasource)
@@ -110,6 +115,29 @@ func watchCopy(t *testing.T, s *harness.Server, e harness.JSON) func() (status, 
 		require.NoError(t, db.QueryRow(context.Background(), "SELECT status, error FROM backup_copies WHERE execution_id = $1", e.Text("id")).Scan(&status, &why))
 		return status, why
 	}
+}
+
+// What is stored of a dump goes when the dump fails, and was never a backup.
+func serverDies(t *testing.T, s *harness.Server, all []cloud, tools *harness.Tools, source harness.Source) {
+	datasource := s.AddDatasource(t, source.Config())
+	places, runs := map[string]place{}, []string{}
+	for _, c := range all {
+		p, _ := c.rent(t, s, c.endpoint)
+		id := s.Run(t, s.AddJob(t, datasource, p.id, smallParts()))
+		places[id], runs = p, append(runs, id)
+	}
+	for id, p := range places {
+		harness.Eventually(t, func() bool { return len(p.keys(t)) > 0 }, "nothing of %s is stored while it is dumped", id)
+	}
+	tools.Lose(t)
+	for _, id := range runs {
+		e := s.Await(t, id)
+		require.Equal(t, []string{"failed", "DATASOURCE_LOST"}, []string{e.Text("status"), e.Text("error_code")}, "%s", e)
+		require.False(t, e.True("metadata.upload_retry.possible"), "%s", e)
+		harness.Eventually(t, func() bool { return len(places[id].keys(t)) == 0 }, "a part of a failed dump stays")
+		require.NoDirExists(t, filepath.Join(s.DataDir, "spool", id))
+	}
+	require.Empty(t, s.Get(t, "/api/backups/datasources/"+datasource).List("backups"))
 }
 
 func robbed(t *testing.T, s *harness.Server, c cloud, datasource string) {

@@ -116,7 +116,7 @@ func (s Source) AwaitDumps(t testing.TB, n int) {
 // AwaitNoDump waits until no session of a dump is left.
 func (s Source) AwaitNoDump(t testing.TB) {
 	t.Helper()
-	require.Eventually(t, func() bool { return s.sessions(t, "") == 0 }, 30*time.Second, 20*time.Millisecond, "a dump goes on")
+	require.Eventually(t, func() bool { return s.sessions(t, "") == 0 }, patience, 20*time.Millisecond, "a dump goes on")
 }
 
 func (s Source) sessions(t testing.TB, and string) (n int) {

@@ -68,6 +68,25 @@ if [ "$PGDATABASE" != %s ] || [ ! -p "$GATE" ]; then exec "$REAL" "$@"; fi
 : < "$GATE"`, database))
 }
 
+// PutDying installs a pg_dump that loses the server in the middle of the dump of one
+// database, when Lose is called. Dumps of others succeed.
+func (o *Tools) PutDying(t testing.TB, database string) {
+	t.Helper()
+	o.Put(t, o.Version(t), fmt.Sprintf(`
+if [ "$PGDATABASE" != %s ]; then exec "$REAL" "$@"; fi
+"$REAL" "$@" > "$TMPDIR/whole" || exit 1
+head -c -1000 "$TMPDIR/whole"
+until [ -e "$GATE" ]; do sleep 0.1; done
+echo "pg_dump: error: server closed the connection unexpectedly" >&2
+exit 1`, database))
+}
+
+// Lose lets every pg_dump of PutDying end.
+func (o *Tools) Lose(t testing.TB) {
+	t.Helper()
+	require.NoError(t, os.WriteFile(o.gate, nil, 0o600))
+}
+
 // Close takes the gate away, so that the next dumps do not wait; those that
 // wait go on doing so.
 func (o *Tools) Close(t testing.TB) {

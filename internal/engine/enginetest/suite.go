@@ -116,7 +116,7 @@ func Run(t *testing.T, s Subject) {
 	}
 }
 
-func (s Subject) dump(t *testing.T, c engine.Conn, o engine.DumpOptions) (engine.DumpResult, *Memory) {
+func (s Subject) dump(t testing.TB, c engine.Conn, o engine.DumpOptions) (engine.DumpResult, *Memory) {
 	t.Helper()
 	var sink Memory
 	if o.TempDir == "" {

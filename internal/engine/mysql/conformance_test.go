@@ -133,3 +133,25 @@ func BenchmarkAValueOf300Megabytes(b *testing.B) {
 		carryValue(b, enginetest.VastValue)
 	}
 }
+
+// The tables are of an engine that makes them quickly.
+func carryTables(t testing.TB, n int) {
+	t.Helper()
+	enginetest.RunTables(t, enginetest.Subject{Engine: New(Config{}), Server: server{testkit.MariaDB(t)}, Format: FormatMariaDB, Member: Member}, n,
+		`BEGIN NOT ATOMIC
+	FOR i IN 1..%d DO EXECUTE IMMEDIATE CONCAT('CREATE TABLE t', i, ' ENGINE=MyISAM AS SELECT ', i, ' AS g'); END FOR;
+END`, `BEGIN NOT ATOMIC
+	FOR i IN 1..%d DO
+		EXECUTE IMMEDIATE CONCAT('SELECT g INTO @found FROM t', i);
+		IF @found <> i THEN SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'a table is not what it was'; END IF;
+	END FOR;
+END`)
+}
+
+func TestManyTablesComeBack(t *testing.T) { carryTables(t, enginetest.ManyTables) }
+
+func BenchmarkFiveThousandTables(b *testing.B) {
+	for b.Loop() {
+		carryTables(b, enginetest.VastTables)
+	}
+}

@@ -75,3 +75,11 @@ func BenchmarkAValueOf300Megabytes(b *testing.B) {
 		carryValue(b, enginetest.VastValue)
 	}
 }
+
+func TestThousandsOfTablesComeBack(t *testing.T) {
+	enginetest.RunTables(t, enginetest.Subject{Engine: New(Config{}), Server: server{testkit.Postgres(t)}, Format: Format, Member: Member}, enginetest.VastTables,
+		"DO $$ BEGIN FOR i IN 1..%d LOOP EXECUTE format('CREATE TABLE t%%s AS SELECT %%s AS g', i, i); END LOOP; END $$",
+		`DO $$ DECLARE found int; BEGIN
+	FOR i IN 1..%d LOOP EXECUTE format('SELECT g FROM t%%s', i) INTO found; ASSERT found = i; END LOOP;
+END $$`)
+}

@@ -382,21 +382,3 @@ func TestADumpRestoresWithTheServersOwnTool(t *testing.T) {
 	require.NoError(t, pg.Conn(t, copied).QueryRow(t.Context(), "SELECT count(*) FROM a").Scan(&n))
 	require.Equal(t, 1000, n)
 }
-
-func TestFiveThousandTablesAreDumpedWithoutALineForEach(t *testing.T) {
-	pg := testkit.Postgres(t)
-	db := pg.NewDatabase(t)
-	const tables = 5000
-	pg.Exec(t, db, fmt.Sprintf(`DO $$ BEGIN
-	FOR i IN 1..%d LOOP EXECUTE format('CREATE TABLE t%%s AS SELECT %%s AS g', i, i); END LOOP;
-END $$`, tables))
-	var log lines
-	var last engine.Progress
-	res, _ := dumpOf(t, connTo(pg, db), engine.DumpOptions{Log: log.log, Progress: func(p engine.Progress) { last = p }})
-	require.Len(t, res.Tables, tables)
-	for _, table := range res.Tables {
-		require.EqualValues(t, 1, table.Rows, table.Name)
-	}
-	require.Equal(t, []int{tables, tables}, []int{last.TablesDone, last.TablesTotal})
-	require.Less(t, strings.Count(log.String(), "\n"), 300)
-}
