@@ -12,7 +12,7 @@ import (
 )
 
 var (
-	tableRow  = regexp.MustCompile(`(?m)^\| ([^|]*) \| ([^|]*) \|(?: [^|]* \|)?$`)
+	tableRow  = regexp.MustCompile(`(?m)^\| ([^|]*) \| ([^|]*) \|(?:[^|\n]*\|)?$`)
 	numbered  = regexp.MustCompile(`^\*\*(\d+)\.`)
 	packageOf = regexp.MustCompile("`([a-z0-9/]+)` ([A-Za-z0-9, ]+)")
 )
@@ -52,7 +52,7 @@ func requireNamedTests(t *testing.T, page string) (names int, rules map[string]b
 				}
 			}
 			for name := range strings.SplitSeq(place[2], ", ") {
-				require.Contains(t, text.String(), "\nfunc "+strings.TrimSpace(name)+"(", "%s names it in %s", row[1], place[1])
+				require.Regexp(t, `\nfunc (\([^)]*\) )?`+strings.TrimSpace(name)+`\(`, text.String(), "%s names it in %s", row[1], place[1])
 				names++
 			}
 		}
