@@ -124,7 +124,7 @@ func download(cmd *cobra.Command, c *client, request *pb.DownloadBackupRequest, 
 	if cmd.Flags().Lookup("output").Value.String() == "json" {
 		return json.NewEncoder(cmd.OutOrStdout()).Encode(map[string]any{"path": target, "parts": len(u.sums) - 1, "bytes": u.bytes})
 	}
-	return say(cmd, "Downloaded %d parts (%s) to %s, each proven.", len(u.sums)-1, humanBytes(u.bytes), target)
+	return say(cmd, "Downloaded %s (%s) to %s, each proven.", count(len(u.sums)-1, "part"), humanBytes(u.bytes), target)
 }
 
 // stored is how large a backup is, for the progress; 0 when that is not known.

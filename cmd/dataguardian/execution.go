@@ -77,7 +77,7 @@ func executionTable(e *pb.Execution) *table {
 	t.add("Finished", when(e.GetFinishedAt()))
 	t.add("Took", duration(e.DurationSeconds))
 	t.add("Dump", size(e.SizeBytes))
-	t.add("Stored", fmt.Sprintf("%s in %d parts", size(e.CompressedSizeBytes), e.GetFilesCount()))
+	t.add("Stored", size(e.CompressedSizeBytes)+" in "+count(e.GetFilesCount(), "part"))
 	t.add("Path", orNone(e.GetBackupPath()))
 	addChecked(t, e.GetMetadata().GetFields()["checked"].GetStructValue().GetFields())
 	t.add("Attempt", fmt.Sprint(e.GetAttempt()))

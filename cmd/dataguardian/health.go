@@ -37,7 +37,7 @@ func healthTable(h *pb.Health) *table {
 	t.add("Redis", h.GetServices().GetRedis().String())
 	for _, role := range sortedKeys(h.GetWorkerDetails()) {
 		w := h.GetWorkerDetails()[role]
-		text := fmt.Sprintf("%s, %d instances", w.GetStatus(), w.GetInstances())
+		text := fmt.Sprintf("%s, %s", w.GetStatus(), count(w.GetInstances(), "instance"))
 		if w.LastError != nil {
 			text += ", last error: " + w.GetLastError()
 		}

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -182,6 +183,9 @@ func jobCreate() *cobra.Command {
 			retention, err := retentionPolicy(flags)
 			if err != nil {
 				return err
+			}
+			if retention == nil {
+				return errors.New("what is to be kept? Say it with --max-backups, --keep-daily, --keep-weekly or --keep-monthly")
 			}
 			options, err := backupOptions(flags)
 			if err != nil {

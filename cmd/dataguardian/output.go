@@ -89,6 +89,14 @@ func size(bytes *int64) string {
 	return humanBytes(*bytes)
 }
 
+// count writes a number of things: "1 part", "2 parts".
+func count[N int | int32](n N, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
+}
+
 func humanBytes(n int64) string {
 	const unit = 1024
 	if n < unit {

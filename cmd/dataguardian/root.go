@@ -96,7 +96,9 @@ func explain(err error) string {
 		case *errdetails.ErrorInfo:
 			text += " (" + d.GetReason() + ")"
 		case *structpb.Struct:
-			text += badFields(d)
+			if fields := badFields(d); strings.TrimSpace(fields) != s.Message() {
+				text += fields
+			}
 		}
 	}
 	return text

@@ -158,8 +158,8 @@ func (r *run) lastLine(out outcome, result execution.Result) {
 				r.Log.Logf(engine.LevelWarn, "No copy on %q: %s", c.StorageName, c.Error)
 			}
 		}
-		r.Log.Logf(engine.LevelSuccess, "Completed in %s: %s dumped, %s stored in %d parts at %s",
-			took, logs.HumanBytes(out.artifact.RawBytes), logs.HumanBytes(out.artifact.StoredBytes), len(out.artifact.Parts), out.artifact.Path)
+		r.Log.Logf(engine.LevelSuccess, "Completed in %s: %s dumped, %s stored in %s at %s",
+			took, logs.HumanBytes(out.artifact.RawBytes), logs.HumanBytes(out.artifact.StoredBytes), engine.Count(len(out.artifact.Parts), "part"), out.artifact.Path)
 	case execution.Cancelled:
 		r.Log.Logf(engine.LevelWarn, "Cancelled after %s", took)
 	default:

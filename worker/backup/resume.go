@@ -50,7 +50,7 @@ func (r *run) resume(ctx context.Context) (outcome, error) {
 		out.artifact.SpoolKept = !damaged
 		return out, err
 	}
-	r.Log.Logf(engine.LevelInfo, "Sent from the spool: %s in %d parts", logs.HumanBytes(out.artifact.StoredBytes), len(out.artifact.Parts))
+	r.Log.Logf(engine.LevelInfo, "Sent from the spool: %s in %s", logs.HumanBytes(out.artifact.StoredBytes), engine.Count(len(out.artifact.Parts), "part"))
 	return out, nil
 }
 

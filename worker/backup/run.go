@@ -220,7 +220,7 @@ func (r *run) dump(ctx context.Context, e engine.Engine, server engine.ServerInf
 	for i, warning := range result.Warning { // they are in the log; the manifest keeps them, too
 		result.Warning[i] = r.Log.Clean(warning)
 	}
-	r.Log.Logf(engine.LevelInfo, "Dumped %d tables", len(result.Tables))
+	r.Log.Logf(engine.LevelInfo, "Dumped %s", engine.Count(len(result.Tables), "table"))
 	return result, nil
 }
 

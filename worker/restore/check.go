@@ -85,7 +85,7 @@ func (r *run) compareRows(ctx context.Context, e engine.Inspector, conn engine.C
 	}
 	c.found["tables"], c.found["rows"], c.found["differences"] = len(tables), rows, differences
 	if len(differences) == 0 {
-		r.Log.Logf(engine.LevelSuccess, "Checked: %d tables with %d rows are as they were dumped", len(tables), rows)
+		r.Log.Logf(engine.LevelSuccess, "Checked: %s with %s, all as dumped", engine.Count(len(tables), "table"), engine.Count(rows, "row"))
 	} else {
 		r.Log.Logf(engine.LevelError, "%d tables differ; the first: %s", len(differences), c.failures[0])
 	}

@@ -174,7 +174,8 @@ func (r *run) prove(ctx context.Context, s *source) error {
 	if report.Decoded {
 		what = "every part, and the dump inside,"
 	}
-	r.Log.Logf(engine.LevelInfo, "Proven: %s of %d members (%d parts, %s) is as it was written", what, report.Members, report.Parts, logs.HumanBytes(report.StoredBytes))
+	r.Log.Logf(engine.LevelInfo, "Proven: %s of %s (%s, %s) is as it was written",
+		what, engine.Count(report.Members, "member"), engine.Count(report.Parts, "part"), logs.HumanBytes(report.StoredBytes))
 	if s.copy.Status == backup.CopyMissing {
 		r.found(ctx, s.copy)
 	}

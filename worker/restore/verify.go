@@ -41,7 +41,7 @@ func (r *run) verify(ctx context.Context, result execution.Result) (execution.Re
 			result.SizeBytes, result.StoredBytes = &s.report.RawBytes, &s.report.StoredBytes
 			result.Record.Tables = len(s.manifest.Tables)
 			result.Record.Format = s.manifest.DumpFormat
-			r.Log.Logf(engine.LevelSuccess, "The copy on %q is good: %d parts", c.StorageName, s.report.Parts)
+			r.Log.Logf(engine.LevelSuccess, "The copy on %q is good: %s", c.StorageName, engine.Count(s.report.Parts, "part"))
 		}
 		checked = append(checked, outcome)
 	}

@@ -105,8 +105,8 @@ func (d *dump) prepare(ctx context.Context) error {
 func (d *dump) announce() {
 	d.estimate = d.selection.bytes()
 	d.progress = engine.Progress{TablesTotal: d.selection.dataTables(), BytesTotal: d.estimate}
-	d.log(engine.LevelInfo, fmt.Sprintf("%s %s, %s; %d tables, about %.1f MB of data",
-		d.result.Server.Flavor, d.result.Server.Version, d.tool, d.progress.TablesTotal, float64(d.estimate)/1e6))
+	d.log(engine.LevelInfo, fmt.Sprintf("%s %s, %s; %s, about %.1f MiB of data",
+		d.result.Server.Flavor, d.result.Server.Version, d.tool, engine.Count(d.progress.TablesTotal, "table"), float64(d.estimate)/(1<<20)))
 	for _, name := range d.selection.missing {
 		d.warn(fmt.Sprintf("table %q is to be left out, but does not exist", name))
 	}

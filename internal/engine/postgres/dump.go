@@ -88,8 +88,8 @@ func (d *dump) prepare(ctx context.Context) error {
 		d.warn(fmt.Sprintf("table %q is to be left out, but does not exist", name))
 	}
 	d.progress = engine.Progress{BytesTotal: d.selection.bytes}
-	d.log(engine.LevelInfo, fmt.Sprintf("PostgreSQL %s, %s; %d tables, about %s of data",
-		d.result.Server.Version, d.tool, d.selection.tables, megabytes(d.selection.bytes)))
+	d.log(engine.LevelInfo, fmt.Sprintf("PostgreSQL %s, %s; %s, about %s of data",
+		d.result.Server.Version, d.tool, engine.Count(d.selection.tables, "table"), mebibytes(d.selection.bytes)))
 	return nil
 }
 
@@ -320,4 +320,4 @@ func rootsOf(entries []*archive.Entry) map[int]*engine.TableName {
 	return roots
 }
 
-func megabytes(n int64) string { return fmt.Sprintf("%.1f MB", float64(n)/1e6) }
+func mebibytes(n int64) string { return fmt.Sprintf("%.1f MiB", float64(n)/(1<<20)) }

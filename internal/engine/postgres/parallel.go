@@ -44,7 +44,7 @@ func tooTight(o engine.RestoreOptions, dir string, size int64) string {
 	free, ok := engine.FreeSpace(dir)
 	if need := size + spare; o.ParallelJobs > 1 && ok && free < need {
 		return fmt.Sprintf("a restore by %d processes needs %s on the worker's disk and %s is free, so one process restores from the stream",
-			o.ParallelJobs, megabytes(need), megabytes(free))
+			o.ParallelJobs, mebibytes(need), mebibytes(free))
 	}
 	return ""
 }
