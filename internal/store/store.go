@@ -6,6 +6,7 @@ package store
 import (
 	"context"
 	"log/slog"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -22,7 +23,7 @@ const defaultMaxConns = 16
 // Config says where the database is.
 type Config struct {
 	DSN      string // a PostgreSQL URL or key/value string
-	MaxConns int32  // 16 by default
+	MaxConns int32  // 0: pool_max_conns of the DSN, or else 16
 	// Box seals credentials. Without one, datasources and locations can neither be
 	// written nor read.
 	Box    *secret.Box
@@ -50,9 +51,11 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 		return nil, errs.New(errs.Invalid, errs.CodeValidation,
 			"the database URL cannot be understood; write it as postgres://USER:PASSWORD@HOST:PORT/DATABASE")
 	}
-	config.MaxConns = defaultMaxConns
-	if c.MaxConns > 0 {
+	switch {
+	case c.MaxConns > 0:
 		config.MaxConns = c.MaxConns
+	case !strings.Contains(c.DSN, "pool_max_conns"):
+		config.MaxConns = defaultMaxConns
 	}
 	configure(config.ConnConfig.RuntimeParams)
 	config.AfterConnect = func(_ context.Context, conn *pgx.Conn) error {
