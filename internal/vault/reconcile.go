@@ -8,6 +8,7 @@ import (
 
 	"github.com/dataguardian/dataguardian/internal/artifact"
 	"github.com/dataguardian/dataguardian/internal/backup"
+	"github.com/dataguardian/dataguardian/internal/errs"
 	"github.com/dataguardian/dataguardian/storage"
 )
 
@@ -103,8 +104,12 @@ func (v *Vault) checkCopy(ctx context.Context, d storage.Driver, f *backup.Findi
 	if why == "" {
 		return nil
 	}
+	err = v.catalogue.MarkMissing(ctx, c, why)
+	if errs.KindOf(err) == errs.Conflict { // retention has begun to remove it meanwhile
+		return nil
+	}
 	f.Missing = append(f.Missing, c.Path)
-	return v.catalogue.MarkMissing(ctx, c, why)
+	return err
 }
 
 // lost says which object of a copy is gone; empty when none is.

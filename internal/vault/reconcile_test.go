@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/dataguardian/dataguardian/internal/backup"
+	"github.com/dataguardian/dataguardian/internal/errs"
 	"github.com/dataguardian/dataguardian/internal/location"
 	"github.com/dataguardian/dataguardian/internal/vault"
 	"github.com/dataguardian/dataguardian/storage"
@@ -22,6 +23,7 @@ type books struct {
 	rows    []backup.Backup
 	missing map[string]string
 	read    func() // before the rows are
+	doomed  bool   // retention is removing everything
 }
 
 func (b *books) At(_ context.Context, _, after string, _ int) ([]backup.Backup, error) {
@@ -35,6 +37,9 @@ func (b *books) At(_ context.Context, _, after string, _ int) ([]backup.Backup, 
 }
 
 func (b *books) MarkMissing(_ context.Context, c backup.Copy, why string) error {
+	if b.doomed {
+		return errs.New(errs.Conflict, errs.CodeConflict, "it is being deleted")
+	}
 	b.missing[c.Path] = why
 	return nil
 }
@@ -78,6 +83,11 @@ func TestABackupThatIsMadeWhileItsStorageIsListedIsNotMissing(t *testing.T) {
 	require.NoError(t, err)
 	require.Empty(t, f.Missing)
 	require.Empty(t, f.Removed)
+
+	catalogue.read, catalogue.doomed = func() { require.NoError(t, d.Delete(t.Context(), path+"/manifest.json")) }, true
+	f, err = vault.New(catalogue, place, place, slog.New(slog.DiscardHandler)).Reconcile(t.Context(), "l", 0)
+	require.NoError(t, err, "nor what retention removes meanwhile")
+	require.Empty(t, f.Missing)
 	require.NoError(t, d.Close())
 }
 
