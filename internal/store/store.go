@@ -46,21 +46,9 @@ type Store struct {
 
 // Open connects to the database. It does not change the schema, see Migrate.
 func Open(ctx context.Context, c Config) (*Store, error) {
-	config, err := pgxpool.ParseConfig(c.DSN)
-	if err != nil { // the cause may quote the password
-		return nil, errs.New(errs.Invalid, errs.CodeValidation,
-			"the database URL cannot be understood; write it as postgres://USER:PASSWORD@HOST:PORT/DATABASE")
-	}
-	switch {
-	case c.MaxConns > 0:
-		config.MaxConns = c.MaxConns
-	case !strings.Contains(c.DSN, "pool_max_conns"):
-		config.MaxConns = defaultMaxConns
-	}
-	configure(config.ConnConfig.RuntimeParams)
-	config.AfterConnect = func(_ context.Context, conn *pgx.Conn) error {
-		readTimesInUTC(conn)
-		return nil
+	config, err := poolOf(c)
+	if err != nil {
+		return nil, err
 	}
 	pool, err := pgxpool.NewWithConfig(ctx, config)
 	if err != nil {
@@ -75,6 +63,27 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 		return nil, err
 	}
 	return s, nil
+}
+
+// poolOf is how to connect, and how often.
+func poolOf(c Config) (*pgxpool.Config, error) {
+	config, err := pgxpool.ParseConfig(c.DSN)
+	if err != nil { // the cause may quote the password
+		return nil, errs.New(errs.Invalid, errs.CodeValidation,
+			"the database URL cannot be understood; write it as postgres://USER:PASSWORD@HOST:PORT/DATABASE")
+	}
+	switch {
+	case c.MaxConns > 0:
+		config.MaxConns = c.MaxConns
+	case !strings.Contains(c.DSN, "pool_max_conns="):
+		config.MaxConns = defaultMaxConns
+	}
+	configure(config.ConnConfig.RuntimeParams)
+	config.AfterConnect = func(_ context.Context, conn *pgx.Conn) error {
+		readTimesInUTC(conn)
+		return nil
+	}
+	return config, nil
 }
 
 // configure sets what every session needs, over the server's own defaults.
