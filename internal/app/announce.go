@@ -60,6 +60,18 @@ func carrier(f *foundation, d *domain, m *metrics.Metrics) worker.Service {
 	return &outbox.Carrier{Meter: m, Store: f.store.Outbox(), Courier: d.courier, Queue: f.queue, Logger: f.logger, Poll: f.config.Timing.Poll, Lease: f.config.Timing.Lease}
 }
 
+// sealChannels encrypts what has become secret of channels since they were stored. The
+// API works without it, and the next start tries again.
+func (f *foundation) sealChannels(ctx context.Context, d *domain) {
+	sealed, err := d.channels.Seal(ctx)
+	if err != nil {
+		f.logger.WarnContext(ctx, "the addresses of some notification channels are not encrypted yet, the next start tries again", "error", err)
+	}
+	if sealed > 0 {
+		f.logger.InfoContext(ctx, "the addresses of notification channels were encrypted", "channels", sealed)
+	}
+}
+
 // feed is what those who watch notifications read.
 func (f *foundation) feed(d *domain) []worker.Service {
 	bell := queue.NewBell(f.client, notificationBell, d.feed.Ring)

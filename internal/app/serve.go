@@ -85,6 +85,7 @@ func (f *foundation) api(ctx context.Context, d *domain, m *metrics.Metrics, lis
 	if err := f.adminToken(ctx, d); err != nil {
 		return nil, err
 	}
+	f.sealChannels(ctx, d)
 	metricsToken, err := readSecretFile(f.config.MetricsToken)
 	if err != nil {
 		return nil, fmt.Errorf("--metrics-token-file: %w", err)

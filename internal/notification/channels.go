@@ -13,6 +13,9 @@ import (
 	"github.com/dataguardian/dataguardian/internal/settings"
 )
 
+// sealPage is how many channels Seal reads at once.
+const sealPage = 100
+
 // Channels is what callers may do with channels.
 type Channels struct {
 	store   ChannelStore
@@ -88,6 +91,46 @@ func (s *Channels) settled(c Channel, err error) (Channel, error) {
 		c.Config, c.Secrets = nil, nil
 	}
 	return c, nil
+}
+
+// Seal stores every channel as its type is now: settings that became secret after a
+// channel was made are encrypted. It returns how many it has changed. Any number of
+// processes may call it at once.
+func (s *Channels) Seal(ctx context.Context) (changed int, err error) {
+	for page := 1; ; page++ {
+		listed, total, err := s.store.List(ctx, paging.Page{Number: page, Limit: sealPage})
+		if err != nil {
+			return changed, err
+		}
+		for _, c := range listed {
+			sealed, err := s.seal(ctx, c.ID)
+			if err != nil && errs.KindOf(err) != errs.NotFound { // deleted meanwhile
+				return changed, err
+			}
+			if sealed {
+				changed++
+			}
+		}
+		if len(listed) == 0 || page*sealPage >= total {
+			return changed, nil
+		}
+	}
+}
+
+func (s *Channels) seal(ctx context.Context, id string) (bool, error) {
+	c, err := s.store.Get(ctx, id)
+	if err != nil {
+		return false, err
+	}
+	t, err := s.typeOf(c.Type)
+	if err != nil || !unsettled(t, c) {
+		return false, nil //nolint:nilerr // a newer version of this program made it
+	}
+	_, err = s.store.Update(ctx, id, func(c *Channel) error {
+		settle(t, c)
+		return nil
+	})
+	return err == nil, err
 }
 
 // List returns a page by name and the rows in all.

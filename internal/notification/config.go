@@ -159,6 +159,16 @@ func settle(t ChannelType, c *Channel) {
 	}
 }
 
+// unsettled reports whether settle has something to do.
+func unsettled(t ChannelType, c Channel) bool {
+	for _, f := range t.Fields {
+		if _, open := c.Config[f.Name]; f.Secret && open {
+			return true
+		}
+	}
+	return false
+}
+
 // ConfigView returns the settings of a channel that anybody may see; nil when it
 // came from a list.
 func ConfigView(c Channel) map[string]any {
