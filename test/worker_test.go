@@ -246,3 +246,37 @@ func TestALogSaysWhatWasLostWithAKilledWorkerAndTheMemoryOfRedis(t *testing.T) {
 	}
 	require.Len(t, live, 2, "a tail is told of the gap, and why")
 }
+
+func TestAStorageTakesNoMoreAtOnceThanItMay(t *testing.T) {
+	t.Parallel()
+	p := harness.NewSharedRedisPlane(t)
+	s := p.Serve(t, "api", "--roles", "api,cleanup")
+	p.Worker(t, "worker", "--roles", "backup", "--max-per-storage", "1")
+	source := p.NewSource(t, 1)
+	datasource, busy := s.AddDatasource(t, source.Config()), s.AddStorage(t, s.StorageDir(t))
+	run := func(storage string, options config) string {
+		return s.Run(t, s.AddJob(t, datasource, storage, config{"backup_options": options}))
+	}
+	and := func(strategy string) config {
+		return config{"storage_strategy": strategy, "storage_targets": []config{{"storage_location_id": busy, "order": 1}}}
+	}
+	release := source.Lock(t)
+	first := run(busy, config{})
+	source.AwaitDump(t)
+	waits := []string{run(busy, config{}), run(s.AddStorage(t, s.StorageDir(t)), and("replicate"))}
+	for _, id := range waits {
+		harness.Eventually(t, func() bool {
+			phase := s.Get(t, "/api/executions/"+id).At("metadata.phase").Value
+			return phase == "waiting_for_storage"
+		}, "nothing says what it waits for")
+	}
+	free := run(s.AddStorage(t, s.StorageDir(t)), and("fallback"))
+	source.AwaitDumps(t, 2) // it has not fallen back, and passes those that wait
+	for _, id := range waits {
+		require.Equal(t, "queued", s.Get(t, "/api/executions/"+id).Text("status"))
+	}
+	release()
+	for _, id := range append(waits, first, free) {
+		require.Equal(t, "completed", s.Await(t, id).Text("status"))
+	}
+}
