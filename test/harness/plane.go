@@ -195,6 +195,29 @@ func (p *Plane) ServeTLS(t testing.TB, name string, flags ...string) *Server {
 	return s
 }
 
+// Launch starts the program with these arguments and this environment alone; only where
+// its data is belongs to the plane. It is stopped when the test ends.
+func (p *Plane) Launch(t testing.TB, name string, env []string, args ...string) *Process {
+	t.Helper()
+	process := p.keep(launch(t, p.Dir, name, env, args...))
+	t.Cleanup(func() {
+		if t.Failed() && !process.Ended() {
+			process.Kill(t)
+			return
+		}
+		process.Stop(t)
+	})
+	return process
+}
+
+// LaunchAPI is Launch for a process with the API; it waits until that is ready.
+func (p *Plane) LaunchAPI(t testing.TB, name string, env []string, args ...string) *Server {
+	t.Helper()
+	s := p.ready(t, p.Launch(t, name, env, args...))
+	t.Cleanup(s.http.CloseIdleConnections)
+	return s
+}
+
 // token reads the administrator's token, which the first process of a plane
 // has made.
 func (p *Plane) token(t testing.TB) string {
