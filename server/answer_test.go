@@ -102,7 +102,7 @@ func TestAbsentValuesAreNullAndListsAreNot(t *testing.T) {
 		"/api/dashboard/overview": `{"generated_at":"2026-11-24T12:00:00Z",
 			"stats":{"datasources_total":3,"datasources_healthy":0,"jobs_total":0,"jobs_enabled":0,"storages_total":0,"storages_healthy":0,
 				"executions_today":2,"executions_failed_today":0,"success_rate_24h":null,"executions_24h_total":0},
-			"services":{"database":"ok","redis":"ok","workers":{"backup":"stopped","restore":"stopped","scheduler":"stopped","health":"stopped","cleanup":"stopped"}},
+			"services":{"database":"ok","redis":"ok","workers":{"backup":"stopped","restore":"stopped","scheduler":"stopped","health":"stopped","cleanup":"stopped","outbox":"stopped"}},
 			"recent_executions":[{"id":"` + someID + `","datasource_name":"","datasource_type":"postgres","job_name":"","operation":"backup","status":"queued",
 				"size_bytes":null,"compressed_size_bytes":null,"duration_seconds":null,"started_at":null,"finished_at":null,"created_at":"2026-11-24T12:00:00Z"}],
 			"upcoming_jobs":[{"id":"` + someID + `","name":"nightly","schedule_cron":"","schedule_timezone":"","next_execution_at":"2026-11-24T12:00:00Z","enabled":true,
@@ -167,7 +167,7 @@ func TestHealthIs503WithTheSameBodyWhenDegraded(t *testing.T) {
 	services, ok := bad.json(t)["services"].(map[string]any)
 	require.True(t, ok)
 	require.Equal(t, "error", services["redis"])
-	require.Equal(t, map[string]any{"backup": "stopped", "restore": "stopped", "scheduler": "stopped", "health": "stopped", "cleanup": "stopped"}, services["workers"])
+	require.Equal(t, map[string]any{"backup": "stopped", "restore": "stopped", "scheduler": "stopped", "health": "stopped", "cleanup": "stopped", "outbox": "stopped"}, services["workers"])
 }
 
 func keys(m map[string]any) map[string]bool {

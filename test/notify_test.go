@@ -4,9 +4,11 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -140,6 +142,11 @@ func TestAFailedBackupIsToldToASignedWebhookOnceAndABrokenChannelChangesNothing(
 		c := s.Get(t, broken)
 		return !c.Null("last_delivery") && !c.Null("last_delivery.last_error")
 	}, 2*time.Minute, 50*time.Millisecond)
+	require.Eventually(t, func() bool {
+		last := s.Get(t, "/api/health").At("worker_details.outbox.last_error")
+		return last.Value != nil && strings.Contains(fmt.Sprint(last.Value), `the channel "broken"`)
+	}, 2*time.Minute, 50*time.Millisecond, "the health names the channel that takes nothing")
+	require.Equal(t, "running", s.Get(t, "/api/health").Text("services.workers.outbox"))
 	waiting := awaitDelivery(t, s, broken, "pending")
 	require.EqualValues(t, 1, waiting.Int("pending_count"))
 	require.Contains(t, waiting.Text("last_delivery.last_error"), "cannot be reached")
@@ -182,6 +189,9 @@ func TestANotificationWhoseSenderIsKilledIsSentAgainByAnother(t *testing.T) {
 	job := s.AddJob(t, s.AddDatasource(t, connection), s.AddStorage(t, s.StorageDir(t)))
 	require.Equal(t, "failed", s.Await(t, s.Run(t, job)).Text("status"))
 	require.EqualValues(t, 1, s.Get(t, channel).Int("pending_count"), "nobody sends yet")
+	h0 := s.Do(t, http.MethodGet, "/api/health", nil).Expect(t, http.StatusServiceUnavailable)
+	require.Equal(t, "stopped", h0.Text("services.workers.outbox"))
+	require.EqualValues(t, 1, h0.Int("stats.notifications_pending"))
 
 	victim := p.StartWorker(t, "victim", "--roles", "health", "--lease", shortLease)
 	first := h.await(t, 1)

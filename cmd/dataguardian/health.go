@@ -47,5 +47,6 @@ func healthTable(h *pb.Health) *table {
 	t.add("Datasources", fmt.Sprintf("%d, %d healthy, %d critical", s.GetDatasourcesTotal(), s.GetDatasourcesHealthy(), s.GetDatasourcesCritical()))
 	t.add("Jobs", fmt.Sprintf("%d, %d enabled", s.GetJobsTotal(), s.GetJobsEnabled()))
 	t.add("Executions today", fmt.Sprintf("%d, %d failed", s.GetExecutionsToday(), s.GetExecutionsFailedToday()))
+	t.add("Notifications", fmt.Sprintf("%d wait for their channels, %d for more than 15 minutes", s.GetNotificationsPending(), s.GetNotificationsStuck()))
 	return t
 }

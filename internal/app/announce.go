@@ -53,11 +53,11 @@ func (f *foundation) ring(ctx context.Context, bell *queue.Bell) error {
 }
 
 // carrier sends notifications from the outbox to their channels.
-func carrier(f *foundation, d *domain, m *metrics.Metrics) worker.Service {
+func carrier(f *foundation, d *domain, m *metrics.Metrics, entry *worker.Entry) worker.Service {
 	for _, t := range d.courier.Types() {
 		m.Channels(t.Name)
 	}
-	return &outbox.Carrier{Meter: m, Store: f.store.Outbox(), Courier: d.courier, Queue: f.queue, Logger: f.logger, Poll: f.config.Timing.Poll, Lease: f.config.Timing.Lease}
+	return &outbox.Carrier{Entry: entry, Meter: m, Store: f.store.Outbox(), Courier: d.courier, Queue: f.queue, Logger: f.logger, Poll: f.config.Timing.Poll, Lease: f.config.Timing.Lease}
 }
 
 // sealChannels encrypts what has become secret of channels since they were stored. The

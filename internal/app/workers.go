@@ -59,7 +59,7 @@ func workers(f *foundation, d *domain, m *metrics.Metrics) []worker.Service {
 		})
 	}
 	if f.config.has(RoleScheduler) || f.config.has(RoleHealth) {
-		services = append(services, carrier(f, d, m))
+		services = append(services, carrier(f, d, m, registry.Register(health.RoleOutbox)))
 	}
 	if f.config.has(RoleRestore) {
 		services = append(services, restoreClaimer(f, d, desk, registry, m))

@@ -20,10 +20,11 @@ const (
 	RoleScheduler Role = "scheduler"
 	RoleHealth    Role = "health"
 	RoleCleanup   Role = "cleanup"
+	RoleOutbox    Role = "outbox" // sends notifications, beside the scheduler or the health role
 )
 
 // WorkerRoles lists every worker role.
-var WorkerRoles = []Role{RoleBackup, RoleRestore, RoleScheduler, RoleHealth, RoleCleanup}
+var WorkerRoles = []Role{RoleBackup, RoleRestore, RoleScheduler, RoleHealth, RoleCleanup, RoleOutbox}
 
 // WorkerState is how a worker does.
 type WorkerState string
@@ -54,6 +55,9 @@ type Stats struct {
 	DatasourcesTotal, DatasourcesHealthy, DatasourcesCritical int
 	JobsTotal, JobsEnabled                                    int
 	ExecutionsToday, ExecutionsFailedToday                    int // since midnight UTC
+	// Deliveries to enabled channels that wait, and those of them that have waited for
+	// more than 15 minutes. Within a scope they are not counted: channels have none.
+	NotificationsPending, NotificationsStuck int
 }
 
 // Outcome of one check.

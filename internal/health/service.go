@@ -53,8 +53,9 @@ func (s *Service) Get(ctx context.Context) Report {
 	r.DatabaseOK = err == nil
 	r.Workers = Summarise(instances)
 	r.OK = r.DatabaseOK && r.RedisOK
-	for _, w := range r.Workers {
-		r.OK = r.OK && w.State == WorkerRunning
+	for role, w := range r.Workers {
+		// Nobody is to take the control plane out of service because a chat is down.
+		r.OK = r.OK && (w.State == WorkerRunning || role == RoleOutbox)
 	}
 	return r
 }

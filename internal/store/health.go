@@ -71,6 +71,7 @@ func (s healthStore) Stats(ctx context.Context) (health.Stats, error) {
 		DatasourcesTotal: int(row.DatasourcesTotal), DatasourcesHealthy: int(row.DatasourcesHealthy), DatasourcesCritical: int(row.DatasourcesCritical),
 		JobsTotal: int(row.JobsTotal), JobsEnabled: int(row.JobsEnabled),
 		ExecutionsToday: int(row.ExecutionsToday), ExecutionsFailedToday: int(row.ExecutionsFailedToday),
+		NotificationsPending: int(row.NotificationsPending), NotificationsStuck: int(row.NotificationsStuck),
 	}, nil
 }
 

@@ -258,6 +258,7 @@ func healthReport(r health.Report) *pb.Health {
 			DatasourcesCritical: count(r.Stats.DatasourcesCritical), JobsTotal: count(r.Stats.JobsTotal),
 			JobsEnabled: count(r.Stats.JobsEnabled), ExecutionsToday: count(r.Stats.ExecutionsToday),
 			ExecutionsFailedToday: count(r.Stats.ExecutionsFailedToday),
+			NotificationsPending:  count(r.Stats.NotificationsPending), NotificationsStuck: count(r.Stats.NotificationsStuck),
 		},
 		WorkerDetails: map[string]*pb.Health_WorkerDetail{},
 	}
@@ -280,7 +281,7 @@ func services(r health.Report) *pb.Health_Services {
 		Workers: &pb.Health_Workers{
 			Backup: workerState(r, health.RoleBackup), Restore: workerState(r, health.RoleRestore),
 			Scheduler: workerState(r, health.RoleScheduler), Health: workerState(r, health.RoleHealth),
-			Cleanup: workerState(r, health.RoleCleanup),
+			Cleanup: workerState(r, health.RoleCleanup), Outbox: workerState(r, health.RoleOutbox),
 		},
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/dataguardian/dataguardian/internal/errs"
+	"github.com/dataguardian/dataguardian/internal/health"
 	"github.com/dataguardian/dataguardian/internal/notification"
 	"github.com/dataguardian/dataguardian/worker"
 )
@@ -41,6 +42,7 @@ type Carrier struct {
 	Store   notification.Outbox
 	Courier Courier
 	Queue   Queue
+	Entry   *worker.Entry
 	Meter   Meter
 	Logger  *slog.Logger
 
@@ -79,6 +81,8 @@ func (c *Carrier) Name() string { return "outbox worker" }
 // Run implements worker.Service.
 func (c *Carrier) Run(ctx context.Context) error {
 	c.complete()
+	c.Entry.SetState(health.WorkerRunning)
+	defer c.Entry.SetState(health.WorkerStopped)
 	work, stopWork := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer stopWork(worker.ErrShutdown)
 	slots := make(chan struct{}, c.Concurrency)
@@ -113,6 +117,7 @@ func (c *Carrier) claim(ctx context.Context) (notification.Parcel, bool) {
 	}
 	p, found, err := c.Store.Claim(ctx, c.Lease)
 	if err != nil && ctx.Err() == nil {
+		c.Entry.Finished(err)
 		c.Logger.WarnContext(ctx, "no notification could be claimed, trying again", "error", err)
 	}
 	return p, found && err == nil
@@ -134,7 +139,9 @@ func (c *Carrier) drain(running *sync.WaitGroup, stopWork context.CancelCauseFun
 // deliver tries once and books what came of it. A process that dies in between has
 // sent what another one will send again.
 func (c *Carrier) deliver(ctx context.Context, p notification.Parcel) {
+	c.Entry.Started()
 	err := c.send(ctx, p)
+	c.Entry.Finished(troubled(p, err))
 	if err != nil && ctx.Err() != nil {
 		c.book(ctx, p, func(ctx context.Context) error { return c.Store.Release(ctx, p) })
 		return
@@ -149,6 +156,14 @@ func (c *Carrier) deliver(ctx context.Context, p notification.Parcel) {
 	c.Logger.WarnContext(ctx, "a notification was not delivered", "channel", p.Channel.Name, "type", p.Channel.Type,
 		"attempt", p.Delivery.Attempts, "given_up", m.GiveUp, "code", errs.CodeOf(err), "reason", m.Reason)
 	c.book(ctx, p, func(ctx context.Context) error { return c.Store.Missed(ctx, p, m) })
+}
+
+// troubled says in the worker's state which channel is in trouble.
+func troubled(p notification.Parcel, err error) error {
+	if err == nil {
+		return nil
+	}
+	return errs.Wrap(err, errs.KindOf(err), errs.CodeOf(err), "the channel %q: %s", p.Channel.Name, errs.Message(err))
 }
 
 // send ends before the claim does, whatever the courier thinks is long.

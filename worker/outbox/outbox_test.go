@@ -13,7 +13,9 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/dataguardian/dataguardian/internal/errs"
+	"github.com/dataguardian/dataguardian/internal/health"
 	"github.com/dataguardian/dataguardian/internal/notification"
+	"github.com/dataguardian/dataguardian/worker"
 )
 
 // post is an outbox in memory with the rules of the real one.
@@ -158,6 +160,7 @@ func (c *tally) Attempted(_ string, err error, gaveUp bool) {
 // run runs a carrier until stop is called.
 func run(t *testing.T, p *post, send sender, edit ...func(*Carrier)) (stop func()) {
 	c := &Carrier{Store: p, Courier: send, Queue: queue{}, Meter: &tally{}, Logger: slog.New(slog.DiscardHandler)}
+	c.Entry = worker.NewRegistry(nil, time.Hour, c.Logger).Register(health.RoleOutbox)
 	for _, e := range edit {
 		e(c)
 	}

@@ -319,7 +319,7 @@ type Health struct {
 	Services *Health_Services `protobuf:"bytes,4,opt,name=services" json:"services,omitempty"`
 	// Counts.
 	Stats *Health_Stats `protobuf:"bytes,5,opt,name=stats" json:"stats,omitempty"`
-	// More by role: backup, restore, scheduler, health, cleanup.
+	// More by role: backup, restore, scheduler, health, cleanup, outbox.
 	WorkerDetails map[string]*Health_WorkerDetail `protobuf:"bytes,6,rep,name=worker_details,json=workerDetails" json:"worker_details,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1011,7 +1011,10 @@ type Health_Workers struct {
 	// Checks datasources and storage locations.
 	Health Health_Workers_State `protobuf:"varint,4,opt,name=health,enum=dataguardian.v1.Health_Workers_State" json:"health,omitempty"`
 	// Applies retention and removes leftovers.
-	Cleanup       Health_Workers_State `protobuf:"varint,5,opt,name=cleanup,enum=dataguardian.v1.Health_Workers_State" json:"cleanup,omitempty"`
+	Cleanup Health_Workers_State `protobuf:"varint,5,opt,name=cleanup,enum=dataguardian.v1.Health_Workers_State" json:"cleanup,omitempty"`
+	// Sends notifications to their channels; runs beside scheduler or health. It does not
+	// make the whole degraded.
+	Outbox        Health_Workers_State `protobuf:"varint,6,opt,name=outbox,enum=dataguardian.v1.Health_Workers_State" json:"outbox,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1077,6 +1080,13 @@ func (x *Health_Workers) GetHealth() Health_Workers_State {
 func (x *Health_Workers) GetCleanup() Health_Workers_State {
 	if x != nil {
 		return x.Cleanup
+	}
+	return Health_Workers_state_unspecified
+}
+
+func (x *Health_Workers) GetOutbox() Health_Workers_State {
+	if x != nil {
+		return x.Outbox
 	}
 	return Health_Workers_state_unspecified
 }
@@ -1180,8 +1190,14 @@ type Health_Stats struct {
 	ExecutionsToday int32 `protobuf:"varint,6,opt,name=executions_today,json=executionsToday" json:"executions_today,omitempty"`
 	// Failed ones among them.
 	ExecutionsFailedToday int32 `protobuf:"varint,7,opt,name=executions_failed_today,json=executionsFailedToday" json:"executions_failed_today,omitempty"`
-	unknownFields         protoimpl.UnknownFields
-	sizeCache             protoimpl.SizeCache
+	// Notifications that wait for an enabled channel, counted once for each channel. For
+	// a caller with a scope 0.
+	NotificationsPending int32 `protobuf:"varint,8,opt,name=notifications_pending,json=notificationsPending" json:"notifications_pending,omitempty"`
+	// Those of them that have waited for more than 15 minutes: the channel does not
+	// take them, or nothing sends.
+	NotificationsStuck int32 `protobuf:"varint,9,opt,name=notifications_stuck,json=notificationsStuck" json:"notifications_stuck,omitempty"`
+	unknownFields      protoimpl.UnknownFields
+	sizeCache          protoimpl.SizeCache
 }
 
 func (x *Health_Stats) Reset() {
@@ -1263,6 +1279,20 @@ func (x *Health_Stats) GetExecutionsFailedToday() int32 {
 	return 0
 }
 
+func (x *Health_Stats) GetNotificationsPending() int32 {
+	if x != nil {
+		return x.NotificationsPending
+	}
+	return 0
+}
+
+func (x *Health_Stats) GetNotificationsStuck() int32 {
+	if x != nil {
+		return x.NotificationsStuck
+	}
+	return 0
+}
+
 // DatasourceRef names the datasource.
 type DatasourceHealthEntry_DatasourceRef struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1322,7 +1352,7 @@ var File_dataguardian_v1_health_proto protoreflect.FileDescriptor
 
 const file_dataguardian_v1_health_proto_rawDesc = "" +
 	"\n" +
-	"\x1cdataguardian/v1/health.proto\x12\x0fdataguardian.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cdataguardian/v1/access.proto\x1a\x1cdataguardian/v1/common.proto\x1a dataguardian/v1/datasource.proto\x1a&dataguardian/v1/storage_location.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd8\r\n" +
+	"\x1cdataguardian/v1/health.proto\x12\x0fdataguardian.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cdataguardian/v1/access.proto\x1a\x1cdataguardian/v1/common.proto\x1a dataguardian/v1/datasource.proto\x1a&dataguardian/v1/storage_location.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xfd\x0e\n" +
 	"\x06Health\x126\n" +
 	"\x06status\x18\x01 \x01(\x0e2\x1e.dataguardian.v1.Health.StatusR\x06status\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12%\n" +
@@ -1337,13 +1367,14 @@ const file_dataguardian_v1_health_proto_rawDesc = "" +
 	"\x05State\x12\x15\n" +
 	"\x11state_unspecified\x10\x00\x12\x06\n" +
 	"\x02ok\x10\x01\x12\t\n" +
-	"\x05error\x10\x02\x1a\x93\x03\n" +
+	"\x05error\x10\x02\x1a\xd2\x03\n" +
 	"\aWorkers\x12=\n" +
 	"\x06backup\x18\x01 \x01(\x0e2%.dataguardian.v1.Health.Workers.StateR\x06backup\x12?\n" +
 	"\arestore\x18\x02 \x01(\x0e2%.dataguardian.v1.Health.Workers.StateR\arestore\x12C\n" +
 	"\tscheduler\x18\x03 \x01(\x0e2%.dataguardian.v1.Health.Workers.StateR\tscheduler\x12=\n" +
 	"\x06health\x18\x04 \x01(\x0e2%.dataguardian.v1.Health.Workers.StateR\x06health\x12?\n" +
-	"\acleanup\x18\x05 \x01(\x0e2%.dataguardian.v1.Health.Workers.StateR\acleanup\"C\n" +
+	"\acleanup\x18\x05 \x01(\x0e2%.dataguardian.v1.Health.Workers.StateR\acleanup\x12=\n" +
+	"\x06outbox\x18\x06 \x01(\x0e2%.dataguardian.v1.Health.Workers.StateR\x06outbox\"C\n" +
 	"\x05State\x12\x15\n" +
 	"\x11state_unspecified\x10\x00\x12\v\n" +
 	"\arunning\x10\x01\x12\v\n" +
@@ -1355,7 +1386,7 @@ const file_dataguardian_v1_health_proto_rawDesc = "" +
 	"\x10last_finished_at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x0elastFinishedAt\x12$\n" +
 	"\n" +
 	"last_error\x18\x04 \x01(\tB\x05\xaa\x01\x02\b\x01R\tlastError\x12\x1c\n" +
-	"\tinstances\x18\x05 \x01(\x05R\tinstances\x1a\xbd\x02\n" +
+	"\tinstances\x18\x05 \x01(\x05R\tinstances\x1a\xa3\x03\n" +
 	"\x05Stats\x12+\n" +
 	"\x11datasources_total\x18\x01 \x01(\x05R\x10datasourcesTotal\x12/\n" +
 	"\x13datasources_healthy\x18\x02 \x01(\x05R\x12datasourcesHealthy\x121\n" +
@@ -1364,7 +1395,9 @@ const file_dataguardian_v1_health_proto_rawDesc = "" +
 	"jobs_total\x18\x04 \x01(\x05R\tjobsTotal\x12!\n" +
 	"\fjobs_enabled\x18\x05 \x01(\x05R\vjobsEnabled\x12)\n" +
 	"\x10executions_today\x18\x06 \x01(\x05R\x0fexecutionsToday\x126\n" +
-	"\x17executions_failed_today\x18\a \x01(\x05R\x15executionsFailedToday\x1af\n" +
+	"\x17executions_failed_today\x18\a \x01(\x05R\x15executionsFailedToday\x123\n" +
+	"\x15notifications_pending\x18\b \x01(\x05R\x14notificationsPending\x12/\n" +
+	"\x13notifications_stuck\x18\t \x01(\x05R\x12notificationsStuck\x1af\n" +
 	"\x12WorkerDetailsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12:\n" +
 	"\x05value\x18\x02 \x01(\v2$.dataguardian.v1.Health.WorkerDetailR\x05value:\x028\x01\"6\n" +
@@ -1507,22 +1540,23 @@ var file_dataguardian_v1_health_proto_depIdxs = []int32{
 	2,  // 24: dataguardian.v1.Health.Workers.scheduler:type_name -> dataguardian.v1.Health.Workers.State
 	2,  // 25: dataguardian.v1.Health.Workers.health:type_name -> dataguardian.v1.Health.Workers.State
 	2,  // 26: dataguardian.v1.Health.Workers.cleanup:type_name -> dataguardian.v1.Health.Workers.State
-	2,  // 27: dataguardian.v1.Health.WorkerDetail.status:type_name -> dataguardian.v1.Health.Workers.State
-	19, // 28: dataguardian.v1.Health.WorkerDetail.last_started_at:type_name -> google.protobuf.Timestamp
-	19, // 29: dataguardian.v1.Health.WorkerDetail.last_finished_at:type_name -> google.protobuf.Timestamp
-	15, // 30: dataguardian.v1.Health.WorkerDetailsEntry.value:type_name -> dataguardian.v1.Health.WorkerDetail
-	23, // 31: dataguardian.v1.DatasourceHealthEntry.DatasourceRef.type:type_name -> dataguardian.v1.Datasource.Type
-	6,  // 32: dataguardian.v1.HealthService.GetHealth:input_type -> dataguardian.v1.GetHealthRequest
-	8,  // 33: dataguardian.v1.HealthService.ListDatasourceHealth:input_type -> dataguardian.v1.ListDatasourceHealthRequest
-	11, // 34: dataguardian.v1.HealthService.ListStorageHealth:input_type -> dataguardian.v1.ListStorageHealthRequest
-	5,  // 35: dataguardian.v1.HealthService.GetHealth:output_type -> dataguardian.v1.Health
-	9,  // 36: dataguardian.v1.HealthService.ListDatasourceHealth:output_type -> dataguardian.v1.ListDatasourceHealthResponse
-	12, // 37: dataguardian.v1.HealthService.ListStorageHealth:output_type -> dataguardian.v1.ListStorageHealthResponse
-	35, // [35:38] is the sub-list for method output_type
-	32, // [32:35] is the sub-list for method input_type
-	32, // [32:32] is the sub-list for extension type_name
-	32, // [32:32] is the sub-list for extension extendee
-	0,  // [0:32] is the sub-list for field type_name
+	2,  // 27: dataguardian.v1.Health.Workers.outbox:type_name -> dataguardian.v1.Health.Workers.State
+	2,  // 28: dataguardian.v1.Health.WorkerDetail.status:type_name -> dataguardian.v1.Health.Workers.State
+	19, // 29: dataguardian.v1.Health.WorkerDetail.last_started_at:type_name -> google.protobuf.Timestamp
+	19, // 30: dataguardian.v1.Health.WorkerDetail.last_finished_at:type_name -> google.protobuf.Timestamp
+	15, // 31: dataguardian.v1.Health.WorkerDetailsEntry.value:type_name -> dataguardian.v1.Health.WorkerDetail
+	23, // 32: dataguardian.v1.DatasourceHealthEntry.DatasourceRef.type:type_name -> dataguardian.v1.Datasource.Type
+	6,  // 33: dataguardian.v1.HealthService.GetHealth:input_type -> dataguardian.v1.GetHealthRequest
+	8,  // 34: dataguardian.v1.HealthService.ListDatasourceHealth:input_type -> dataguardian.v1.ListDatasourceHealthRequest
+	11, // 35: dataguardian.v1.HealthService.ListStorageHealth:input_type -> dataguardian.v1.ListStorageHealthRequest
+	5,  // 36: dataguardian.v1.HealthService.GetHealth:output_type -> dataguardian.v1.Health
+	9,  // 37: dataguardian.v1.HealthService.ListDatasourceHealth:output_type -> dataguardian.v1.ListDatasourceHealthResponse
+	12, // 38: dataguardian.v1.HealthService.ListStorageHealth:output_type -> dataguardian.v1.ListStorageHealthResponse
+	36, // [36:39] is the sub-list for method output_type
+	33, // [33:36] is the sub-list for method input_type
+	33, // [33:33] is the sub-list for extension type_name
+	33, // [33:33] is the sub-list for extension extendee
+	0,  // [0:33] is the sub-list for field type_name
 }
 
 func init() { file_dataguardian_v1_health_proto_init() }

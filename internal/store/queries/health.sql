@@ -22,8 +22,12 @@ with today as (
     where c.day = (now() at time zone 'utc')::date
 )
 select d.total as datasources_total, d.healthy as datasources_healthy, d.critical as datasources_critical,
-    j.total as jobs_total, j.enabled as jobs_enabled, t.total as executions_today, t.failed as executions_failed_today
+    j.total as jobs_total, j.enabled as jobs_enabled, t.total as executions_today, t.failed as executions_failed_today,
+    o.pending as notifications_pending, o.stuck as notifications_stuck
 from today t,
+    (select count(*) as pending, count(*) filter (where w.created_at < now() - interval '15 minutes') as stuck
+        from notification_deliveries w join notification_channels c on c.id = w.channel_id
+        where w.status = 'pending' and c.enabled) o,
     (select count(*) as total, count(*) filter (where status = 'healthy') as healthy, count(*) filter (where status = 'critical') as critical
         from datasources where deleted_at is null) d,
     (select count(*) as total, count(*) filter (where enabled) as enabled from backup_jobs where deleted_at is null) j;
@@ -34,7 +38,8 @@ with mine as materialized (
     select d.id, d.status, d.deleted_at from datasources d where d.tags && @scope::text[]
 )
 select d.total as datasources_total, d.healthy as datasources_healthy, d.critical as datasources_critical,
-    j.total as jobs_total, j.enabled as jobs_enabled, t.total as executions_today, t.failed as executions_failed_today
+    j.total as jobs_total, j.enabled as jobs_enabled, t.total as executions_today, t.failed as executions_failed_today,
+    0::bigint as notifications_pending, 0::bigint as notifications_stuck
 from (select count(*) as total, count(*) filter (where e.status = 'failed') as failed
         from mine m join backup_executions e on e.datasource_id = m.id
         where e.created_at >= date_trunc('day', now(), 'UTC')) t,
