@@ -143,10 +143,10 @@ func TestAFailedBackupIsToldToASignedWebhookOnceAndABrokenChannelChangesNothing(
 		return !c.Null("last_delivery") && !c.Null("last_delivery.last_error")
 	}, 2*time.Minute, 50*time.Millisecond)
 	require.Eventually(t, func() bool {
-		last := s.Get(t, "/api/health").At("worker_details.outbox.last_error")
-		return last.Value != nil && strings.Contains(fmt.Sprint(last.Value), `the channel "broken"`)
-	}, 2*time.Minute, 50*time.Millisecond, "the health names the channel that takes nothing")
-	require.Equal(t, "running", s.Get(t, "/api/health").Text("services.workers.outbox"))
+		health := harness.ParseJSON(t, s.Do(t, http.MethodGet, "/api/health", nil).Text)
+		return health.Text("services.workers.outbox") == "running" &&
+			strings.Contains(fmt.Sprint(health.At("worker_details.outbox.last_error").Value), `the channel "broken"`)
+	}, 2*time.Minute, 200*time.Millisecond, "the health does not name the channel that takes nothing")
 	waiting := awaitDelivery(t, s, broken, "pending")
 	require.EqualValues(t, 1, waiting.Int("pending_count"))
 	require.Contains(t, waiting.Text("last_delivery.last_error"), "cannot be reached")
