@@ -119,6 +119,35 @@ func TestASlowTailLosesNothingAndBlocksNobody(t *testing.T) {
 	})
 }
 
+func TestTailsThatNeverReadCostNeitherTheWriterNorTheProcessAnything(t *testing.T) {
+	const tails, written = 500, 8000
+	opt := optionFor(testkit.Redis(t))
+	writer, reader := newHub(t, opt, logs.HubConfig{}), newHub(t, opt, logs.HubConfig{TailLines: 8, TailBytes: 1 << 10})
+	ctx, cancel := context.WithCancel(t.Context())
+	gate := make(chan struct{})
+	stuck := make([]*transcript, tails)
+	for i := range stuck {
+		stuck[i] = tail(ctx, reader, "e", 0, func() { <-gate })
+	}
+	keen := tail(ctx, reader, "e", 0, nil)
+	require.NoError(t, writer.Append(t.Context(), "e", line(1)))
+	for _, tr := range stuck {
+		tr.reached(t, 1)
+	}
+	heap := heapBytes()
+	for seq := int64(2); seq < written; seq += 100 {
+		require.NoError(t, writer.Append(t.Context(), "e", lineRange(seq, seq+99)...))
+	}
+	keen.reached(t, written)
+	require.Less(t, int64(heapBytes())-int64(heap), int64(8<<20), "a line more does not wait in memory for each of them")
+	cancel()
+	close(gate)
+	for _, tr := range stuck {
+		<-tr.done
+		require.NoError(t, tr.bad)
+	}
+}
+
 func TestWhatTheStreamHasDroppedIsAGap(t *testing.T) {
 	eachRedis(t, func(t *testing.T, opt rueidis.ClientOption) {
 		hub := newHub(t, opt, logs.HubConfig{Lines: 100})
