@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -180,6 +181,22 @@ func (b *Board) poll(ctx context.Context) error {
 		from = Mark{Time: last.ChangedAt, ID: last.ID}
 	}
 	b.advance(since, horizon)
+	return b.regard(ctx)
+}
+
+// regard looks at what watchers with a scope may see by now.
+func (b *Board) regard(ctx context.Context) error {
+	var tags []string
+	b.each(func(w *watcher) { tags = append(tags, w.request.scope...) })
+	if len(tags) == 0 {
+		return nil
+	}
+	slices.Sort(tags)
+	tagged, err := b.Changes.Tagged(ctx, slices.Compact(tags))
+	if err != nil {
+		return err
+	}
+	b.each(func(w *watcher) { w.regard(tagged) })
 	return nil
 }
 

@@ -112,6 +112,25 @@ func (p *plane) Active(_ context.Context, after execution.Mark, limit int) ([]ex
 	return p.list(limit, func(r *planeRow) bool { return !r.Status.Terminal() }, func(r *planeRow) execution.Mark { return execution.Mark{Time: r.CreatedAt, ID: r.ID} }, after)
 }
 
+func (p *plane) Tagged(_ context.Context, tags []string) (map[string][]string, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	tagged := map[string][]string{}
+	for _, r := range p.rows {
+		if slices.ContainsFunc(r.tags, func(tag string) bool { return slices.Contains(tags, tag) }) {
+			tagged[r.DatasourceID] = r.tags
+		}
+	}
+	return tagged, p.away
+}
+
+// tag gives the datasource of an execution other tags.
+func (p *plane) tag(id string, tags ...string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.rows[id].tags = tags
+}
+
 func (p *plane) Get(_ context.Context, id string) (execution.Execution, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -141,7 +160,7 @@ func (p *plane) set(id string, status execution.Status) (commit func()) {
 		delete(p.open, tx)
 		r := p.rows[id]
 		if r == nil {
-			r = &planeRow{Execution: execution.Execution{ID: id, JobID: "job", JobName: "nightly", Operation: execution.Backup, CreatedAt: tx.began}}
+			r = &planeRow{Execution: execution.Execution{ID: id, JobID: "job", DatasourceID: "of " + id, JobName: "nightly", Operation: execution.Backup, CreatedAt: tx.began}}
 			p.rows[id] = r
 			p.order = append(p.order, id)
 		}
@@ -639,6 +658,53 @@ func TestWhatTheCallerMayNotSeeDoesNotExistForHim(t *testing.T) {
 		require.Positive(t, nobody.events, "heartbeats")
 		v.leave()
 		nobody.leave()
+	})
+}
+
+func TestATagThatComesOrGoesCountsWhileTheExecutionRuns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		defer func() { cancel(); synctest.Wait() }()
+		p := newPlane()
+		b := p.board(ctx)
+		leaves, comes, neither := uuid.NewString(), uuid.NewString(), uuid.NewString()
+		for _, id := range []string{leaves, comes, neither} {
+			p.set(id, execution.Running)()
+			p.append(id, 2, false)
+		}
+		p.tag(leaves, "mine")
+		v := newViewer()
+		v.connect(auth.WithScope(ctx, []string{"mine"}), b, execution.WatchRequest{Lines: true})
+		<-time.After(10 * time.Second)
+		require.Equal(t, map[string]execution.Status{leaves: execution.Running}, v.states)
+
+		p.tag(leaves, "theirs")
+		p.tag(comes, "theirs", "mine")
+		<-time.After(10 * time.Second)
+		more := func() {
+			for _, id := range []string{leaves, comes, neither} {
+				p.append(id, 2, false)
+				p.tell(id, logs.Event{State: p.state(id, execution.Running)})
+			}
+			<-time.After(10 * time.Second)
+		}
+		more()
+		require.Equal(t, map[string]execution.Status{leaves: execution.Running, comes: execution.Running}, v.states)
+		require.Equal(t, map[string]int64{leaves: 2, comes: 4}, v.seqs, "what came is told from its first line, what left no more")
+
+		p.tag(leaves, "mine") // it comes back
+		<-time.After(10 * time.Second)
+		more()
+		require.Equal(t, map[string]int64{leaves: 6, comes: 6}, v.seqs)
+		p.tag(comes)
+		for _, id := range []string{leaves, comes, neither} {
+			p.set(id, execution.Completed)()
+		}
+		<-time.After(10 * time.Second)
+		v.leave()
+		require.NoError(t, v.bad)
+		require.Zero(t, v.gaps)
+		require.Equal(t, map[string]execution.Status{leaves: execution.Completed, comes: execution.Running}, v.states)
 	})
 }
 

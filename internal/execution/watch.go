@@ -41,6 +41,9 @@ type Changes interface {
 	// Active lists queued and running executions made behind a mark, oldest first,
 	// without parts and lines.
 	Active(ctx context.Context, after Mark, limit int) ([]Change, error)
+	// Tagged returns the tags of the datasources that have one of those asked for, by
+	// id.
+	Tagged(ctx context.Context, tags []string) (map[string][]string, error)
 }
 
 // WatchRequest says which executions to watch; zero fields do not narrow it.
@@ -66,6 +69,17 @@ func (r WatchRequest) may(tags []string) bool {
 	return r.scope == nil || slices.ContainsFunc(tags, func(tag string) bool { return slices.Contains(r.scope, tag) })
 }
 
+// reach returns the ids of those datasources that the caller may see.
+func (r WatchRequest) reach(tagged map[string][]string) map[string]bool {
+	seen := make(map[string]bool, len(tagged))
+	for id, tags := range tagged {
+		if r.may(tags) {
+			seen[id] = true
+		}
+	}
+	return seen
+}
+
 // WatchEvent is something that happened to an execution. At most one of Line, Gap
 // and Progress is set; with none of them, the status has changed.
 type WatchEvent struct {
@@ -83,8 +97,9 @@ type WatchEvent struct {
 // the reader, but of several in a row he may see only the last. With lines, each
 // comes once and in order, all of them before the state that ends the execution;
 // a Gap names those that are lost. With auth.WithScope, executions outside of the
-// scope do not exist; the tags of a datasource count as of the execution's last
-// change of status.
+// scope do not exist: what leaves it, because a tag was taken off the datasource, is told
+// no more, and what comes into it while it is queued or runs is told from its first
+// line, both within BoardConfig.Poll.
 func (b *Board) Watch(ctx context.Context, r WatchRequest) iter.Seq2[WatchEvent, error] {
 	return func(yield func(WatchEvent, error) bool) {
 		r.scope = auth.ScopeOf(ctx)

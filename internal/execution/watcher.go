@@ -30,6 +30,11 @@ type watcher struct {
 	horizon  time.Time
 	settled  time.Time // every change before was told, or is none of what is watched
 	overflow bool      // too much: read the database again
+
+	// Of a watcher with a scope: the datasources in it, once the reader has looked, and
+	// those that came into it and whose executions he has yet to find.
+	reach  map[string]bool
+	joined map[string]bool
 }
 
 // seat is one execution as one watcher knows it.
@@ -75,7 +80,7 @@ func (w *watcher) found(c *Change) {
 func (w *watcher) put(c *Change) {
 	s := w.seats[c.ID]
 	switch {
-	case w.overflow || s != nil && !c.ChangedAt.After(s.changed):
+	case w.overflow || s != nil && (c.ChangedAt.Before(s.changed) || !s.hidden && c.ChangedAt.Equal(s.changed)):
 		return
 	case !w.request.wants(c):
 		w.hide(c, s)
@@ -87,8 +92,8 @@ func (w *watcher) put(c *Change) {
 		s = &seat{behind: w.request.Lines}
 		w.seats[c.ID] = s
 	}
-	if s.latest().Terminal() && !c.Status.Terminal() {
-		s.behind = w.request.Lines // of a retried upload, which line has passed over
+	if s.hidden || s.latest().Terminal() && !c.Status.Terminal() {
+		s.behind = w.request.Lines // line has passed over it: it was hidden, or its upload is retried
 	}
 	s.hidden = false
 	s.pending = c
@@ -107,12 +112,71 @@ func (w *watcher) hide(c *Change, s *seat) {
 	}
 }
 
+// conceal stops telling of an execution that has left the scope.
+func (w *watcher) conceal(s *seat) {
+	w.drop(s)
+	s.hidden, s.pending, s.progress, s.behind = true, nil, nil, false
+}
+
+// arrive says which datasources the watcher may see when he begins to read.
+func (w *watcher) arrive(tagged map[string][]string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.reach == nil {
+		w.reach, w.joined = w.request.reach(tagged), map[string]bool{}
+	}
+}
+
+// regard says which datasources the watcher may see now. Executions of the others are
+// hidden; those of new ones are found in the database.
+func (w *watcher) regard(tagged map[string][]string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.reach == nil { // not begun, or without a scope
+		return
+	}
+	was := w.reach
+	w.reach = w.request.reach(tagged)
+	for _, s := range w.seats {
+		if !s.hidden && !w.reach[s.datasource()] {
+			w.conceal(s)
+		}
+	}
+	for id := range w.reach {
+		if !was[id] {
+			w.joined[id] = true
+		}
+	}
+	if len(w.joined) > 0 {
+		w.spill()
+	}
+}
+
+// hasJoined reports whether a datasource came into the scope since the database was
+// read.
+func (w *watcher) hasJoined(datasource string) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.joined[datasource]
+}
+
+// complete reports whether everything that was found in the database was put, and
+// takes note of it.
+func (w *watcher) complete() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.overflow {
+		clear(w.joined)
+	}
+	return !w.overflow
+}
+
 // spill gives up what waits: it is in the database.
 func (w *watcher) spill() {
 	w.overflow = true
 	for _, s := range w.queue {
 		w.drop(s)
-		s.queued, s.pending, s.progress, s.behind = false, nil, nil, w.request.Lines
+		s.queued, s.pending, s.progress, s.behind = false, nil, nil, w.request.Lines && !s.hidden
 	}
 	w.queue = nil
 	signal(w.wake)
@@ -150,6 +214,13 @@ func (w *watcher) progress(id string, p Progress) bool {
 		w.enqueue(s)
 	}
 	return true
+}
+
+func (s *seat) datasource() string {
+	if s.pending != nil {
+		return s.pending.DatasourceID
+	}
+	return s.execution.DatasourceID
 }
 
 func (s *seat) latest() Status {
@@ -284,12 +355,6 @@ func (w *watcher) spilled() bool {
 	was := w.overflow
 	w.overflow = false
 	return was
-}
-
-func (w *watcher) overflowed() bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.overflow
 }
 
 // remove forgets an execution that has ended, unless there is more to tell; false

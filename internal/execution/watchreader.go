@@ -74,6 +74,13 @@ func (r *watchReader) start(ctx context.Context, first bool) error {
 	if err != nil {
 		return err
 	}
+	if r.request.scope != nil {
+		tagged, err := r.board.Changes.Tagged(ctx, r.request.scope)
+		if err != nil {
+			return err
+		}
+		r.inbox.arrive(tagged)
+	}
 	r.starting = true
 	fresh := r.since.IsZero()
 	if fresh {
@@ -91,7 +98,7 @@ func (r *watchReader) start(ctx context.Context, first bool) error {
 	if err := r.pages(ctx, r.board.Changes.Active, MarkAt(time.Unix(1, 0)), r.active); err != nil {
 		return err
 	}
-	if r.inbox.overflowed() { // not all of it was put: again
+	if !r.inbox.complete() { // again
 		return nil
 	}
 	r.starting, r.partial, r.cut, r.resumed = false, false, false, nil
@@ -114,7 +121,7 @@ func (r *watchReader) changed(c *Change) Mark {
 
 // active takes an execution that is queued or running.
 func (r *watchReader) active(c *Change) Mark {
-	if r.toldBefore(c) || !r.partial && c.ChangedAt.Before(r.since) {
+	if !r.inbox.hasJoined(c.DatasourceID) && (r.toldBefore(c) || !r.partial && c.ChangedAt.Before(r.since)) {
 		r.resume(c)
 	} else {
 		r.inbox.found(c)

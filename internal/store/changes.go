@@ -41,6 +41,18 @@ func (s changes) Active(ctx context.Context, after execution.Mark, limit int) ([
 	})
 }
 
+func (s changes) Tagged(ctx context.Context, tags []string) (map[string][]string, error) {
+	rows, err := s.q.ListTagged(ctx, tags)
+	if err != nil {
+		return nil, failure(err)
+	}
+	tagged := make(map[string][]string, len(rows))
+	for _, row := range rows {
+		tagged[row.ID] = row.Tags
+	}
+	return tagged, nil
+}
+
 func changeOf(row db.ExecutionView, at time.Time, tags []string) (execution.Change, error) {
 	e, err := executionOf(row)
 	return execution.Change{Execution: e, ChangedAt: at, Tags: tags}, err

@@ -190,3 +190,32 @@ func (q *Queries) ListChanged(ctx context.Context, arg ListChangedParams) ([]Lis
 	}
 	return items, nil
 }
+
+const ListTagged = `-- name: ListTagged :many
+select id, tags from datasources where tags && $1::text[]
+`
+
+type ListTaggedRow struct {
+	ID   string
+	Tags []string
+}
+
+func (q *Queries) ListTagged(ctx context.Context, tags []string) ([]ListTaggedRow, error) {
+	rows, err := q.db.Query(ctx, ListTagged, tags)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []ListTaggedRow{}
+	for rows.Next() {
+		var i ListTaggedRow
+		if err := rows.Scan(&i.ID, &i.Tags); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}

@@ -20,3 +20,6 @@ where e.status in ('queued', 'running') and (e.created_at, e.id) > (@after_time:
     and (sqlc.narg('scope')::text[] is null or d.tags && sqlc.narg('scope'))
 order by e.created_at, e.id
 limit @page_limit::bigint;
+
+-- name: ListTagged :many
+select id, tags from datasources where tags && @tags::text[];
