@@ -36,6 +36,8 @@ const (
 	tailConnections = 64 // of gRPC, shared by the tails
 	tailOpeners     = 64 // tails that connect at one time
 	tailPatience    = 5 * time.Minute
+	collectPatience = 150 * time.Second // an idle Go program collects its garbage every two minutes
+	collected       = 16 << 20          // bytes of heap that may come and go by themselves
 )
 
 // tails opens many live logs at once on one process, writes lines as workers do,
@@ -43,19 +45,14 @@ const (
 func tails(ctx context.Context, b *bench) (_ table, err error) {
 	t := table{
 		title: "Live logs",
-		notes: []string{fmt.Sprintf("%d tails on one API process; another process writes into Redis. Each tail must see every line once and in order. Times are from the append to the client, which shares the machine.", b.tails)},
-		head:  []string{"over", "executions", "lines written", "delivered", "delivered per s", "p50", "p99", "server per tail", "goroutines left"},
+		notes: []string{fmt.Sprintf("%d tails on one API process; another process writes into Redis. Each tail must see every line once and in order, and the end. Times are from the append to the client, which shares the machine. Each row has a server of its own; what is left is what it has more than before the tails came.", b.tails)},
+		head:  []string{"over", "executions", "lines written", "delivered", "delivered per s", "p50", "p99", "RSS per tail", "goroutines left", "heap left"},
 	}
 	redis, err := startRedis(ctx, b.path("redis"))
 	if err != nil {
 		return t, err
 	}
 	defer func() { err = errors.Join(err, redis.stop()) }()
-	control, err := b.startControl(ctx, b.servers[0].path, "tails", "api", "DATAGUARDIAN_REDIS_URL="+redis.url)
-	if err != nil {
-		return t, err
-	}
-	defer func() { err = errors.Join(err, control.stop()) }()
 	options, err := queue.ParseURL(redis.url)
 	if err != nil {
 		return t, err
@@ -68,12 +65,8 @@ func tails(ctx context.Context, b *bench) (_ table, err error) {
 	hub := logs.NewHub(client, logs.HubConfig{})
 	for _, executions := range []int{1, b.tails} {
 		for _, over := range []string{"gRPC", "SSE"} {
-			ids, err := b.runningExecutions(ctx, control, "tails", executions)
-			if err != nil {
-				return t, err
-			}
-			c := &crowd{bench: b, control: control, hub: hub, over: over, ids: ids}
-			row, err := c.measure(ctx)
+			c := &crowd{bench: b, redis: redis.url, database: numbered("tails", len(t.rows)), hub: hub, over: over}
+			row, err := c.on(ctx, executions)
 			if err != nil {
 				return t, fmt.Errorf("%s, %d executions: %w", over, executions, err)
 			}
@@ -106,28 +99,44 @@ func (b *bench) runningExecutions(ctx context.Context, c *control, database stri
 // crowd is many tails of some executions.
 type crowd struct {
 	*bench
-	control *control
-	hub     *logs.RedisHub
-	over    string
-	ids     []string
+	control  *control
+	redis    string
+	database string
+	hub      *logs.RedisHub
+	over     string
+	ids      []string
+	last     []int64 // line of each
 
 	http  *http.Client
 	conns []*grpc.ClientConn
 
 	lines atomic.Int64 // that tails have got
+	ends  atomic.Int64
 
 	mu        sync.Mutex
 	latencies []time.Duration
 }
 
+// on measures tails of so many executions on a server of their own.
+func (c *crowd) on(ctx context.Context, executions int) (row []string, err error) {
+	if c.control, err = c.startControl(ctx, c.servers[0].path, c.database, "api", "DATAGUARDIAN_REDIS_URL="+c.redis); err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, c.control.stop()) }()
+	if c.ids, err = c.runningExecutions(ctx, c.control, c.database, executions); err != nil {
+		return nil, err
+	}
+	return c.measure(ctx)
+}
+
 // measure returns a row of the table.
 func (c *crowd) measure(ctx context.Context) (_ []string, err error) {
 	c.say("%d tails over %s of %d executions", c.tails, c.over, len(c.ids))
-	goroutines, err := c.goroutines(ctx)
+	before, err := c.gauges(ctx)
 	if err != nil {
 		return nil, err
 	}
-	before, _ := residentMemory(c.control.pid())
+	resident, _ := residentMemory(c.control.pid())
 	// The first line of each tells its tails that they are heard.
 	for _, id := range c.ids {
 		if err := c.hub.Append(ctx, id, lineNow(1)); err != nil {
@@ -151,12 +160,17 @@ func (c *crowd) measure(ctx context.Context) (_ []string, err error) {
 	}
 	took := time.Since(began)
 	delivered := c.lines.Load() - int64(c.tails)
-	stop()
-	err = errors.Join(err, ended(group.Wait()), c.close())
+	if err == nil {
+		err = c.finish(ctx)
+	}
+	if err != nil {
+		stop()
+	}
+	err = errors.Join(err, c.awaitEnds(group, stop), c.close())
 	if err != nil {
 		return nil, err
 	}
-	left, err := c.settled(ctx, goroutines)
+	left, err := c.settled(ctx, before)
 	if err != nil {
 		return nil, err
 	}
@@ -165,14 +179,34 @@ func (c *crowd) measure(ctx context.Context) (_ []string, err error) {
 	return []string{
 		c.over, strconv.Itoa(len(c.ids)), strconv.FormatInt(written, 10), strconv.FormatInt(delivered, 10),
 		fmt.Sprintf("%.0f", float64(delivered)/took.Seconds()), millis(at(50)), millis(at(99)),
-		fmt.Sprintf("%.1f KiB", float64(max(during-before, 0))/1024/float64(c.tails)), strconv.Itoa(left),
+		fmt.Sprintf("%.1f KiB", float64(max(during-resident, 0))/1024/float64(c.tails)), strconv.Itoa(left.goroutines),
+		fmt.Sprintf("%.1f MiB", float64(left.heap)/(1<<20)),
 	}, nil
 }
 
-// ended takes the end that everybody was told for none of an error.
-func ended(err error) error {
-	if errors.Is(err, context.Canceled) {
-		return nil
+// finish ends the executions as workers do: the row first, then the log.
+func (c *crowd) finish(ctx context.Context) error {
+	err := c.cluster.in(ctx, c.database, func(conn *pgx.Conn) error {
+		_, err := conn.Exec(ctx, `UPDATE backup_executions e SET status = 'completed', finished_at = now(), lease_expires_at = NULL,
+				metadata = jsonb_build_object('execution_logs', jsonb_build_array(
+					jsonb_build_object('seq', x.last, 'ts', now(), 'level', 'success', 'message', 'completed')))
+			FROM unnest($1::text[]::uuid[], $2::bigint[]) AS x (id, last) WHERE e.id = x.id`, c.ids, c.last)
+		return err
+	})
+	for _, id := range c.ids {
+		if err == nil {
+			err = c.hub.Close(ctx, id)
+		}
+	}
+	return err
+}
+
+// awaitEnds waits until every tail was told of the end.
+func (c *crowd) awaitEnds(group *errgroup.Group, stop func()) error {
+	defer time.AfterFunc(tailPatience, stop).Stop()
+	err := group.Wait()
+	if ends := c.ends.Load(); err == nil && ends != int64(c.tails) {
+		err = fmt.Errorf("%d of %d tails were told of the end", ends, c.tails)
 	}
 	return err
 }
@@ -222,18 +256,19 @@ func (c *crowd) close() error {
 }
 
 // write appends lines for the time of the measurement: a thousand a second over
-// many executions, two a second to one, each of which goes to every tail.
+// executions with a tail each, and fewer to one with many tails: each line goes to all
+// of them, and ten thousand in all are to arrive in a second.
 func (c *crowd) write(ctx context.Context) (written int64, err error) {
-	each := max(time.Second/1000, time.Second/2/time.Duration(len(c.ids)))
+	each := max(time.Second/1000, time.Duration(c.tails/len(c.ids))*time.Second/10_000)
 	ticker := time.NewTicker(each)
 	defer ticker.Stop()
-	last := make([]int64, len(c.ids))
+	c.last = slices.Repeat([]int64{1}, len(c.ids))
 	for end := time.Now().Add(10 * c.window); time.Now().Before(end); written++ {
 		i := int(written) % len(c.ids)
-		if err := c.hub.Append(ctx, c.ids[i], lineNow(last[i]+2)); err != nil {
+		if err := c.hub.Append(ctx, c.ids[i], lineNow(c.last[i]+1)); err != nil {
 			return written, err
 		}
-		last[i]++
+		c.last[i]++
 		select {
 		case <-ticker.C:
 		case <-ctx.Done():
@@ -272,7 +307,11 @@ func (c *crowd) stream(ctx context.Context, conn *grpc.ClientConn, id string, op
 	stream, err := pb.NewExecutionServiceClient(conn).StreamExecutionLogs(ctx, &pb.StreamExecutionLogsRequest{Id: id})
 	for after := int64(0); err == nil; {
 		var event *pb.StreamExecutionLogsResponse
-		if event, err = stream.Recv(); err == nil && event.GetLine() != nil {
+		if event, err = stream.Recv(); err == nil && event.GetEnd() != nil {
+			c.ends.Add(1)
+			return nil
+		}
+		if err == nil && event.GetLine() != nil {
 			err = c.got(event.GetLine().GetSeq(), after, event.GetLine().GetTs().AsTime())
 			after++
 			opened()
@@ -308,9 +347,14 @@ func (c *crowd) events(ctx context.Context, id string, opened func()) (err error
 				Seq int64 `json:"seq,string"`
 				TS  time.Time
 			}
+			End *struct{}
 		}
 		if err := json.Unmarshal(data, &event); err != nil {
 			return err
+		}
+		if event.End != nil {
+			c.ends.Add(1)
+			return nil
 		}
 		if event.Line != nil {
 			if err := c.got(event.Line.Seq, after, event.Line.TS); err != nil {
@@ -322,41 +366,61 @@ func (c *crowd) events(ctx context.Context, id string, opened func()) (err error
 	}
 }
 
-// goroutines asks the server how many it has.
-func (c *crowd) goroutines(ctx context.Context) (int, error) {
+// gauges are what a server says of itself.
+type gauges struct {
+	goroutines int
+	heap       int64 // bytes in use
+}
+
+func (c *crowd) gauges(ctx context.Context) (g gauges, err error) {
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, c.control.http+"/metrics", nil)
 	if err != nil {
-		return 0, err
+		return g, err
 	}
 	res, err := http.DefaultClient.Do(r)
 	if err != nil {
-		return 0, err
+		return g, err
 	}
 	raw, err := io.ReadAll(res.Body)
 	if err := errors.Join(err, res.Body.Close()); err != nil {
-		return 0, err
+		return g, err
 	}
 	for line := range strings.Lines(string(raw)) {
-		if value, ok := strings.CutPrefix(line, "go_goroutines "); ok {
-			return strconv.Atoi(strings.TrimSpace(value))
+		name, value, _ := strings.Cut(strings.TrimSpace(line), " ")
+		number, err := strconv.ParseFloat(value, 64)
+		if err != nil {
+			continue // a comment
+		}
+		switch name {
+		case "go_goroutines":
+			g.goroutines = int(number)
+		case "go_memstats_heap_alloc_bytes":
+			g.heap = int64(number)
 		}
 	}
-	return 0, errors.New("the server does not say how many goroutines it has")
+	if g.goroutines == 0 || g.heap == 0 {
+		return g, errors.New("the server does not say how many goroutines and how much memory it has")
+	}
+	return g, nil
 }
 
-// settled waits until the server is rid of the tails and returns how many
-// goroutines it has more than before: a few may belong to connections.
-func (c *crowd) settled(ctx context.Context, before int) (int, error) {
+// settled waits until the server is rid of the tails and has collected the garbage,
+// and returns what it has more than before: a few goroutines may belong to connections.
+func (c *crowd) settled(ctx context.Context, before gauges) (left gauges, err error) {
 	const few = 40
 	ctx, cancel := context.WithTimeout(ctx, tailPatience)
 	defer cancel()
-	for {
-		now, err := c.goroutines(ctx)
-		if err != nil || now <= before+few {
-			return max(now-before, 0), err
+	for began := time.Now(); ; {
+		now, err := c.gauges(ctx)
+		if err != nil {
+			return left, err
+		}
+		left = gauges{max(now.goroutines-before.goroutines, 0), max(now.heap-before.heap, 0)}
+		if left.goroutines <= few && (left.heap <= collected || time.Since(began) > collectPatience) {
+			return left, nil
 		}
 		if err := c.control.pause(ctx); err != nil {
-			return 0, fmt.Errorf("%d goroutines are left of the tails: %w", now-before, err)
+			return left, fmt.Errorf("%d goroutines are left of the tails: %w", left.goroutines, err)
 		}
 	}
 }
