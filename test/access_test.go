@@ -83,13 +83,14 @@ func accessIsBounded(t *testing.T, s *harness.Server) {
 	require.Equal(t, "first", s.As(t, session, http.MethodGet, "/api/auth/me", nil).Expect(t, http.StatusOK).Text("user.username"))
 	scoped := s.As(t, session, http.MethodPost, "/api/auth/tokens", config{"name": "bounded-to-mine", "role": "operator", "scope": []string{"mine"}}).Expect(t, http.StatusCreated).Text("token")
 
-	checked := map[pb.Reach_Kind]int{}
+	checked, found := map[pb.Reach_Kind]int{}, false
 	for _, m := range operatorsRPCs(t) {
 		reach, _ := proto.GetExtension(m.Options(), pb.E_Reach).(pb.Reach_Kind)
 		checked[reach]++
 		in := dynamicpb.NewMessage(m.Input())
 		theirs.fill(in, reach)
 		answer, err := ask(t, s.Conn, scoped, m, in)
+		all, _ := ask(t, s.Conn, scoped, m, dynamicpb.NewMessage(m.Input())) // by no id, where that is accepted
 		switch reach {
 		case pb.Reach_by_datasource, pb.Reach_by_job, pb.Reach_by_execution, pb.Reach_by_notification:
 			require.Equal(t, codes.NotFound, status.Code(err), "%s: %v", m.FullName(), err)
@@ -100,13 +101,16 @@ func accessIsBounded(t *testing.T, s *harness.Server) {
 		case pb.Reach_reach_unspecified:
 			t.Errorf("%s declares no reach", m.FullName())
 		}
-		for _, id := range []string{theirs.datasource, theirs.job, theirs.execution, theirs.notification} {
+		for _, id := range []string{theirs.datasource, theirs.job, theirs.execution, theirs.notification, "tagged theirs"} {
 			require.NotContains(t, answer, id, m.FullName())
+			require.NotContains(t, all, id, m.FullName())
 		}
+		found = found || strings.Contains(all, "tagged mine")
 	}
 	for _, reach := range []pb.Reach_Kind{pb.Reach_by_datasource, pb.Reach_by_job, pb.Reach_by_execution, pb.Reach_by_notification, pb.Reach_whole, pb.Reach_filtered} {
 		require.NotZero(t, checked[reach], reach)
 	}
+	require.True(t, found, "what is in the scope is listed")
 	restore := func(source, target string) harness.Answer {
 		return s.As(t, scoped, http.MethodPost, "/api/backups/"+source+"/restore", config{"target_datasource_id": target, "verification_mode": true})
 	}

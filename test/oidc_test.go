@@ -305,11 +305,12 @@ func TestPeopleLogInWithAnOpenIDProvider(t *testing.T) {
 			body := strings.Split(signed(provider.key, "rsa", oidc.RS256, claims), ".")[1]
 			return base64.RawURLEncoding.EncodeToString([]byte(`{"alg":"none"}`)) + "." + body + "."
 		}, says: "cannot be trusted"},
-		"no role":       {person: with(config{"groups": []string{"staff"}}), status: http.StatusForbidden, code: "FORBIDDEN", says: "no role", actor: "oda"},
-		"no groups":     {person: config{"sub": "8", "preferred_username": "eve"}, status: http.StatusForbidden, code: "FORBIDDEN", says: "no role", actor: "eve"},
-		"no name":       {person: config{"sub": "9", "groups": "backup-admins"}, status: http.StatusForbidden, code: "FORBIDDEN", says: "preferred_username"},
-		"a local name":  {person: config{"sub": "10", "preferred_username": "Ada", "groups": "backup-admins"}, status: http.StatusConflict, code: "CONFLICT", actor: "Ada"},
-		"provider down": {meddle: func(*login) { provider.breakDown() }, status: http.StatusServiceUnavailable, code: "OIDC_UNAVAILABLE", says: "does not answer"},
+		"no role":        {person: with(config{"groups": []string{"staff"}}), status: http.StatusForbidden, code: "FORBIDDEN", says: "no role", actor: "oda"},
+		"no groups":      {person: config{"sub": "8", "preferred_username": "eve"}, status: http.StatusForbidden, code: "FORBIDDEN", says: "no role", actor: "eve"},
+		"no name":        {person: config{"sub": "9", "groups": "backup-admins"}, status: http.StatusForbidden, code: "FORBIDDEN", says: "preferred_username"},
+		"another's name": {person: with(config{"sub": "11"}), status: http.StatusConflict, code: "CONFLICT", actor: "oda"},
+		"a local name":   {person: config{"sub": "10", "preferred_username": "Ada", "groups": "backup-admins"}, status: http.StatusConflict, code: "CONFLICT", actor: "Ada"},
+		"provider down":  {meddle: func(*login) { provider.breakDown() }, status: http.StatusServiceUnavailable, code: "OIDC_UNAVAILABLE", says: "does not answer"},
 	} {
 		if c.person == nil {
 			c.person = oda
