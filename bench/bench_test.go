@@ -67,7 +67,7 @@ func TestAQuickRunMeasuresEveryRow(t *testing.T) {
 		if names := want[name]; names != nil {
 			require.Equal(t, names, rows)
 		} else {
-			require.Len(t, rows, 3)
+			require.Len(t, rows, 5)
 		}
 		require.Contains(t, out.String(), tables[i].String())
 	}

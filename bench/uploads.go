@@ -36,7 +36,7 @@ func (b *bench) uploadTable(ctx context.Context, s *stage) (t table, _ error) {
 		return t, err
 	}
 	contenders := tools[:1]
-	for _, p := range places(s, control) { //nolint:contextcheck // the stage carries it
+	for _, p := range openClouds(s).places(s, control) { //nolint:contextcheck // the stage carries it
 		location, err := control.location(ctx, p.kind, p.name, p.config)
 		if err != nil {
 			return t, err
@@ -66,12 +66,20 @@ type spot struct {
 	config map[string]any
 }
 
-func places(s *stage, c *control) []spot {
-	objects, google := storagetest.StartS3(s), storagetest.StartGCS(s)
+// clouds are servers of object storages.
+type clouds struct {
+	objects *storagetest.S3Server
+	google  *storagetest.GCSServer
+}
+
+func openClouds(s *stage) clouds { return clouds{storagetest.StartS3(s), storagetest.StartGCS(s)} }
+
+// places are one of every kind, empty.
+func (o clouds) places(s *stage, c *control) []spot {
 	return []spot{
 		{"disk", pb.StorageLocation_local, map[string]any{"path": c.backups()}},
-		{"S3", pb.StorageLocation_s3, s3Config(objects, objects.Endpoint, objects.NewBucket(s))},
-		{"GCS", pb.StorageLocation_gcs, map[string]any{"endpoint": google.Endpoint, "bucket": google.NewBucket(s)}},
+		{"S3", pb.StorageLocation_s3, s3Config(o.objects, o.objects.Endpoint, o.objects.NewBucket(s))},
+		{"GCS", pb.StorageLocation_gcs, map[string]any{"endpoint": o.google.Endpoint, "bucket": o.google.NewBucket(s)}},
 	}
 }
 
