@@ -137,7 +137,7 @@ func (f *fleet) withoutDatabaseForLongerThanALease(t *testing.T, job string) {
 	for _, w := range f.workers {
 		w.Stop(t)
 	}
-	f.Worker(t, "unheard", "--roles", "backup", "--lease", "6s")
+	f.Worker(t, "unheard", "--roles", "backup", "--lease", "15s") // long enough for a busy machine
 	release := f.source.Lock(t)
 	var id string
 	eventually(t, func() bool { // the API forgets workers that were stopped, then knows the new one
