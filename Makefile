@@ -59,6 +59,15 @@ test: ## Run every test, against real servers; installs those that are missing
 	$(TESTSUM) --format pkgname --hide-summary=skipped --rerun-fails=$(RERUNS) --rerun-fails-max-failures=5 \
 		--packages="$(PACKAGES)" -- $(TESTFLAGS) $(FASTER) -count=1 -timeout=30m
 
+# For "make matrix": which rows, as an extended regular expression.
+ROWS ?= .
+.PHONY: matrix
+matrix: ## Run the engines' tests against other versions of the databases (ROWS=postgres-17)
+	scripts/install-packages.sh test
+	scripts/install-packages.sh matrix
+	scripts/fetch-database-versions.sh
+	scripts/matrix.sh '$(ROWS)'
+
 .PHONY: lint
 lint: ## Check code, protos, their format, and what we link for known vulnerabilities
 	go vet ./...

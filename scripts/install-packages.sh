@@ -4,6 +4,7 @@
 #   install-packages.sh run    what "make run" needs: PostgreSQL's server and client
 #   install-packages.sh test   that, and the other programs the tests start
 #   install-packages.sh bench  the first, and the programs "make bench" compares with
+#   install-packages.sh matrix the first, and what "make matrix" fetches packages with
 #
 # Looks for programs, not for packages: when all are there it changes nothing and
 # works on any system. Only what is missing is installed (Debian and Ubuntu).
@@ -11,7 +12,7 @@
 set -euo pipefail
 
 usage() {
-	echo "usage: $0 run|test|bench" >&2
+	echo "usage: $0 run|test|bench|matrix" >&2
 	exit 2
 }
 
@@ -59,6 +60,7 @@ look() {
 	case $mode in
 	test) look_for_tests ;;
 	bench) look_for_bench ;;
+	matrix) need patchelf patchelf ;;
 	esac
 }
 
@@ -149,7 +151,7 @@ install_packages() {
 }
 
 case $mode in
-run | test | bench) ;;
+run | test | bench | matrix) ;;
 *) usage ;;
 esac
 

@@ -18,14 +18,15 @@ import (
 
 const mariaPackages = "mariadb-server mariadb-client"
 
-// Maria is a MariaDB server on a loopback port. It waits for the disk as little
-// as PG does.
+// Maria is a MariaDB server on a loopback port, or a MySQL server where MySQLEnv names
+// one. It waits for the disk as little as PG does.
 type Maria struct {
 	Host     string
 	Port     int
 	User     string // with all privileges
 	Password string
 	Version  string // as SELECT VERSION() gives it
+	IsMySQL  bool
 
 	settings []string
 	server   string
@@ -67,7 +68,7 @@ func startMaria(shared bool, options ...MariaOption) (_ *Maria, err error) {
 	for _, option := range options {
 		option(m)
 	}
-	if m.server, err = program("mariadbd", mariaPackages); err != nil {
+	if err := m.findServer(); err != nil {
 		return nil, err
 	}
 	if m.account, err = accountFor("mysql"); err != nil {
@@ -89,33 +90,74 @@ func (m *Maria) log() string { return filepath.Join(m.scratch.dir, "server.log")
 
 func (m *Maria) data() string { return filepath.Join(m.scratch.dir, "db", "data") }
 
+// findServer prefers MariaDB's to MySQL's, of which there is none on most systems.
+func (m *Maria) findServer() (err error) {
+	if m.server, err = mysqlProgram("mariadbd"); err == nil || os.Getenv(MySQLEnv) == "" {
+		return err
+	}
+	m.server, err = mysqlProgram("mysqld")
+	m.IsMySQL = err == nil
+	return err
+}
+
 // initialise makes the system tables and the script that, on every start, gives
 // root its password over TCP.
 func (m *Maria) initialise() error {
-	install, err := program("mariadb-install-db", mariaPackages)
-	if err != nil {
-		return err
-	}
 	if err := errors.Join(m.account.mkdir(filepath.Join(m.scratch.dir, "db")), m.account.mkdir(m.data())); err != nil {
 		return err
 	}
 	script := fmt.Sprintf("CREATE OR REPLACE USER 'root'@'127.0.0.1' IDENTIFIED BY '%[1]s';\n"+
 		"GRANT ALL ON *.* TO 'root'@'127.0.0.1' WITH GRANT OPTION;\n"+
 		"SET PASSWORD FOR 'root'@'localhost' = PASSWORD('%[1]s');\n", m.Password)
+	if m.IsMySQL {
+		script = m.mysqlScript()
+	}
 	if err := os.WriteFile(m.initFile(), []byte(script), 0o644); err != nil {
+		return err
+	}
+	install, args, err := m.installer()
+	if err != nil {
 		return err
 	}
 	out, err := os.OpenFile(m.log(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
 	}
-	cmd := m.account.command(out, filepath.Join(m.scratch.dir, "db"), install, "--no-defaults", "--datadir="+m.data(),
-		"--auth-root-authentication-method=normal", "--skip-test-db", "--skip-name-resolve",
-		"--innodb-flush-log-at-trx-commit=0", "--innodb-log-file-size=16M")
+	cmd := m.account.command(out, filepath.Join(m.scratch.dir, "db"), install, args...)
 	if err := errors.Join(runToEnd(cmd), out.Close()); err != nil {
-		return fmt.Errorf("mariadb-install-db: %w\n%s", err, tail(m.log()))
+		return fmt.Errorf("%s: %w\n%s", filepath.Base(install), err, tail(m.log()))
 	}
 	return nil
+}
+
+// installer returns the program that makes the system tables, and its arguments.
+func (m *Maria) installer() (string, []string, error) {
+	if m.IsMySQL {
+		return m.server, append(m.programArguments(), "--initialize-insecure"), nil
+	}
+	install, err := mysqlProgram("mariadb-install-db")
+	args := []string{
+		"--no-defaults", "--datadir=" + m.data(),
+		"--auth-root-authentication-method=normal", "--skip-test-db", "--skip-name-resolve",
+		"--innodb-flush-log-at-trx-commit=0", "--innodb-log-file-size=16M",
+	}
+	if prefix := os.Getenv(MySQLEnv); prefix != "" {
+		args = append(args, "--basedir="+prefix)
+	}
+	return install, args, err
+}
+
+// programArguments are those of a server that name its data and its own files.
+func (m *Maria) programArguments() []string {
+	args := []string{"--no-defaults", "--datadir=" + m.data()}
+	prefix := os.Getenv(MySQLEnv)
+	switch {
+	case prefix == "":
+		return args
+	case m.IsMySQL:
+		return append(args, "--basedir="+prefix, "--plugin-dir="+prefix+"/lib/mysql/plugin", "--lc-messages-dir="+prefix+"/share/mysql")
+	}
+	return append(args, "--basedir="+prefix, "--lc-messages-dir="+prefix+"/share/mysql")
 }
 
 func (m *Maria) initFile() string { return filepath.Join(m.scratch.dir, "init.sql") }
@@ -142,12 +184,17 @@ func (m *Maria) startOnce() error {
 	if err != nil {
 		return err
 	}
-	args := []string{
-		"--no-defaults", "--datadir=" + m.data(), "--socket=" + filepath.Join(m.scratch.dir, "db", "s"),
-		"--pid-file=" + filepath.Join(m.scratch.dir, "db", "pid"), "--bind-address=" + m.Host, "--port=" + strconv.Itoa(m.Port),
-		"--init-file=" + m.initFile(), "--skip-name-resolve", "--skip-log-bin", "--default-time-zone=+00:00",
-		"--innodb-flush-log-at-trx-commit=2", "--innodb-doublewrite=0", "--innodb-buffer-pool-size=64M", "--innodb-log-file-size=16M",
+	args := append(m.programArguments(),
+		"--socket="+filepath.Join(m.scratch.dir, "db", "s"),
+		"--pid-file="+filepath.Join(m.scratch.dir, "db", "pid"), "--bind-address="+m.Host, "--port="+strconv.Itoa(m.Port),
+		"--init-file="+m.initFile(), "--skip-name-resolve", "--skip-log-bin", "--default-time-zone=+00:00",
+		"--innodb-flush-log-at-trx-commit=2", "--innodb-doublewrite=0", "--innodb-buffer-pool-size=64M",
 		"--max-connections=200", "--character-set-server=utf8mb4", "--max-allowed-packet=64M",
+	)
+	if m.IsMySQL {
+		args = append(args, "--innodb-redo-log-capacity=64M", "--mysqlx=OFF", "--secure-file-priv=")
+	} else {
+		args = append(args, "--innodb-log-file-size=16M")
 	}
 	process, err := launch(m.account.command(out, filepath.Join(m.scratch.dir, "db"), m.server, append(args, m.settings...)...), syscall.SIGKILL)
 	if err := errors.Join(err, out.Close()); err != nil {
@@ -220,6 +267,9 @@ func (m *Maria) Exec(t testing.TB, database, statements string, args ...any) {
 	db, err := m.open(database)
 	if err != nil {
 		t.Fatalf("testkit: MariaDB: %v", err)
+	}
+	if m.IsMySQL {
+		statements = forMySQL(statements)
 	}
 	_, err = db.ExecContext(context.Background(), statements, args...)
 	if err := errors.Join(err, db.Close()); err != nil {

@@ -73,6 +73,9 @@ func startPG(shared bool, options ...PGOption) (_ *PG, err error) {
 		option(p)
 	}
 	if p.BinDir == "" {
+		p.BinDir = os.Getenv(PostgresEnv)
+	}
+	if p.BinDir == "" {
 		if p.BinDir, err = newestPostgres(); err != nil {
 			return nil, err
 		}

@@ -138,13 +138,18 @@ func (a account) command(log *os.File, dir, program string, args ...string) *exe
 
 // program finds a system program, in the administrator's directories too.
 func program(name, packages string) (string, error) {
-	for _, dir := range append(filepath.SplitList(os.Getenv("PATH")), "/usr/local/sbin", "/usr/sbin") {
+	return programIn(name, fmt.Sprintf("is missing; install it with `apt-get install %s`", packages),
+		append(filepath.SplitList(os.Getenv("PATH")), "/usr/local/sbin", "/usr/sbin")...)
+}
+
+func programIn(name, missing string, dirs ...string) (string, error) {
+	for _, dir := range dirs {
 		path := filepath.Join(dir, name)
 		if info, err := os.Stat(path); err == nil && info.Mode().IsRegular() && info.Mode().Perm()&0o111 != 0 {
 			return path, nil
 		}
 	}
-	return "", fmt.Errorf("the program %s is missing; install it with `apt-get install %s`", name, packages)
+	return "", fmt.Errorf("the program %s %s", name, missing)
 }
 
 // tail returns the end of a log file, for an error.

@@ -41,6 +41,7 @@ func NewTLSFiles(t testing.TB, account string) TLSFiles {
 	}, nil, nil)
 	key, cert := sign(t, &x509.Certificate{
 		Subject: pkix.Name{CommonName: "test server"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+		DNSNames: []string{"127.0.0.1"}, // where libpq looked for addresses before version 15
 		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 	}, ca, caKey)
 	der, err := x509.MarshalPKCS8PrivateKey(key)

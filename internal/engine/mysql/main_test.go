@@ -17,7 +17,12 @@ import (
 	"github.com/dataguardian/dataguardian/internal/testkit"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(testkit.Wrap(m)) }
+func TestMain(m *testing.M) {
+	if dirs := testkit.ClientDirs(testkit.MySQLClientsEnv); dirs != nil {
+		usualPlaces = func() []string { return dirs }
+	}
+	goleak.VerifyTestMain(testkit.Wrap(m))
+}
 
 func connTo(m *testkit.Maria, database string) engine.Conn {
 	return engine.Conn{

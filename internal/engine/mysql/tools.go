@@ -42,6 +42,12 @@ func (b toolbox) directories() []string {
 	if len(b.dirs) > 0 {
 		return b.dirs
 	}
+	return usualPlaces()
+}
+
+// usualPlaces are where packages put the clients, then the directories of PATH. Tests
+// run with the clients of other versions exchange it.
+var usualPlaces = func() []string {
 	dirs := []string{"/usr/bin", "/usr/local/bin", "/usr/local/mysql/bin", "/opt/mysql/bin", "/opt/mariadb/bin"}
 	for _, dir := range filepath.SplitList(os.Getenv("PATH")) {
 		if filepath.IsAbs(dir) && !slices.Contains(dirs, dir) {

@@ -43,7 +43,7 @@ func TestConformance(t *testing.T) {
 		},
 		Large:      "CREATE TABLE large AS SELECT g, repeat(md5(g::text), 30) t FROM generate_series(1, 13000) g",
 		Small:      "CREATE TABLE small AS SELECT g FROM generate_series(1, 3) g",
-		Everything: everything, Parallel: true,
+		Everything: everythingOf(testkit.Postgres(t).Major), Parallel: true,
 		Dialect: enginetest.Dialect{
 			Quote: func(name string) string { return pgx.Identifier{name}.Sanitize() },
 			Text:  `convert_from('\x%s', 'UTF8')`, Bytes: `'\x%s'::bytea`, TextType: "text", BytesType: "bytea", NumberType: "bigint",

@@ -281,18 +281,20 @@ func tables(entries []*archive.Entry) []engine.Table {
 	return list
 }
 
-// rootsOf maps the dump ids of partitions to the tables at the top. Archives of
-// pg_dump before version 14 do not tell.
+// rootsOf maps the dump ids of partitions to the tables at the top.
 func rootsOf(entries []*archive.Entry) map[int]*engine.TableName {
 	byID, parent := map[int]*archive.Entry{}, map[int]int{}
 	for _, e := range entries {
 		byID[e.DumpID] = e
 	}
 	for _, e := range entries {
-		if e.Desc != "TABLE ATTACH" {
+		if e.Desc != "TABLE ATTACH" && !e.Attaches {
 			continue
 		}
 		child, above := 0, 0
+		if e.Attaches {
+			child = e.DumpID
+		}
 		for _, id := range e.Dependencies {
 			switch d := byID[id]; {
 			case d == nil || !isRelation(d.Desc):

@@ -164,7 +164,8 @@ func toolError(exit *process.ExitError, c engine.Conn, fallback errs.Code) error
 	return errs.Wrap(exit.Silent(), errs.Unavailable, fallback, "%s failed with status %d: %s", exit.Name, exit.Result.ExitCode, said)
 }
 
-// lockTimedOut reports a tool that did not get the lock on a table.
+// lockTimedOut reports a tool that did not get the lock on a table. Up to version 13 a
+// tool's words on it begin with a small letter.
 func lockTimedOut(err error) bool { return lockFailed(err, "timeout") }
 
 // tableGone reports a tool that was to lock a table which its snapshot still shows.
@@ -176,7 +177,7 @@ func lockFailed(err error, why string) bool {
 		return false
 	}
 	all := strings.Join(exit.Tail, "\n")
-	return strings.Contains(all, "Query was: LOCK TABLE") && strings.Contains(all, why)
+	return containsAny(all, []string{"Query was: LOCK TABLE", "query was: LOCK TABLE"}) && strings.Contains(all, why)
 }
 
 func containsAny(s string, words []string) bool {

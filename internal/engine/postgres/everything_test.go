@@ -1,6 +1,48 @@
 package postgres
 
-// everything is what a database can hold, beyond richDatabase.
+import (
+	"maps"
+	"slices"
+	"strings"
+)
+
+// newer are statements that servers know from a major version on.
+var newer = map[int][]string{
+	14: {
+		`CREATE FUNCTION body(int) RETURNS int LANGUAGE sql IMMUTABLE RETURN $1 + 1;`,
+		`CREATE TABLE many_ranges (r int4multirange, t text COMPRESSION pglz); INSERT INTO many_ranges VALUES ('{[1,3),[5,9)}', 'x');`,
+		`CREATE PROCEDURE gives(OUT x int) LANGUAGE sql BEGIN ATOMIC SELECT 1; END;`,
+	},
+	15: {
+		`CREATE PUBLICATION pub FOR TABLE parent WHERE (id > 3); CREATE PUBLICATION whole FOR TABLES IN SCHEMA public;`,
+		`CREATE TABLE strict (a int UNIQUE NULLS NOT DISTINCT); CREATE VIEW asking WITH (security_invoker = true) AS SELECT a FROM strict;`,
+	},
+	16: {`CREATE TABLE stored (t text STORAGE EXTERNAL); CREATE TABLE checked (j text CHECK (j IS JSON)); INSERT INTO checked VALUES ('{}');`},
+	17: {
+		`CREATE TABLE counted (id int GENERATED ALWAYS AS IDENTITY, k int) PARTITION BY LIST (k); CREATE TABLE counted_1 PARTITION OF counted FOR VALUES IN (1); INSERT INTO counted (k) VALUES (1), (1);`,
+		`GRANT MAINTAIN ON strict TO PUBLIC; CREATE COLLATION builtin_one (provider = builtin, locale = 'C.UTF-8');`,
+		`CREATE VIEW unfolded AS SELECT * FROM JSON_TABLE(jsonb '[{"a": 1}]', '$[*]' COLUMNS (a int PATH '$.a'));`,
+	},
+	18: {
+		`CREATE TABLE modern (a int, b int GENERATED ALWAYS AS (a * 2) VIRTUAL, c int CONSTRAINT there NOT NULL NO INHERIT, d int CONSTRAINT late_one CHECK (d > 0) NOT ENFORCED); INSERT INTO modern VALUES (1, DEFAULT, 1, -1);`,
+		`CREATE TABLE rooms (id int, at tsrange, x int); ALTER TABLE rooms ADD CONSTRAINT never_twice UNIQUE (at); ALTER TABLE rooms ADD CONSTRAINT set_later NOT NULL x NOT VALID;`,
+		`CREATE TABLE spans (a int4range, b daterange, PRIMARY KEY (a, b WITHOUT OVERLAPS)); INSERT INTO spans VALUES ('[1,2)', '[2024-01-01,2024-02-01)');`,
+	},
+}
+
+// everythingOf is what a server of a major version can hold.
+func everythingOf(major int) string {
+	var all strings.Builder
+	all.WriteString(everything)
+	for _, since := range slices.Sorted(maps.Keys(newer)) {
+		if since <= major {
+			all.WriteString("\n" + strings.Join(newer[since], "\n"))
+		}
+	}
+	return all.String()
+}
+
+// everything is what any of them can hold, beyond richDatabase.
 const everything = richDatabase + `
 CREATE EXTENSION pg_trgm; CREATE EXTENSION hstore SCHEMA "odd ""schema.";
 CREATE SCHEMA "Mixed.Case 😀"; COMMENT ON SCHEMA "Mixed.Case 😀" IS E'two\nlines';
@@ -25,7 +67,7 @@ CREATE TABLE tree_rest (n int, k text); ALTER TABLE tree ATTACH PARTITION tree_r
 CREATE SEQUENCE down AS smallint INCREMENT -5 MINVALUE -1000 MAXVALUE 10 START 0 CYCLE; SELECT nextval('down'), nextval('down'); CREATE SEQUENCE fresh START 42;
 CREATE VIEW v1 AS SELECT id, t FROM parent WITH CHECK OPTION; CREATE VIEW v2 AS SELECT * FROM v1; CREATE RECURSIVE VIEW counting (n) AS VALUES (1) UNION ALL SELECT n + 1 FROM counting WHERE n < 5;
 CREATE MATERIALIZED VIEW filled AS SELECT n FROM counting; CREATE UNIQUE INDEX ON filled (n); CREATE MATERIALIZED VIEW unfilled AS SELECT 1 AS one WITH NO DATA;
-CREATE FUNCTION total(VARIADIC xs int[]) RETURNS int LANGUAGE sql IMMUTABLE RETURN (SELECT sum(x) FROM unnest(xs) x);
+CREATE FUNCTION total(VARIADIC xs int[]) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT sum(x)::int FROM unnest(xs) x';
 CREATE FUNCTION "over loaded"(int) RETURNS text LANGUAGE sql AS $f$ SELECT '$$;\! ' || $1 $f$; CREATE FUNCTION "over loaded"(text) RETURNS SETOF text LANGUAGE sql STABLE AS 'SELECT $1';
 CREATE PROCEDURE act() LANGUAGE plpgsql AS $p$ BEGIN PERFORM 1; END $p$; CREATE AGGREGATE joined(text) (SFUNC = textcat, STYPE = text, INITCOND = '');
 CREATE OPERATOR ### (LEFTARG = int, RIGHTARG = int, FUNCTION = int4pl); CREATE CAST (pair AS int4range) WITH INOUT; CREATE COLLATION mine (locale = 'C');
@@ -34,6 +76,6 @@ CREATE RULE quiet AS ON DELETE TO v2 DO INSTEAD NOTHING; ALTER TABLE parent ENAB
 CREATE TRIGGER later AFTER INSERT ON parent REFERENCING NEW TABLE AS fresh_rows FOR EACH STATEMENT EXECUTE FUNCTION public.touch(); ALTER TABLE parent DISABLE TRIGGER later;
 CREATE FUNCTION on_ddl() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN END'; CREATE EVENT TRIGGER ev ON ddl_command_start WHEN TAG IN ('DROP AGGREGATE') EXECUTE FUNCTION on_ddl();
 COMMENT ON COLUMN parent.t IS E'it''s \\ a\n\\! echo'; COMMENT ON PROCEDURE act IS 'a procedure'; CREATE TABLE no_columns (); INSERT INTO no_columns DEFAULT VALUES;
-CREATE PUBLICATION pub FOR TABLE parent WHERE (id > 3); CREATE TEXT SEARCH CONFIGURATION ts (COPY = simple); CREATE FOREIGN DATA WRAPPER fdw; CREATE SERVER srv FOREIGN DATA WRAPPER fdw OPTIONS (a 'b''c'); CREATE FOREIGN TABLE ft (a int) SERVER srv;
+CREATE TEXT SEARCH CONFIGURATION ts (COPY = simple); CREATE FOREIGN DATA WRAPPER fdw; CREATE SERVER srv FOREIGN DATA WRAPPER fdw OPTIONS (a 'b''c'); CREATE FOREIGN TABLE ft (a int) SERVER srv;
 SELECT lo_from_bytea(77, decode(repeat('00ff', 5000), 'hex')); COMMENT ON LARGE OBJECT 77 IS 'large';
 ALTER TABLE parent REPLICA IDENTITY FULL; CREATE UNLOGGED TABLE volatile AS SELECT 1 AS a; ALTER TABLE volatile SET (fillfactor = 50, autovacuum_enabled = off);`

@@ -121,7 +121,7 @@ func (c *chooser) grow() (grew bool) {
 		}
 	}
 	for _, e := range c.entries {
-		if c.chosen[e.DumpID] || !belongs(e.Desc) || !slices.ContainsFunc(e.Dependencies, func(id int) bool { return c.chosen[id] }) {
+		if c.chosen[e.DumpID] || !belongs(e.Desc) && !e.Attaches || !slices.ContainsFunc(e.Dependencies, func(id int) bool { return c.chosen[id] }) {
 			continue
 		}
 		switch e.Desc {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -48,6 +49,10 @@ func TestSeveralConnectionsDumpOneMoment(t *testing.T) {
 	looker := pg.Conn(t, db)
 	var once sync.Once
 	changes := []string{"ALTER TABLE c_large ADD COLUMN more int DEFAULT random()", `REINDEX TABLE "a (b) FROM stdin;"`}
+	members := 20
+	if pg.Major < slicedFrom { // whole tables are read, without their indexes
+		changes, members = changes[:1], 3
+	}
 	changed := make(chan error, len(changes))
 	sink := enginetest.Memory{OnWrite: func(member string, _ int64) error {
 		if member == "backup-00001.dump" {
@@ -93,7 +98,7 @@ func TestSeveralConnectionsDumpOneMoment(t *testing.T) {
 	for _, m := range sink.Members() {
 		whole.Write(sink.Bytes(m.Name))
 	}
-	require.Greater(t, len(sink.Members()), 20)
+	require.Greater(t, len(sink.Members()), members)
 	require.Equal(t, engine.Progress{TablesDone: 5, TablesTotal: 5, BytesDone: int64(whole.Len()), BytesTotal: int64(whole.Len())}, last)
 	proof := archive.NewVerifier(archive.Events{})
 	_, err = proof.Write(whole.Bytes())
@@ -115,7 +120,7 @@ func TestSeveralConnectionsDumpOneMoment(t *testing.T) {
 
 	var gap enginetest.Memory
 	for _, m := range sink.Members() {
-		if m.Name != "backup-00007.dump" {
+		if m.Name != fmt.Sprintf(memberPattern, members/3+1) {
 			gap.Put(m.Name, sink.Bytes(m.Name))
 		}
 	}
@@ -130,13 +135,17 @@ func TestADumpBySeveralConnectionsFailsAsAWhole(t *testing.T) {
 	pg.Exec(t, db, shareable)
 	full, said := errors.New("no space"), errors.New("operator said so")
 	const end = `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'dataguardian' AND `
+	copied := "backup-00005.dump"
+	if pg.Major < slicedFrom {
+		copied = "backup-00003.dump"
+	}
 	for name, tc := range map[string]struct {
 		member string // at whose first byte it happens
 		happen func(t *testing.T, cancel context.CancelCauseFunc) error
 		check  func(t *testing.T, err error)
 	}{
-		"a connection that copies is lost": {"backup-00005.dump", func(t *testing.T, _ context.CancelCauseFunc) error {
-			pg.Exec(t, db, end+"query LIKE 'COPY (SELECT%'")
+		"a connection that copies is lost": {copied, func(t *testing.T, _ context.CancelCauseFunc) error {
+			pg.Exec(t, db, end+`(query LIKE 'COPY (SELECT%' OR query LIKE 'COPY "public"%')`)
 			return nil
 		}, func(t *testing.T, err error) {
 			require.Equal(t, errs.CodeDatasourceLost, errs.CodeOf(err), "%v", err)

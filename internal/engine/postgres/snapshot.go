@@ -35,8 +35,9 @@ const (
 	stateOtherKind = "42809"
 	stateNoSchema  = "3F000"
 	stateLocked    = "55P03"
-	// stateNoSnapshot is a snapshot whose transaction has ended.
-	stateNoSnapshot = "22023"
+	// These are a snapshot whose transaction has ended; the second one since version 17.
+	stateBadSnapshot = "22023"
+	stateNoSnapshot  = "42704"
 )
 
 // errMoved are tables that have other names than they had before they were locked.
@@ -236,7 +237,7 @@ func (d *dump) join(ctx context.Context, s *snapshot, n int) (conns []*pgx.Conn,
 		}
 		conns = append(conns, conn)
 		_, err = conn.Exec(ctx, d.beginLikeTool(s.id))
-		if isState(err, stateNoSnapshot) {
+		if isState(err, stateBadSnapshot, stateNoSnapshot) {
 			return conns, errs.Wrap(err, errs.Unavailable, errs.CodeDatasourceLost,
 				"the connection to %s that keeps the dump's snapshot broke: check the server's log, then run it again", where(d.conn))
 		}

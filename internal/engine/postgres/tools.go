@@ -33,7 +33,12 @@ func (b toolbox) directories() []string {
 	if len(b.dirs) > 0 {
 		return b.dirs
 	}
-	var dirs []string
+	return usualPlaces()
+}
+
+// usualPlaces are where packages put the tools, then the directories of PATH. Tests
+// run with the tools of other versions exchange it.
+var usualPlaces = func() (dirs []string) {
 	for _, pattern := range []string{"/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin", "/usr/local/pgsql/bin"} {
 		found, err := filepath.Glob(pattern)
 		if err == nil { // only a bad pattern is an error

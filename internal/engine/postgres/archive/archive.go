@@ -28,6 +28,8 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"io"
+	"slices"
+	"strings"
 
 	"github.com/dataguardian/dataguardian/internal/errs"
 )
@@ -76,6 +78,12 @@ func (h Header) MinToolMajor() int {
 	}
 }
 
+// attachesInTables reports whether partitions are attached where they are defined.
+func (h Header) attachesInTables() bool {
+	release, _, _ := strings.Cut(h.ToolVersion, ".")
+	return slices.Contains([]string{"10", "11", "12", "13"}, release)
+}
+
 // Entry is one item of the table of contents.
 type Entry struct {
 	DumpID       int
@@ -84,6 +92,7 @@ type Entry struct {
 	Namespace    string // its schema, empty for objects without one
 	Owner        string
 	HasData      bool
+	Attaches     bool              // a table's definition makes it a partition; with pg_dump 14 and later an entry of its own does
 	Definition   string            // SQL, of the kinds "DATABASE" and "SEQUENCE SET" only
 	Sum          [sha256.Size]byte // of the definition, of any kind
 	Dependencies []int             // dump ids

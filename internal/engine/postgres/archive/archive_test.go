@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 
@@ -281,6 +282,31 @@ func BenchmarkVerifierOfSmallRows(b *testing.B) {
 				b.Fatal(err)
 			}
 			rest = rest[n:]
+		}
+	}
+}
+
+func TestPartitionsOfOldToolsTellThatTheyAreSome(t *testing.T) {
+	const partition = "CREATE TABLE public.p (a int DEFAULT 1);\nALTER TABLE ONLY public.t ATTACH PARTITION public.p DEFAULT;\n"
+	for tool, want := range map[string]bool{"10.23": true, "13.23": true, "14.0": false, "17.2": false, "9.6.1": false} {
+		for _, size := range []int{1, 7, 1 << 20} { // however the bytes come
+			b := &builder{minor: 14, tool: tool}
+			b.head(0)
+			b.toc(
+				item{id: 1, tag: "t", desc: "TABLE", schema: "public", state: offsetNone, definition: "CREATE TABLE public.t (a int)\nPARTITION BY LIST (a);\n"},
+				item{id: 2, tag: "p", desc: "TABLE", schema: "public", state: offsetNone, definition: strings.Repeat("-- long\n", 1000) + partition, deps: []int{1}},
+				item{id: 3, tag: "f", desc: "FUNCTION", schema: "public", state: offsetNone, definition: partition},
+				item{id: 4, tag: "u", desc: "TABLE", schema: "public", state: offsetNone, definition: "CREATE TABLE public.u (a int);\n", deps: []int{1}},
+			)
+			v := NewVerifier(Events{})
+			for piece := range slices.Chunk(b.Bytes(), size) {
+				_, err := v.Write(piece)
+				require.NoError(t, err)
+			}
+			require.NoError(t, v.Done())
+			for _, e := range v.Contents() {
+				require.Equal(t, want && e.Tag == "p", e.Attaches, "%s of pg_dump %s", e.Tag, tool)
+			}
 		}
 	}
 }

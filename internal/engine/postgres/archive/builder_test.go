@@ -2,6 +2,7 @@ package archive
 
 import (
 	"bytes"
+	"cmp"
 	"strconv"
 )
 
@@ -9,6 +10,7 @@ import (
 type builder struct {
 	bytes.Buffer
 	minor int
+	tool  string // 15.18 unless it is told
 }
 
 type item struct {
@@ -50,7 +52,7 @@ func (b *builder) head(compression byte) {
 	}
 	b.str("shop")
 	b.str("15.18")
-	b.str("15.18 (Debian)")
+	b.str(cmp.Or(b.tool, "15.18") + " (Debian)")
 }
 
 func (b *builder) toc(items ...item) {

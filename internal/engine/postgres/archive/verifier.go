@@ -1,6 +1,7 @@
 package archive
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"fmt"
 	"hash"
@@ -46,6 +47,8 @@ type Verifier struct {
 	str    string
 	null   bool
 	sum    hash.Hash
+	seam   []byte // the end of what was summed
+	attach bool   // what was summed holds attaching
 
 	header  Header
 	offSize int
@@ -158,11 +161,18 @@ func (v *Verifier) followField(b []byte) ([]byte, error) {
 	return b[n:], v.complete()
 }
 
+// attaching is in the definition of a partition, up to pg_dump 13.
+const attaching = " ATTACH PARTITION "
+
 // digest follows the bytes of a text that is summed.
 func (v *Verifier) digest(b []byte) {
-	if v.fields[v.at].kind == summed {
-		v.sum.Write(b)
+	if v.fields[v.at].kind != summed {
+		return
 	}
+	v.sum.Write(b)
+	v.seam = append(v.seam, b...)
+	v.attach = v.attach || bytes.Contains(v.seam, []byte(attaching))
+	v.seam = append(v.seam[:0], v.seam[max(0, len(v.seam)-len(attaching)+1):]...)
 }
 
 // complete is called when the item has all its bytes.
@@ -193,6 +203,7 @@ func (v *Verifier) beginText(limit int) error {
 	}
 	v.str, v.null = "", v.num == -1
 	v.sum.Reset()
+	v.seam, v.attach = v.seam[:0], false
 	if v.num <= 0 {
 		return v.finish()
 	}
