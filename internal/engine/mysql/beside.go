@@ -53,7 +53,7 @@ func (b *beside) create(ctx context.Context, like charset) error {
 // restores left behind whose processes are gone.
 func (b *beside) claim(ctx context.Context) error {
 	const marking = "marking the restore as running"
-	if err := b.s.exec(ctx, fmt.Sprintf("SET SESSION wait_timeout = %d, lock_wait_timeout = %d, foreign_key_checks = 0", longSession, lockPatience), marking); err != nil {
+	if err := b.s.exec(ctx, fmt.Sprintf("SET SESSION wait_timeout = %d, lock_wait_timeout = %d, foreign_key_checks = 0", longSession, b.restore.engine.lockPatience), marking); err != nil {
 		return err
 	}
 	if err := b.s.conn.QueryRowContext(ctx, "SELECT CONNECTION_ID()").Scan(&b.id); err != nil {
@@ -196,7 +196,7 @@ func (b *beside) takeBack(ctx context.Context, w *swap, cause error) error {
 	r := b.restore
 	err := b.back(ctx, w)
 	if err == nil {
-		if len(w.Triggers)+len(w.Children) > 0 {
+		if w.touched {
 			r.log(engine.LevelWarn, fmt.Sprintf("database %s is what it was before, but for a while it was without triggers and foreign keys of the tables that were to be replaced: look at rows that were written then", w.Target))
 		}
 		return cause
@@ -235,11 +235,11 @@ func (b *beside) alone(ctx context.Context) (s *session, err error) {
 			s.close()
 		}
 	}()
-	if err := s.exec(ctx, fmt.Sprintf("SET SESSION foreign_key_checks = 0, lock_wait_timeout = %d", lockPatience), "undoing"); err != nil {
+	if err := s.exec(ctx, fmt.Sprintf("SET SESSION foreign_key_checks = 0, lock_wait_timeout = %d", b.restore.engine.lockPatience), "undoing"); err != nil {
 		return nil, err
 	}
 	_, _ = s.conn.ExecContext(ctx, fmt.Sprintf("KILL %d", b.id)) // it may be gone already; the lock tells
-	ours, err := s.lock(ctx, b.fresh, lockPatience)
+	ours, err := s.lock(ctx, b.fresh, b.restore.engine.lockPatience)
 	if err != nil {
 		return nil, err
 	}

@@ -19,7 +19,10 @@ const (
 	FormatMariaDB = "mariadb-sql"
 )
 
-const defaultConnectTimeout = 10 * time.Second
+const (
+	defaultConnectTimeout = 10 * time.Second
+	defaultLockPatience   = 30
+)
 
 // Config holds what an installation may choose. The zero value is right for
 // most.
@@ -35,6 +38,7 @@ type Config struct {
 type Engine struct {
 	tools          toolbox
 	connectTimeout time.Duration
+	lockPatience   int // seconds that replacing a database waits for its users
 }
 
 var _ engine.Engine = (*Engine)(nil)
@@ -45,6 +49,7 @@ func New(c Config) *Engine {
 	return &Engine{
 		tools:          toolbox{dirs: c.BinDirs},
 		connectTimeout: cmp.Or(c.ConnectTimeout, defaultConnectTimeout),
+		lockPatience:   defaultLockPatience,
 	}
 }
 

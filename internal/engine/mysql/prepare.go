@@ -52,9 +52,13 @@ func (e *Engine) Preflight(ctx context.Context, c engine.Conn, o engine.RestoreO
 	if _, err = e.tools.choose(ctx, clientNames[:], r.server); err != nil {
 		return found, err
 	}
-	warning, err := r.admits(s.askRights(ctx, r.server.Flavor), exists)
+	u := s.askRights(ctx, r.server.Flavor)
+	warning, err := r.admits(u, exists)
 	if warning != "" {
 		found.Warnings = append(found.Warnings, warning)
+	}
+	if hidden := r.hiddenKeys(u, exists); hidden != "" {
+		found.Warnings = append(found.Warnings, hidden)
 	}
 	return found, err
 }

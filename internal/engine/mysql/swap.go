@@ -3,7 +3,6 @@ package mysql
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"strings"
 
@@ -44,6 +43,7 @@ type swap struct {
 	making  bool // nobody knows whether it was created
 	done    bool // all is restored: the old content may be dropped
 	undoing bool // tables that had moved went back, or are about to
+	touched bool // triggers or keys of the target were taken away
 }
 
 // plan looks at both databases; the target does not change, but with Replaces its
@@ -205,21 +205,11 @@ func (b *beside) refuseForeignReferences(ctx context.Context, w *swap) error {
 		return err
 	}
 	if len(names) == 0 {
-		b.warnOfHiddenKeys(ctx, w)
 		return nil
 	}
 	return errs.New(errs.Conflict, errs.CodeRestoreFailed,
 		"tables of database %q are referred to by foreign keys of other databases (%s), which would be lost with them: drop those keys first, or restore into another database",
 		w.Target, strings.Join(names, ", "))
-}
-
-// warnOfHiddenKeys: a user sees foreign keys of databases only that it has rights in.
-func (b *beside) warnOfHiddenKeys(ctx context.Context, w *swap) {
-	u := b.s.askRights(ctx, b.restore.server.Flavor)
-	const anywhere = "a database that no grant names"
-	if len(w.Outgoing) > 0 && len(u.lacking(anywhere, []string{"SELECT"})) > 0 {
-		b.restore.log(engine.LevelWarn, fmt.Sprintf("user %q does not see the foreign keys of all databases: should one of another database lead to tables of %q, it is lost with the old tables", b.restore.conn.Username, w.Target))
-	}
 }
 
 // apply changes the target.
@@ -242,10 +232,7 @@ func (w *swap) apply(ctx context.Context, r *restore, s *session) error {
 		}
 		w.created, w.making = true, false
 	}
-	if err := s.dropTriggers(ctx, w.Target, w.Outgoing); err != nil {
-		return err
-	}
-	if err := s.dropKeys(ctx, w.Target, w.Children); err != nil {
+	if err := w.makeWay(ctx, r, s); err != nil {
 		return err
 	}
 	if err := s.requireLock(ctx, w.Fresh); err != nil {

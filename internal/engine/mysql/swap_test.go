@@ -1,8 +1,10 @@
 package mysql
 
 import (
+	"bufio"
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -10,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/dataguardian/dataguardian/internal/engine"
@@ -100,13 +103,13 @@ func TestARestoreThatIsKilledWhileItsTablesMoveIsFinishedOrTakenBack(t *testing.
 		tables string // to restore; empty means all
 		target string // what is there
 		does   string // the client, before the process is killed
-		held   string // without it, the table that keeps tables from moving
+		held   string // without it, the restored table that is kept from moving
 		after  string // the content; empty: what it was
 	}{
 		"all, before they move":         {target: grown, held: "towns"},
 		"all, before the rest":          {target: grown, does: ":", after: whole},
 		"all, in the middle of it":      {target: grown, does: "grep -v FUNCTION | " + real + ` "$@"`, after: whole},
-		"some, before they move":        {tables: "people,locals,a_view_on_it", target: grown, held: "orders"},
+		"some, before they move":        {tables: "people,locals,a_view_on_it", target: grown, held: "people"},
 		"some, in the middle of it":     {tables: "people,locals,a_view_on_it", target: grown + "; DELETE FROM orders WHERE id = 3", does: "grep -v VIEW | " + real + ` "$@"`, after: whole},
 		"into an empty one, in between": {target: "empty", does: ":", after: whole},
 		"into a new one, in between":    {target: "absent", does: ":", after: whole},
@@ -129,26 +132,33 @@ func TestARestoreThatIsKilledWhileItsTablesMoveIsFinishedOrTakenBack(t *testing.
 			holder, err := m.DB(t, "").Conn(t.Context())
 			require.NoError(t, err)
 			defer holder.Close() //nolint:errcheck // the server ends what it holds
-			if tc.held != "" {
-				_, err := holder.ExecContext(t.Context(), "LOCK TABLES "+target+"."+tc.held+" READ")
-				require.NoError(t, err)
-			} else {
+			if tc.held == "" {
 				tools = fakeTool(t, "mariadb", mariaLine, dying(real, tc.does)) + ":" + tools
 			}
 			victim := exec.Command(os.Args[0], "-test.run=^TestHelperThatRestores$")
 			victim.Env = append(os.Environ(), "RESTORE_FILE="+file, "RESTORE_INTO="+target, "RESTORE_TOOLS="+tools, "RESTORE_TABLES="+tc.tables, "RESTORE_TOKEN="+token,
 				fmt.Sprintf("RESTORE_AT=%s %d %s %s", m.Host, m.Port, m.User, m.Password), "TMPDIR="+t.TempDir())
+			if tc.held != "" {
+				victim.Env = append(victim.Env, "RESTORE_ASKS=yes")
+			}
+			goOn, err := victim.StdinPipe()
+			require.NoError(t, err)
+			said, err := victim.StdoutPipe()
+			require.NoError(t, err)
 			require.NoError(t, victim.Start())
 			if tc.held != "" {
-				var waits int
-				require.Eventually(t, func() bool {
-					const waiting = "SELECT coalesce(max(id), 0) FROM information_schema.processlist WHERE state LIKE '%metadata lock%' AND info LIKE ?"
-					require.NoError(t, m.DB(t, "").QueryRow(waiting, "%"+target+"%").Scan(&waits))
-					return waits > 0
-				}, time.Minute, 20*time.Millisecond, "nothing waits")
+				asked := bufio.NewScanner(said)
+				for asked.Scan() && asked.Text() != question {
+					continue
+				}
+				_, err := holder.ExecContext(t.Context(), "LOCK TABLES "+engine.ScratchPrefix+token+"."+tc.held+" READ")
+				require.NoError(t, err)
+				require.NoError(t, goOn.Close())
+				waits := waitingRename(t, m, target)
 				require.NoError(t, victim.Process.Kill())
 				m.Exec(t, "", fmt.Sprintf("KILL %d", waits))
-				require.NoError(t, holder.Close())
+				_, err = holder.ExecContext(t.Context(), "UNLOCK TABLES")
+				require.NoError(t, err)
 			}
 			require.Error(t, victim.Wait())
 			require.NotEmpty(t, scratchDatabases(t, m))
@@ -171,6 +181,113 @@ func TestARestoreThatIsKilledWhileItsTablesMoveIsFinishedOrTakenBack(t *testing.
 	}
 }
 
+// question is what the process that is killed says before triggers and keys of the
+// target go, to wait for its input to end.
+const question = "before triggers go"
+
+// waitingRename waits until a RENAME of tables of a database waits, and returns its
+// connection.
+func waitingRename(t *testing.T, m *testkit.Maria, database string) (id int64) {
+	t.Helper()
+	require.Eventually(t, func() bool {
+		const waiting = "SELECT coalesce(max(id), 0) FROM information_schema.processlist WHERE state LIKE '%metadata lock%' AND info LIKE ?"
+		return m.DB(t, "").QueryRow(waiting, "RENAME%"+database+"%").Scan(&id) == nil && id > 0
+	}, time.Minute, 20*time.Millisecond, "nothing waits")
+	return id
+}
+
+// madeAt is when the triggers of a database were made, in hundredths of a second.
+func madeAt(t *testing.T, m *testkit.Maria, database string) (all string) {
+	t.Helper()
+	const query = "SELECT coalesce(group_concat(trigger_name, ' ', created ORDER BY trigger_name), '') FROM information_schema.triggers WHERE trigger_schema = ?"
+	require.NoError(t, m.DB(t, "").QueryRow(query, database).Scan(&all))
+	return all
+}
+
+func TestTablesInUseKeepTheirTriggersAndKeys(t *testing.T) {
+	m := testkit.MariaDB(t)
+	source, target := m.NewDatabase(t), m.NewDatabase(t)
+	m.Exec(t, source, townsPeopleOrders)
+	_, dump := dumpOf(t, connTo(m, source), engine.DumpOptions{})
+	m.Exec(t, target, townsPeopleOrders)
+	m.Exec(t, target, grown)
+	before, made := plain(t, m, target), madeAt(t, m, target)
+	holder, err := m.DB(t, "").BeginTx(t.Context(), nil)
+	require.NoError(t, err)
+	defer holder.Rollback() //nolint:errcheck // what it read is of no matter
+	var rows int
+	require.NoError(t, holder.QueryRow("SELECT count(*) FROM "+target+".orders").Scan(&rows))
+
+	e := New(Config{})
+	e.lockPatience = 1
+	var log lines
+	o := engine.RestoreOptions{DropExisting: true, IncludeTables: []string{"people"}, TempDir: t.TempDir(), Log: log.log}
+	err = e.Restore(t.Context(), connTo(m, target), o, dump)
+	require.Equal(t, errs.CodeRestoreFailed, errs.CodeOf(err), "%v", err)
+	require.Equal(t, errs.Conflict, errs.KindOf(err))
+	require.Contains(t, errs.Message(err), `table "orders" of database`)
+	require.Equal(t, before, plain(t, m, target))
+	require.Equal(t, made, madeAt(t, m, target), "triggers went and came back")
+	require.Empty(t, scratchDatabases(t, m))
+	require.Contains(t, log.String(), "trigger later of people, foreign key buyer of orders")
+	require.NotContains(t, log.String(), "for a while")
+
+	require.NoError(t, holder.Rollback())
+	require.NoError(t, e.Restore(t.Context(), connTo(m, target), o, dump))
+	require.Contains(t, plain(t, m, target), "greet")
+}
+
+func TestAnExchangeThatIsKilledIsTakenBack(t *testing.T) {
+	m := testkit.MariaDB(t)
+	source := m.NewDatabase(t)
+	m.Exec(t, source, townsPeopleOrders)
+	_, dump := dumpOf(t, connTo(m, source), engine.DumpOptions{})
+	for name, tc := range map[string]struct {
+		tables []string
+		kill   string
+	}{
+		"its statement, of some tables": {[]string{"people"}, "KILL QUERY %d"},
+		"its connection, of all tables": {nil, "KILL %d"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			target, token := m.NewDatabase(t), engine.NewScratchSuffix()
+			m.Exec(t, target, townsPeopleOrders)
+			m.Exec(t, target, grown)
+			before := plain(t, m, target)
+			holder, err := m.DB(t, "").Conn(t.Context())
+			require.NoError(t, err)
+			defer holder.Close() //nolint:errcheck // the server ends what it holds
+			var log lines
+			killed := make(chan struct{})
+			o := engine.RestoreOptions{DropExisting: true, IncludeTables: tc.tables, Token: token, TempDir: t.TempDir()}
+			o.Log = func(level engine.Level, message string) {
+				log.log(level, message)
+				if !strings.Contains(message, "about to be exchanged") {
+					return
+				}
+				_, err := holder.ExecContext(t.Context(), "LOCK TABLES "+engine.ScratchPrefix+token+".people READ")
+				assert.NoError(t, err)
+				go func() {
+					defer close(killed)
+					id := waitingRename(t, m, target)
+					m.Exec(t, "", fmt.Sprintf(tc.kill, id))
+					_, err := holder.ExecContext(t.Context(), "UNLOCK TABLES")
+					assert.NoError(t, err)
+				}()
+			}
+			e := New(Config{})
+			e.lockPatience = 300
+			err = e.Restore(t.Context(), connTo(m, target), o, dump)
+			<-killed
+			require.Equal(t, errs.CodeRestoreFailed, errs.CodeOf(err), "%v", err)
+			require.NotErrorIs(t, err, engine.ErrUnsettled)
+			require.Equal(t, before, plain(t, m, target))
+			require.Empty(t, scratchDatabases(t, m))
+			require.Contains(t, log.String(), "for a while it was without triggers")
+		})
+	}
+}
+
 // TestHelperThatRestores is the process that is killed.
 func TestHelperThatRestores(t *testing.T) {
 	file := os.Getenv("RESTORE_FILE")
@@ -185,6 +302,14 @@ func TestHelperThatRestores(t *testing.T) {
 	var dump enginetest.Memory
 	dump.Put(Member, text)
 	o := engine.RestoreOptions{DropExisting: true, CreateDatabase: true, Token: os.Getenv("RESTORE_TOKEN"), TempDir: os.TempDir()}
+	if os.Getenv("RESTORE_ASKS") != "" {
+		o.Log = func(_ engine.Level, message string) {
+			if strings.Contains(message, "about to be exchanged") {
+				fmt.Println(question)
+				_, _ = io.Copy(io.Discard, os.Stdin) // until it ends
+			}
+		}
+	}
 	if tables := os.Getenv("RESTORE_TABLES"); tables != "" {
 		o.IncludeTables = strings.Split(tables, ",")
 	}

@@ -12,12 +12,7 @@ import (
 	"github.com/dataguardian/dataguardian/internal/errs"
 )
 
-const (
-	cleanupLimit = 2 * time.Minute
-	// lockPatience is how long replacing a database waits for its users, in
-	// seconds.
-	lockPatience = 30
-)
+const cleanupLimit = 2 * time.Minute
 
 // intoFresh restores into a database made for it, which then gives its tables to
 // the target.
