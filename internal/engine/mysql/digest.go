@@ -66,6 +66,9 @@ func (d *definitions) end(text string) {
 		return
 	}
 	text = counter.ReplaceAllString(definer.ReplaceAllString(text, ""), "$1")
+	if strings.HasPrefix(text, "CREATE TRIGGER ") {
+		text = string(unqualified([]byte(text)))
+	}
 	if strings.HasPrefix(text, "CREATE VIEW ") {
 		return // what stands in for a view until all tables are there
 	}

@@ -93,7 +93,9 @@ func (f *filter) next() {
 		f.err = err
 	}
 	if !f.midLine && len(piece) > 0 && strings.IndexByte("-D/A", piece[0]) >= 0 { // beginnings of what matters
-		piece = retargeted(piece)
+		if piece = retargeted(piece); !long && bytes.HasPrefix(piece, triggerHead) {
+			piece, long = f.trigger(piece)
+		}
 		f.see(strings.TrimSuffix(string(piece[:min(len(piece), lineHead)]), "\n"))
 	}
 	f.midLine = long

@@ -104,7 +104,7 @@ func (r *restore) run(ctx context.Context, src engine.Source) (err error) {
 	if err != nil {
 		return err
 	}
-	r.log(engine.LevelInfo, fmt.Sprintf("%s %s, %s", r.server.Flavor, r.server.Version, r.tool))
+	r.log(engine.LevelInfo, fmt.Sprintf("%s %s, client %s", r.server.Flavor, r.server.Version, r.tool))
 	input := io.MultiReader(bytes.NewReader(head), in)
 	return r.intoFresh(ctx, s, exists, input)
 }
