@@ -118,6 +118,9 @@ func toolError(exit *process.ExitError, c engine.Conn, fallback errs.Code) error
 		if slices.Contains([]int{1021, 1114}, number) || strings.Contains(said, "No space left on device") {
 			return errs.Wrap(exit.Silent(), errs.Unavailable, fallback, "a disk of %s is full (%s): make room there and run it again", where(c), said)
 		}
+		if number == 1045 && strings.Contains(said, " at line ") { // it was let in, and asks for a file or a grant
+			number = 1227
+		}
 		if typed := typedNumber(number, exit.Silent(), c, said); typed != nil {
 			return typed
 		}

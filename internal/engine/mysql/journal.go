@@ -25,6 +25,14 @@ func journalIn(fresh string) string { return ident(fresh) + "." + ident("dg_swap
 
 // note writes down what is about to happen. The note counts when its digest is
 // there, which is written last.
+//
+// It is not signed. Nobody acts on a note because it is there: recovery is asked for
+// by the token of a restore in our own books, and reads the note in the database of
+// that name only. Who could forge that one has the rights on scratch databases that
+// the restore's user has, and with them could as well write into the restored tables
+// and objects themselves, before they move and without any crash; a signature would
+// guard the note and nothing that it speaks of. What guards both is that no other user
+// of the server has rights on these databases, which SECURITY.md asks for.
 func (w *swap) note(ctx context.Context, s *session) error {
 	const doing = "noting what is about to happen"
 	document, err := json.Marshal(w)
@@ -121,7 +129,7 @@ func (s *session) noted(ctx context.Context, fresh string) (*swap, error) {
 // drops its databases. s holds its lock. What was done is told to log.
 func (e *Engine) putInOrder(ctx context.Context, s *session, c engine.Conn, token string, log func(engine.Level, string)) error {
 	fresh := engine.ScratchPrefix + token
-	if err := s.exec(ctx, fmt.Sprintf("SET SESSION foreign_key_checks = 0, lock_wait_timeout = %d", lockPatience), "preparing to put things in order"); err != nil {
+	if err := s.exec(ctx, fmt.Sprintf("SET SESSION foreign_key_checks = 0, lock_wait_timeout = %d", e.lockPatience), "preparing to put things in order"); err != nil {
 		return err
 	}
 	w, err := s.noted(ctx, fresh)

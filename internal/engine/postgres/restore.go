@@ -54,9 +54,13 @@ func (e *Engine) Restore(ctx context.Context, c engine.Conn, o engine.RestoreOpt
 	if err != nil {
 		return err
 	}
-	r := &restore{engine: e, conn: c, options: o, dir: dir, progress: engine.Progress{BytesTotal: size}}
+	r := &restore{engine: e, conn: c, options: o, dir: dir, contentsLimit: maxContents, progress: engine.Progress{BytesTotal: size}}
 	return also(r.run(ctx, src, members), remove())
 }
+
+// maxContents is how many bytes of a table of contents are read into memory: what
+// half a million tables with all that belongs to them take.
+const maxContents = 1 << 30
 
 func checkFormat(format string) error {
 	if format != "" && format != Format {
@@ -76,6 +80,8 @@ type restore struct {
 	conn    engine.Conn
 	options engine.RestoreOptions
 	dir     string
+
+	contentsLimit int
 
 	server   engine.ServerInfo
 	tool     program
@@ -169,7 +175,9 @@ func (r *restore) readContents(in io.Reader) ([]byte, error) {
 	buf := make([]byte, 64<<10)
 	for probe.Contents() == nil {
 		n, err := in.Read(buf)
-		head.Write(buf[:n])
+		if head.Write(buf[:n]); head.Len() > r.contentsLimit {
+			return nil, errs.New(errs.Conflict, errs.CodeRestoreFailed, "the dump's table of contents is longer than %d bytes, which no dump tool writes: look where this backup comes from", r.contentsLimit)
+		}
 		if _, bad := probe.Write(buf[:n]); bad != nil {
 			return nil, corrupt(bad)
 		}
