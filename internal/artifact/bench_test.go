@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"filippo.io/age"
+
 	"github.com/dataguardian/dataguardian/internal/artifact"
 	"github.com/dataguardian/dataguardian/storage"
 	"github.com/dataguardian/dataguardian/storage/local"
@@ -142,6 +144,43 @@ func BenchmarkWrite(b *testing.B) {
 					require.NoError(b, writeRows(w, "m", data, 256<<20))
 					_, err := w.Commit(b.Context(), completion())
 					require.NoError(b, err)
+				}
+			})
+		}
+	}
+}
+
+// BenchmarkVerify reads back what is in memory: as it is stored, and with what is
+// inside.
+func BenchmarkVerify(b *testing.B) {
+	data := rows()
+	id := identity(b)
+	for _, recipients := range [][]string{nil, {id.Recipient().String()}} {
+		store := newMemory()
+		c := config(b.TempDir(), store)
+		c.Recipients, c.PartSize = recipients, 32<<20
+		w := newWriter(b, c)
+		require.NoError(b, writeRows(w, "m", data, 512<<20))
+		r, err := w.Commit(b.Context(), completion())
+		require.NoError(b, err)
+		var stored int64
+		for _, p := range r.Parts {
+			stored += p.Size
+		}
+		for name, verify := range map[string]func() error{
+			"stored": func() error {
+				_, err := artifact.VerifyStored(b.Context(), store, c.Path, nil)
+				return err
+			},
+			"whole": func() error {
+				_, err := artifact.Verify(b.Context(), store, c.Path, []age.Identity{id}, nil)
+				return err
+			},
+		} {
+			b.Run(fmt.Sprintf("%s/encrypted=%t", name, recipients != nil), func(b *testing.B) {
+				b.SetBytes(stored)
+				for b.Loop() {
+					require.NoError(b, verify())
 				}
 			})
 		}

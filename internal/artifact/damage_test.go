@@ -84,8 +84,12 @@ func TestEveryTruncationAndExtensionIsRefused(t *testing.T) {
 				d.set(key, object[:n])
 				requireCode(t, errs.CodeArtifactCorrupt, readAll(d, c.Path, members, id))
 			}
+			_, err := artifact.VerifyStored(t.Context(), d, c.Path, nil)
+			requireCode(t, errs.CodeArtifactCorrupt, err)
 			d.set(key, append(bytes.Clone(object), 'x'))
 			requireCode(t, errs.CodeArtifactCorrupt, readAll(d, c.Path, members, id))
+			_, err = artifact.VerifyStored(t.Context(), d, c.Path, nil)
+			requireCode(t, errs.CodeArtifactCorrupt, err)
 			require.NoError(t, d.Delete(t.Context(), key))
 			if err := readAll(d, c.Path, members, id); strings.HasSuffix(key, "manifest.json") {
 				requireCode(t, errs.CodeNotFound, err)
@@ -107,7 +111,9 @@ func TestSwappedPartsAreRefused(t *testing.T) {
 				d.set(a, y)
 				d.set(b, x)
 				requireCode(t, errs.CodeArtifactCorrupt, readAll(d, c.Path, members, id))
-				_, err := artifact.Verify(t.Context(), d, c.Path, []age.Identity{id}, nil)
+				_, err := artifact.VerifyStored(t.Context(), d, c.Path, nil)
+				requireCode(t, errs.CodeArtifactCorrupt, err)
+				_, err = artifact.Verify(t.Context(), d, c.Path, []age.Identity{id}, nil)
 				requireCode(t, errs.CodeArtifactCorrupt, err)
 				d.set(a, x)
 				d.set(b, y)

@@ -60,6 +60,11 @@ func TestWhatWasWrittenIsReadBackWhateverTheForm(t *testing.T) {
 		require.NoError(t, err)
 		require.True(t, report.Decoded)
 		require.Equal(t, r.RawBytes, report.RawBytes)
+		var last int64
+		stored, err := artifact.VerifyStored(context.Background(), d, c.Path, func(done, _ int64) { last = done })
+		require.NoError(t, err)
+		require.False(t, stored.Decoded)
+		require.Equal(t, []int64{int64(report.Parts), report.StoredBytes, report.StoredBytes}, []int64{int64(stored.Parts), stored.StoredBytes, last})
 		require.NoDirExists(t, filepath.Join(dir, execution))
 	})
 }

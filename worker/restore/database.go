@@ -56,8 +56,9 @@ func (r *run) from(ctx context.Context, e engine.Engine, conn engine.Conn, s *so
 	if err := r.admit(ctx, e, conn, options); err != nil {
 		return err
 	}
+	r.doubtTables(s.manifest)
 	r.Phase(execution.Downloading, "proven")
-	if err := r.prove(ctx, s); err != nil {
+	if err := r.prove(ctx, s, false); err != nil {
 		return err
 	}
 	if err := r.Held(); err != nil {

@@ -157,8 +157,12 @@ func (r *run) loadIdentities() error {
 		return nil
 	}
 	identities, err := r.Identities.Load(r.request.Identity)
-	if err != nil && (r.request.Identity != "" || r.Execution.Operation == execution.Restore) {
+	switch {
+	case err == nil:
+	case r.request.Identity != "", r.Execution.Operation == execution.Restore:
 		return err
+	default:
+		r.Log.Logf(engine.LevelWarn, "Only the stored bytes are proven, not what is inside of them: %s", errs.Message(err))
 	}
 	r.identities = identities
 	return nil

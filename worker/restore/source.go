@@ -157,12 +157,19 @@ func (r *run) opens(ctx context.Context, s *source) error {
 	return ofCopy(ctx, member.Close())
 }
 
-// prove reads a copy to its end and compares every stored byte.
-func (r *run) prove(ctx context.Context, s *source) error {
+// prove reads a copy to its end and compares every stored byte. What is inside is
+// read, too, with inside; a restore does not ask for it, as it reads that anyway, and
+// whatever it finds then, the target is what it was.
+func (r *run) prove(ctx context.Context, s *source, inside bool) error {
 	r.Log.Logf(engine.LevelInfo, "Proving the copy on %q: %s, %s stored", s.copy.StorageName, s.copy.Path, logs.HumanBytes(s.manifest.Totals.StoredSize))
-	report, err := artifact.Verify(ctx, s.driver, s.copy.Path, r.identities, func(done, total int64) {
-		r.Progress(engine.Progress{BytesDone: done, BytesTotal: total})
-	})
+	progress := func(done, total int64) { r.Progress(engine.Progress{BytesDone: done, BytesTotal: total}) }
+	var report artifact.Report
+	var err error
+	if inside {
+		report, err = artifact.Verify(ctx, s.driver, s.copy.Path, r.identities, progress)
+	} else {
+		report, err = artifact.VerifyStored(ctx, s.driver, s.copy.Path, progress)
+	}
 	if err == nil {
 		err = r.agrees(s.copy, report.Manifest)
 	}

@@ -26,7 +26,7 @@ func (r *run) verify(ctx context.Context, result execution.Result) (execution.Re
 	for _, c := range copies {
 		r.Phase(execution.Verifying, "proven")
 		s, err := r.verifyCopy(ctx, c)
-		if ctx.Err() != nil {
+		if ctx.Err() != nil || errs.CodeOf(err) == errs.CodeDecryptionFailed { // which says nothing of the copy
 			return result, err
 		}
 		outcome := map[string]any{"storage_location_id": c.StorageLocationID, "storage_name": c.StorageName, "error": nil}
@@ -60,5 +60,5 @@ func (r *run) verifyCopy(ctx context.Context, c backup.Copy) (*source, error) {
 		return nil, err
 	}
 	defer r.closeDriver(s.driver)
-	return s, r.prove(ctx, s)
+	return s, r.prove(ctx, s, true)
 }
