@@ -140,7 +140,7 @@ func checkTarget(ctx context.Context, b backup.Backup, target datasource.Datasou
 		return errs.InvalidFields(errs.CodeValidation, errs.Field{Field: "keep_verification_database", Message: "has a meaning only with verification_mode"})
 	}
 	if database := targetDatabase(target, o); target.Protected && !o.VerificationMode && o.Confirm != database {
-		return errs.New(errs.Conflict, errs.CodeConfirmationRequired, "the datasource %q is protected: send confirm with the name of the database that will be replaced", target.Name)
+		return errs.New(errs.Conflict, errs.CodeConfirmationRequired, "the datasource %q is protected: confirm the restore with the name of the database that it goes into, %q", target.Name, database)
 	}
 	return nil
 }

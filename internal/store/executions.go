@@ -102,6 +102,18 @@ func (s executions) List(ctx context.Context, f execution.Filter, p paging.Page)
 	return found, int(total), nil
 }
 
+// another says what keeps an execution from being made.
+func another(o execution.Operation) string {
+	switch o {
+	case execution.Restore:
+		return "a restore into the same database"
+	case execution.Verify:
+		return "a verification of the same backup"
+	default:
+		return "a backup of the same job"
+	}
+}
+
 func (s executions) Create(ctx context.Context, n execution.New) (execution.Execution, error) {
 	for range createTries {
 		err := s.create(ctx, n)
@@ -114,7 +126,7 @@ func (s executions) Create(ctx context.Context, n execution.New) (execution.Exec
 		holder, err := s.q.LockHolder(ctx, &n.LockKey)
 		if err == nil {
 			return execution.Execution{}, errs.New(errs.Conflict, errs.CodeExecutionRunning,
-				"another execution of this kind is queued or running; wait for its end or cancel it").With("execution_id", holder)
+				"%s is queued or running (execution %s): wait for its end, or cancel it", another(n.Operation), holder).With("execution_id", holder)
 		}
 		if !errors.Is(err, pgx.ErrNoRows) {
 			return execution.Execution{}, failure(err)
