@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -25,7 +26,8 @@ const restored = "restored"
 // duel is one of ours beside what people would type.
 type duel struct {
 	rival, ours contender
-	bytes       int64 // that the speed is told in
+	bytes       int64  // that the speed is told in
+	disk        string // where a verified backup is
 }
 
 // restores compares our restores and verifications with what people would type.
@@ -46,11 +48,15 @@ func restores(ctx context.Context, b *bench) (t table, _ error) {
 	if err != nil {
 		return t, err
 	}
+	typed := verify
+	if typed.rival, err = proving("tee, sha256sum, zstd -dc, sha256sum", b.cluster.client(source), verify.disk); err != nil {
+		return t, err
+	}
 	maria, err := b.mariaDuel(ctx, control)
 	if err != nil {
 		return t, err
 	}
-	for _, d := range []duel{restore, maria, verify} {
+	for _, d := range []duel{restore, maria, verify, typed} {
 		standings, err := b.compete(ctx, []contender{d.rival, d.ours})
 		if err != nil {
 			return t, err
@@ -90,7 +96,7 @@ func (b *bench) postgresDuels(ctx context.Context, control *control) (restore, v
 		ours:  control.restoring("dataguardian, PostgreSQL", backup, drop),
 		bytes: size,
 	}
-	verify = duel{rival: hashing("reading and SHA-256", disk), ours: control.verifying("dataguardian, verify", backup), bytes: backup.GetCompressedSizeBytes()}
+	verify = duel{rival: hashing("reading and SHA-256", disk), ours: control.verifying("dataguardian, verify", backup), bytes: backup.GetCompressedSizeBytes(), disk: disk}
 	return restore, verify, nil
 }
 
@@ -174,6 +180,25 @@ func hashing(name, directory string) contender {
 		m.wall, m.cpu, m.memory = time.Since(began), ownCPU()-before, int64(len(buffer))
 		return m, err
 	}}
+}
+
+// proving is what people would type to prove the parts below a directory, and what is
+// inside of them.
+func proving(name string, env []string, directory string) (contender, error) {
+	shell, err := exec.LookPath("bash")
+	if err != nil {
+		return contender{}, err
+	}
+	command := []string{shell, "-o", "pipefail", "-c", `cat "$@" | tee >(sha256sum > /dev/null) | zstd -q -dc | sha256sum`, name}
+	err = filepath.WalkDir(directory, func(path string, e fs.DirEntry, err error) error {
+		if err == nil && e.Type().IsRegular() && strings.Contains(e.Name(), ".zst") {
+			command = append(command, path) // in the order of their names, which is theirs
+		}
+		return err
+	})
+	return contender{name: name, run: func(ctx context.Context) (measurement, error) {
+		return runPipeline(ctx, env, "", [][]string{command})
+	}}, err
 }
 
 func hash(path string, buffer []byte) error {
