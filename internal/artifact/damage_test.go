@@ -84,11 +84,13 @@ func TestEveryTruncationAndExtensionIsRefused(t *testing.T) {
 				d.set(key, object[:n])
 				requireCode(t, errs.CodeArtifactCorrupt, readAll(d, c.Path, members, id))
 			}
-			_, err := artifact.VerifyStored(t.Context(), d, c.Path, nil)
-			requireCode(t, errs.CodeArtifactCorrupt, err)
+			if len(object) > 0 {
+				_, err := artifact.VerifyStored(t.Context(), d, c.Path, nil)
+				requireCode(t, errs.CodeArtifactCorrupt, err)
+			}
 			d.set(key, append(bytes.Clone(object), 'x'))
 			requireCode(t, errs.CodeArtifactCorrupt, readAll(d, c.Path, members, id))
-			_, err = artifact.VerifyStored(t.Context(), d, c.Path, nil)
+			_, err := artifact.VerifyStored(t.Context(), d, c.Path, nil)
 			requireCode(t, errs.CodeArtifactCorrupt, err)
 			require.NoError(t, d.Delete(t.Context(), key))
 			if err := readAll(d, c.Path, members, id); strings.HasSuffix(key, "manifest.json") {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"regexp"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"filippo.io/age"
@@ -143,12 +144,12 @@ func TestAStorageThatDiesIsLeftForTheNext(t *testing.T) {
 				}
 			},
 			"while it is restored": func(w *world) {
-				opened := 0
+				var opened atomic.Int32 // parts are proven side by side
 				w.faults["first"] = func(base string) error {
 					if base == w.part(2) {
-						opened++
+						opened.Add(1)
 					}
-					if opened > 1 { // it was proven before
+					if opened.Load() > 1 { // it was proven before
 						return errNetwork
 					}
 					return nil

@@ -157,6 +157,7 @@ func TestARestoreThatIsKilledWhileItsTablesMoveIsFinishedOrTakenBack(t *testing.
 				waits := waitingRename(t, m, target)
 				require.NoError(t, victim.Process.Kill())
 				m.Exec(t, "", fmt.Sprintf("KILL %d", waits))
+				awaitNoRename(t, m, waits)
 				_, err = holder.ExecContext(t.Context(), "UNLOCK TABLES")
 				require.NoError(t, err)
 			}
@@ -194,6 +195,17 @@ func waitingRename(t *testing.T, m *testkit.Maria, database string) (id int64) {
 		return m.DB(t, "").QueryRow(waiting, "RENAME%"+database+"%").Scan(&id) == nil && id > 0
 	}, time.Minute, 20*time.Millisecond, "nothing waits")
 	return id
+}
+
+// awaitNoRename waits until a connection has given up its RENAME: one that is killed
+// and gets its lock before it notices goes on.
+func awaitNoRename(t *testing.T, m *testkit.Maria, id int64) {
+	t.Helper()
+	require.Eventually(t, func() bool {
+		left := 1
+		const working = "SELECT count(*) FROM information_schema.processlist WHERE id = ? AND info LIKE 'RENAME%'"
+		return m.DB(t, "").QueryRow(working, id).Scan(&left) == nil && left == 0
+	}, time.Minute, 20*time.Millisecond, "it goes on")
 }
 
 // madeAt is when the triggers of a database were made, in hundredths of a second.
@@ -271,6 +283,7 @@ func TestAnExchangeThatIsKilledIsTakenBack(t *testing.T) {
 					defer close(killed)
 					id := waitingRename(t, m, target)
 					m.Exec(t, "", fmt.Sprintf(tc.kill, id))
+					awaitNoRename(t, m, id)
 					_, err := holder.ExecContext(t.Context(), "UNLOCK TABLES")
 					assert.NoError(t, err)
 				}()
