@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"strconv"
+	"strings"
 
 	"github.com/dataguardian/dataguardian/internal/engine"
 	"github.com/dataguardian/dataguardian/internal/engine/postgres/archive"
@@ -267,11 +268,18 @@ func (r *restore) feed(ctx context.Context, database string, input io.Reader, mo
 	_, err = tool.Feed{
 		Spec: process.Spec{
 			Path: r.tool.path, Args: args, Env: process.Environment(r.dir, env...), Dir: r.dir,
-			OnStderr: func(line string) { r.log(engine.LevelWarn, tool.Redact(line, r.conn.Password)) }, TailLines: 200,
+			OnStderr: r.said, TailLines: 200,
 		},
 		Stall: r.options.StallTimeout, Source: input, Proof: proof, OnFeed: r.read,
 	}.Run(ctx)
 	return r.failure(ctx, err)
+}
+
+// said passes on what the tool says; statements that it quotes end in empty lines.
+func (r *restore) said(line string) {
+	if strings.TrimSpace(line) != "" {
+		r.log(engine.LevelWarn, tool.Redact(line, r.conn.Password))
+	}
 }
 
 // sourceProof makes broken bytes of a backup a matter of the backup.
