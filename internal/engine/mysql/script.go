@@ -26,9 +26,10 @@ const (
 )
 
 // script follows the SQL text of a dump tool as it passes by: it knows which
-// table's data comes, counts rows where each has a line of its own, and proves
-// that the last line is the trailer, which the tools write only when all went
-// well. It keeps the ends of one line, however long that is.
+// table's data comes, counts rows, of which each has a line of its own or all of a
+// statement have one, and proves
+// that the last line is the trailer, which the tools write only when all went well. It
+// keeps the ends of one line, however long that is.
 //
 // Line breaks in values are escaped by the tools, so that a line is a row; they
 // stand as they are only in bodies of routines, which are between DELIMITER
@@ -50,6 +51,8 @@ type script struct {
 	inTable   bool
 	inRows    bool
 	rows      int64
+	insert    string  // what a statement for the table begins with
+	tuples    *tuples // of a statement in one line, nil in other lines
 
 	schema definitions
 	whole  []byte // the line being read, outside of data
@@ -99,6 +102,7 @@ func (s *script) add(b []byte) {
 	if room := keep - len(s.head); room > 0 {
 		s.head = append(s.head, b[:min(room, len(b))]...)
 	}
+	s.follow(b)
 	if len(b) >= lineTail {
 		s.tail = append(s.tail[:0], b[len(b)-lineTail:]...)
 		return
@@ -109,10 +113,23 @@ func (s *script) add(b []byte) {
 	}
 }
 
+// follow counts the rows of the line, if it is such a statement.
+func (s *script) follow(b []byte) {
+	switch name := int64(len(s.insert)); {
+	case s.tuples != nil:
+		s.tuples.follow(b)
+	case !s.inTable || s.inRows || s.length < name || s.length-int64(len(b)) >= name:
+	case bytes.HasPrefix(s.head, []byte(s.insert)):
+		s.tuples = new(tuples)
+		s.tuples.follow(b[int64(len(b))-(s.length-name):])
+	}
+}
+
 func (s *script) line() {
 	if s.length > 0 {
 		s.see()
 	}
+	s.tuples = nil
 	s.head, s.tail, s.whole, s.length = s.head[:0], s.tail[:0], s.whole[:0], 0
 }
 
@@ -139,8 +156,11 @@ func (s *script) see() {
 	case line == unlock && s.inTable:
 		s.end()
 	case strings.HasPrefix(line, insertPrefix) && s.inTable && s.rows >= 0:
-		s.inRows = strings.HasPrefix(line, insertPrefix+quoteName(s.table)+"`") && strings.HasSuffix(string(s.tail), valuesSuffix)
-		if !s.inRows {
+		switch s.inRows = s.tuples != nil && strings.HasSuffix(string(s.tail), valuesSuffix); {
+		case s.inRows:
+		case s.tuples != nil && s.tuples.whole():
+			s.rows += s.tuples.rows
+		default:
 			s.rows = -1
 		}
 	}
@@ -171,6 +191,7 @@ func (s *script) row() {
 
 func (s *script) begin(table string) {
 	s.table, s.inTable, s.rows = table, true, 0
+	s.insert = insertPrefix + quoteName(table) + "`"
 	if s.started != nil {
 		s.started(table)
 	}
