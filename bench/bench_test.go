@@ -36,7 +36,7 @@ func TestAQuickRunMeasuresEveryRow(t *testing.T) {
 		"restore": {
 			"pg_restore -j2 of -Fd", "dataguardian, PostgreSQL", "zstd -dc, mariadb", "dataguardian, MariaDB", "reading and SHA-256", "dataguardian, verify",
 		},
-		"uploads": {"dump only", "to disk", "to S3", "to GCS"},
+		"uploads": {"dump only", "pg_dump, zstd -1 -T2", "to disk", "to S3", "to GCS"},
 		"spool":   {"full spool, at its peak", "bounded spool, at its peak", "sent again after half was sent"},
 		"memory":  nil,
 		"tails":   {"gRPC", "SSE", "gRPC", "SSE"},
