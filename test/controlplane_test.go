@@ -27,6 +27,7 @@ func TestARunningControlPlane(t *testing.T) {
 		"runs a job once at a time":                                           aJobRunsOnceAtATime,
 		"cancels a running backup":                                            aRunningBackupIsCancelled,
 		"leaves a target whose disk is full as it was":                        aFullDiskOfTheTargetLeavesItAsItWas,
+		"leaves a target of MariaDB whose disk is full as it was":             aFullDiskOfMariaDBLeavesTheTargetAsItWas,
 		"shows a damaged copy until it is whole again":                        damagedCopiesAreShownUntilTheyAreWholeAgain,
 		"deletes an execution that has ended with what it stored":             anExecutionIsDeletedWithItsObjects,
 		"names why a database cannot be backed up":                            databasesThatCannotBeBackedUp,

@@ -12,6 +12,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/dataguardian/dataguardian/internal/testkit"
 	"github.com/dataguardian/dataguardian/storage/storagetest"
 	"github.com/dataguardian/dataguardian/test/harness"
 )
@@ -182,6 +183,43 @@ func damagedCopiesAreShownUntilTheyAreWholeAgain(t *testing.T, s *harness.Server
 	require.Equal(t, 20, noteCount(t, source, source.Database))
 }
 
+// The same with MariaDB, of which a table can have its file on another disk.
+func aFullDiskOfMariaDBLeavesTheTargetAsItWas(t *testing.T, s *harness.Server) {
+	m := testkit.MariaDB(t)
+	database := m.NewDatabase(t)
+	var data string
+	require.NoError(t, m.DB(t, "").QueryRow("SELECT @@datadir").Scan(&data))
+	disk := filepath.Join(filepath.Dir(filepath.Clean(data)), "small_"+database)
+	harness.SmallDisk(t, disk, 12<<20)
+	giveTo(t, disk, data)
+	t.Cleanup(func() { m.Exec(t, "", "DROP DATABASE "+database) }) // before the disk goes
+	m.Exec(t, database, "CREATE TABLE notes (id int PRIMARY KEY, body varchar(4000)) ENGINE=InnoDB DATA DIRECTORY='"+disk+"';"+
+		"INSERT INTO notes SELECT seq, repeat(hex(seq), 200) FROM seq_1_to_6000; CREATE TRIGGER stays BEFORE INSERT ON notes FOR EACH ROW SET NEW.body = 'kept'")
+	datasource := addDatasource(t, s, "small "+database, "mariadb", mariaConfig(m, database))
+	id := s.Backup(t, s.AddJob(t, datasource, s.AddStorage(t, s.StorageDir(t)))).Text("id")
+	m.Exec(t, database, "DELETE FROM notes WHERE id > 5")
+	e := awaitRestore(t, s, id, config{})
+	require.Equal(t, []string{"failed", "RESTORE_FAILED"}, []string{e.Text("status"), e.Text("error_code")}, "%s", e)
+	require.Contains(t, e.Text("error_message"), "is full")
+	require.Contains(t, e.Text("error_message"), "The table 'notes' is full")
+	var rows, triggers, left int
+	require.NoError(t, m.DB(t, database).QueryRow("SELECT count(*), (SELECT count(*) FROM information_schema.triggers WHERE trigger_schema = DATABASE()) FROM notes").Scan(&rows, &triggers))
+	require.Equal(t, []int{5, 1}, []int{rows, triggers})
+	token := strings.ReplaceAll(e.Text("id"), "-", "")[:12]
+	require.NoError(t, m.DB(t, "").QueryRow("SELECT count(*) FROM information_schema.schemata WHERE schema_name LIKE concat('dg%', ?)", token).Scan(&left))
+	require.Zero(t, left)
+}
+
+// giveTo makes a directory that of who owns another one.
+func giveTo(t *testing.T, dir, like string) {
+	t.Helper()
+	owner, err := os.Stat(like)
+	require.NoError(t, err)
+	account, ok := owner.Sys().(*syscall.Stat_t)
+	require.True(t, ok)
+	require.NoError(t, os.Chown(dir, int(account.Uid), int(account.Gid)))
+}
+
 // The target's disk is full: what a restore makes goes into a small tablespace.
 func aFullDiskOfTheTargetLeavesItAsItWas(t *testing.T, s *harness.Server) {
 	source := s.Plane.NewSource(t, 4000)
@@ -190,11 +228,7 @@ func aFullDiskOfTheTargetLeavesItAsItWas(t *testing.T, s *harness.Server) {
 	require.NoError(t, pg.Conn(t, "postgres").QueryRow(t.Context(), "SELECT current_setting('data_directory')").Scan(&data))
 	disk := filepath.Join(filepath.Dir(data), role)
 	harness.SmallDisk(t, disk, 2<<20)
-	owner, err := os.Stat(data)
-	require.NoError(t, err)
-	account, ok := owner.Sys().(*syscall.Stat_t)
-	require.True(t, ok)
-	require.NoError(t, os.Chown(disk, int(account.Uid), int(account.Gid)))
+	giveTo(t, disk, data)
 	pg.Exec(t, "postgres", "CREATE TABLESPACE "+role+" LOCATION '"+disk+"'")
 	t.Cleanup(func() { pg.Exec(t, "postgres", "DROP TABLESPACE "+role) })
 	pg.Exec(t, "postgres", "CREATE ROLE "+role+" SUPERUSER LOGIN PASSWORD 'none of the secrets'; ALTER ROLE "+role+" SET default_tablespace = "+role)
