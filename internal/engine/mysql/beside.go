@@ -204,7 +204,8 @@ func (b *beside) takeBack(ctx context.Context, w *swap, cause error) error {
 	b.stuck = true
 	r.log(engine.LevelError, fmt.Sprintf("database %s could not be made what it was (%s): nothing is dropped, its old tables are in it or in database %s, and the cleanup worker tries again", w.Target, errs.Message(err), w.Replaced))
 	return errs.Wrap(errors.Join(cause, err, engine.ErrUnsettled), errs.KindOf(cause), errs.CodeOf(cause),
-		"%s; and the database could not be made what it was, which the cleanup worker tries again (%s): nothing is dropped, its old tables are in it or in database %q", errs.Message(cause), errs.Message(err), w.Replaced)
+		"%s; and the database could not be made what it was, which the cleanup worker tries again within minutes (%s): nothing is dropped, its old tables are in it or in database %q. Until the cleanup worker's log says what came of it, drop neither %[3]q nor %[4]q, and start no other restore into it",
+		errs.Message(cause), errs.Message(err), w.Replaced, w.Fresh)
 }
 
 func (b *beside) back(ctx context.Context, w *swap) error {

@@ -109,14 +109,20 @@ func toolError(exit *process.ExitError, c engine.Conn, fallback errs.Code) error
 	if said == "" {
 		said = "it said nothing"
 	}
+	full := func() error {
+		return errs.Wrap(exit.Silent(), errs.Unavailable, fallback, "a disk of %s is full (%s): make room there and run it again", where(c), said)
+	}
+	if strings.Contains(said, "No space left on device") || regexp.MustCompile(`\(errno: (28|135) `).MatchString(said) { // ENOSPC, and what InnoDB makes of it
+		return full()
+	}
 	numbers := regexp.MustCompile(`(?i)\b(?:errno|error)\b:?\s*(\d{4})\b|\((\d{4})\)`).FindAllStringSubmatch(strings.Join(exit.Tail, "\n"), -1)
 	for _, m := range numbers {
 		number, err := strconv.Atoi(m[1] + m[2])
 		if err != nil {
 			continue
 		}
-		if slices.Contains([]int{1021, 1114}, number) || strings.Contains(said, "No space left on device") {
-			return errs.Wrap(exit.Silent(), errs.Unavailable, fallback, "a disk of %s is full (%s): make room there and run it again", where(c), said)
+		if slices.Contains([]int{1021, 1114}, number) {
+			return full()
 		}
 		if number == 1045 && strings.Contains(said, " at line ") { // it was let in, and asks for a file or a grant
 			number = 1227
