@@ -34,7 +34,8 @@ func TestAQuickRunMeasuresEveryRow(t *testing.T) {
 		"backup":  {"dump only", "pg_dump -Fc", "pg_dump, zstd -1 -T2", "pg_dump -Fd -j2 -Z1", "dataguardian", "dataguardian, parallel_jobs 2"},
 		"mariadb": {"dump only", "mariadb-dump, zstd -1 -T2", "dataguardian"},
 		"restore": {
-			"pg_restore -j2 of -Fd", "dataguardian, PostgreSQL", "zstd -dc, mariadb", "dataguardian, MariaDB", "reading and SHA-256", "dataguardian, verify",
+			"pg_restore -j2 of -Fd", "dataguardian, PostgreSQL", "zstd -dc, mariadb", "dataguardian, MariaDB",
+			"reading and SHA-256", "dataguardian, verify", "tee, sha256sum, zstd -dc, sha256sum", "dataguardian, verify",
 		},
 		"uploads": {"dump only", "pg_dump, zstd -1 -T2", "to disk", "to S3", "to GCS"},
 		"spool":   {"full spool, at its peak", "bounded spool, at its peak", "sent again after half was sent"},
