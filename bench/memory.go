@@ -29,7 +29,7 @@ func (b *bench) memoryTable(ctx context.Context, s *stage) (table, error) {
 		notes: []string{fmt.Sprintf("One backup each, with a fresh server (API and workers in one process). Peaks of resident memory. Aim: the server stays under %s, and does not grow with the database.", megabytes(memoryLimit))},
 		head:  []string{"database", "to", "parallel_jobs", "server before", "server at peak", "pg_dump at peak", "wall", "under the limit"},
 	}
-	stores := openClouds(s)        //nolint:contextcheck // the stage carries it
+	stores := openClouds(s)
 	percents := []int{5, 100, 400} // of -size
 	for i, part := range percents {
 		jobs := []int32{1, 2, 4} // as many as there are places

@@ -97,7 +97,7 @@ func (s *Source) proveStored(ctx context.Context, m ManifestMember) error {
 	for _, p := range m.Parts {
 		g.Go(func() error {
 			f := s.fetch(ctx, ManifestMember{Parts: []ManifestPart{p}})
-			defer f.Close()
+			defer f.Close() //nolint:errcheck // only read; what went wrong is in f.err
 			for f.advance() == nil {
 				continue
 			}
