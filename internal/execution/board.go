@@ -184,10 +184,18 @@ func (b *Board) poll(ctx context.Context) error {
 	return b.regard(ctx)
 }
 
-// regard looks at what watchers with a scope may see by now.
+// regard looks at what watchers with a scope may see by now. The answer is of use only
+// to those who had begun when it was asked for: it may lack the tags of others, and
+// what they have found themselves is newer.
 func (b *Board) regard(ctx context.Context) error {
 	var tags []string
-	b.each(func(w *watcher) { tags = append(tags, w.request.scope...) })
+	asked := map[*watcher]bool{}
+	b.each(func(w *watcher) {
+		if w.scoped() {
+			asked[w] = true
+			tags = append(tags, w.request.scope...)
+		}
+	})
 	if len(tags) == 0 {
 		return nil
 	}
@@ -196,7 +204,11 @@ func (b *Board) regard(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	b.each(func(w *watcher) { w.regard(tagged) })
+	b.each(func(w *watcher) {
+		if asked[w] {
+			w.regard(tagged)
+		}
+	})
 	return nil
 }
 

@@ -112,8 +112,12 @@ func (w *watcher) hide(c *Change, s *seat) {
 	}
 }
 
-// conceal stops telling of an execution that has left the scope.
+// conceal stops telling of an execution that has left the scope. One that has ended is
+// forgotten: no other change will do that.
 func (w *watcher) conceal(s *seat) {
+	if s.pending != nil && s.pending.Status.Terminal() {
+		delete(w.seats, s.pending.ID)
+	}
 	w.drop(s)
 	s.hidden, s.pending, s.progress, s.behind = true, nil, nil, false
 }
@@ -127,14 +131,18 @@ func (w *watcher) arrive(tagged map[string][]string) {
 	}
 }
 
-// regard says which datasources the watcher may see now. Executions of the others are
-// hidden; those of new ones are found in the database.
+// scoped reports whether the watcher has begun to read and may not see everything.
+func (w *watcher) scoped() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.request.scope != nil && w.reach != nil
+}
+
+// regard says which datasources a watcher with a scope may see now. Executions of the
+// others are hidden; those of new ones are found in the database.
 func (w *watcher) regard(tagged map[string][]string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.reach == nil { // not begun, or without a scope
-		return
-	}
 	was := w.reach
 	w.reach = w.request.reach(tagged)
 	for _, s := range w.seats {
@@ -142,12 +150,13 @@ func (w *watcher) regard(tagged map[string][]string) {
 			w.conceal(s)
 		}
 	}
+	grown := false
 	for id := range w.reach {
 		if !was[id] {
-			w.joined[id] = true
+			w.joined[id], grown = true, true
 		}
 	}
-	if len(w.joined) > 0 {
+	if grown {
 		w.spill()
 	}
 }
@@ -355,6 +364,13 @@ func (w *watcher) spilled() bool {
 	was := w.overflow
 	w.overflow = false
 	return was
+}
+
+// seated reports whether a seat is still that of its execution.
+func (w *watcher) seated(id string, s *seat) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.seats[id] == s
 }
 
 // remove forgets an execution that has ended, unless there is more to tell; false

@@ -202,6 +202,12 @@ func (r *watchReader) advance(to time.Time) {
 			}
 		}
 	}
+	for id, s := range r.speaking {
+		if !r.inbox.seated(id, s) { // it has ended where the watcher may not look
+			delete(r.speaking, id)
+			r.ended.note(id, s.seq)
+		}
+	}
 }
 
 // deliver tells the news of one execution: the state that ends it after its lines.
@@ -260,6 +266,8 @@ func (r *watchReader) begin(s *seat) {
 	if p, ok := r.resumed[id]; ok {
 		s.seq = p.seq
 		delete(r.resumed, id)
+	} else if old := r.speaking[id]; old != nil { // see advance
+		s.seq = old.seq
 	} else {
 		s.seq = r.ended.take(s.execution)
 	}
