@@ -2,6 +2,7 @@ package notification
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
 	"time"
@@ -13,7 +14,7 @@ import (
 	"github.com/dataguardian/dataguardian/internal/settings"
 )
 
-// sealPage is how many channels Seal reads at once.
+// sealPage is how many channels Seal lists at once.
 const sealPage = 100
 
 // Channels is what callers may do with channels.
@@ -94,25 +95,40 @@ func (s *Channels) settled(c Channel, err error) (Channel, error) {
 }
 
 // Seal stores every channel as its type is now: settings that became secret after a
-// channel was made are encrypted. It returns how many it has changed. Any number of
-// processes may call it at once.
+// channel was made are encrypted. It returns how many it has changed, and an error that
+// names each channel it could not change; the others are. Any number of processes may
+// call it at once.
 func (s *Channels) Seal(ctx context.Context) (changed int, err error) {
+	all, err := s.all(ctx)
+	if err != nil {
+		return 0, err
+	}
+	var failed error
+	for _, c := range all {
+		sealed, err := s.seal(ctx, c.ID)
+		switch {
+		case ctx.Err() != nil:
+			return changed, errors.Join(failed, context.Cause(ctx))
+		case err != nil && errs.KindOf(err) != errs.NotFound: // deleted meanwhile
+			failed = errors.Join(failed, errs.Wrap(err, errs.KindOf(err), errs.CodeOf(err), "the channel %q: %s", c.Name, errs.Message(err)))
+		case sealed:
+			changed++
+		}
+	}
+	return changed, failed
+}
+
+// all lists every channel.
+func (s *Channels) all(ctx context.Context) ([]Channel, error) {
+	var all []Channel
 	for page := 1; ; page++ {
 		listed, total, err := s.store.List(ctx, paging.Page{Number: page, Limit: sealPage})
 		if err != nil {
-			return changed, err
+			return nil, err
 		}
-		for _, c := range listed {
-			sealed, err := s.seal(ctx, c.ID)
-			if err != nil && errs.KindOf(err) != errs.NotFound { // deleted meanwhile
-				return changed, err
-			}
-			if sealed {
-				changed++
-			}
-		}
+		all = append(all, listed...)
 		if len(listed) == 0 || page*sealPage >= total {
-			return changed, nil
+			return all, nil
 		}
 	}
 }

@@ -3,6 +3,8 @@ package notification
 import (
 	"context"
 	"errors"
+	"fmt"
+	"strconv"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -142,6 +144,71 @@ func TestSecretsAreShownAsSetAndStayUnlessTheAddressChanges(t *testing.T) {
 	c, err = s.Update(t.Context(), c.ID, ChannelPatch{Name: &name, Types: &types, MinSeverity: Critical, Enabled: &off, MaxPerHour: &most})
 	require.NoError(t, err)
 	require.Equal(t, []any{"m", types, Critical, false, 30}, []any{c.Name, c.Types, c.MinSeverity, c.Enabled, c.MaxPerHour})
+}
+
+// rack keeps channels, some of which do not open.
+type rack struct {
+	ChannelStore
+	shelves []*shelf
+	broken  map[string]error
+}
+
+func (r *rack) List(_ context.Context, p paging.Page) ([]Channel, int, error) {
+	first := min((p.Number-1)*p.Limit, len(r.shelves))
+	var page []Channel
+	for _, s := range r.shelves[first:min(first+p.Limit, len(r.shelves))] {
+		page = append(page, Channel{ID: s.c.ID, Name: s.c.Name, Type: s.c.Type})
+	}
+	return page, len(r.shelves), nil
+}
+
+func (r *rack) find(id string) (*shelf, error) {
+	for _, s := range r.shelves {
+		if s.c.ID == id {
+			return s, r.broken[id]
+		}
+	}
+	return nil, errs.New(errs.NotFound, errs.CodeNotFound, "no such channel")
+}
+
+func (r *rack) Get(_ context.Context, id string) (Channel, error) {
+	s, err := r.find(id)
+	if err != nil {
+		return Channel{}, err
+	}
+	return s.c, nil
+}
+
+func (r *rack) Update(ctx context.Context, id string, change func(*Channel) error) (Channel, error) {
+	s, err := r.find(id)
+	if err != nil {
+		return Channel{}, err
+	}
+	return s.Update(ctx, id, change)
+}
+
+func TestAChannelThatDoesNotOpenKeepsNoOtherFromBeingSealed(t *testing.T) {
+	t.Parallel()
+	secret := ChannelType{Name: "webhook", Fields: []Field{{Name: "url", Kind: URLField, Secret: true}}}
+	r := &rack{broken: map[string]error{
+		"3":   errs.New(errs.Internal, errs.CodeInternal, "it does not open"),
+		"120": errs.New(errs.NotFound, errs.CodeNotFound, "deleted meanwhile"),
+	}}
+	const all = 2*sealPage + 5
+	for i := range all {
+		r.shelves = append(r.shelves, &shelf{c: Channel{ID: strconv.Itoa(i), Name: fmt.Sprint("channel ", i), Type: "webhook", Config: map[string]any{"url": "https://x"}}})
+	}
+	changed, err := NewChannels(r, &pigeon{types: []ChannelType{secret}}).Seal(t.Context())
+	require.ErrorContains(t, err, `"channel 3": it does not open`)
+	require.NotContains(t, err.Error(), "channel 120")
+	require.Equal(t, all-2, changed)
+	for id, s := range r.shelves {
+		require.Equal(t, r.broken[strconv.Itoa(id)] != nil, s.c.Config["url"] != nil, id)
+	}
+	delete(r.broken, "3")
+	changed, err = NewChannels(r, &pigeon{types: []ChannelType{secret}}).Seal(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, 1, changed)
 }
 
 func TestATestSaysWhatCameOfIt(t *testing.T) {
