@@ -13,10 +13,10 @@ import (
 
 	"github.com/coreos/go-oidc/v3/oidc"
 	"github.com/coreos/go-oidc/v3/oidc/oidctest"
-	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/dataguardian/dataguardian/internal/errs"
+	"github.com/dataguardian/dataguardian/internal/netguard"
 )
 
 // ada is a person who gets in.
@@ -78,49 +78,74 @@ func TestATokenThatIsNotForUsOrNotTheProvidersOpensNothing(t *testing.T) {
 	}
 }
 
+// endless answers what the provider would, after more than may be read: nothing but its
+// length is wrong.
+func endless(p *provider) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		if _, err := w.Write(bytes.Repeat([]byte(" "), maxDocument+1)); err == nil { // else nobody reads on
+			p.plain.ServeHTTP(quiet{w}, r)
+		}
+	})
+}
+
+// quiet swallows what cannot be written to one who has left.
+type quiet struct{ http.ResponseWriter }
+
+func (q quiet) Write(b []byte) (int, error) {
+	if _, err := q.ResponseWriter.Write(b); err != nil {
+		return len(b), nil //nolint:nilerr // see quiet
+	}
+	return len(b), nil
+}
+
 // The provider names its addresses, and may be somebody who was let in by mistake, or
 // who has been broken into.
 func TestTheProvidersAddressesLeadNowhereElseAndItsAnswersEnd(t *testing.T) {
 	reached := 0
 	third := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { reached++ }))
 	t.Cleanup(third.Close)
-	endless := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "application/json")
-		for range 4 {
-			if _, err := w.Write(bytes.Repeat([]byte(" "), maxDocument/2)); err != nil {
-				return // nobody reads on
-			}
-		}
-		_, err := w.Write([]byte("{}"))
-		assert.NoError(t, err)
-	})
 	elsewhere := http.RedirectHandler(third.URL, http.StatusTemporaryRedirect)
 	for name, c := range map[string]struct {
 		document claims
 		routes   map[string]http.Handler
+		endless  string
+		cause    error
 	}{
-		"a token endpoint that is a metadata service": {document: claims{"token_endpoint": "http://169.254.169.254/token"}},
-		"keys of a metadata service":                  {document: claims{"jwks_uri": "http://[::ffff:169.254.169.254]/keys"}},
-		"information of a metadata service":           {document: claims{"userinfo_endpoint": "http://169.254.169.254/latest"}},
-		"a token endpoint that sends on":              {routes: map[string]http.Handler{"/token": elsewhere}},
-		"keys that are elsewhere":                     {routes: map[string]http.Handler{"/keys": elsewhere}},
-		"information that is elsewhere":               {routes: map[string]http.Handler{"/info": elsewhere}},
-		"endless keys":                                {routes: map[string]http.Handler{"/keys": endless}},
-		"endless information":                         {routes: map[string]http.Handler{"/info": endless}},
-		"an endless token":                            {routes: map[string]http.Handler{"/token": endless}},
+		"a token endpoint that is a metadata service": {document: claims{"token_endpoint": "http://169.254.169.254/token"}, cause: netguard.ErrBlocked},
+		"keys of a metadata service":                  {document: claims{"jwks_uri": "http://[::ffff:169.254.169.254]/keys"}, cause: netguard.ErrBlocked},
+		"information of a metadata service":           {document: claims{"userinfo_endpoint": "http://169.254.169.254/latest"}, cause: netguard.ErrBlocked},
+		"a token endpoint that sends on":              {routes: map[string]http.Handler{"/token": elsewhere}, cause: errSentAway},
+		"keys that are elsewhere":                     {routes: map[string]http.Handler{"/keys": elsewhere}, cause: errSentAway},
+		"information that is elsewhere":               {routes: map[string]http.Handler{"/info": elsewhere}, cause: errSentAway},
+		"endless keys":                                {endless: "/keys", cause: errTooLong},
+		"endless information":                         {endless: "/info", cause: errTooLong},
+		"an endless token":                            {endless: "/token"}, // oauth2 itself reads no more either
 	} {
 		p := newProvider(t)
-		p.token, p.document, p.routes = claims{"preferred_username": "ada"}, c.document, c.routes
+		p.token, p.info = claims{"preferred_username": "ada"}, claims{"sub": "7", "groups": "boss"}
+		p.document, p.routes = c.document, c.routes
+		if c.endless != "" {
+			p.routes = map[string]http.Handler{c.endless: endless(p)}
+		}
 		got, err := p.enter(t, Config{ClientSecret: "shared"})
 		require.Contains(t, []errs.Kind{errs.Unauthenticated, errs.Unavailable}, errs.KindOf(err), "%s: %v", name, err)
 		require.Empty(t, got, name)
 		require.Zero(t, reached, name)
+		if c.cause != nil {
+			require.ErrorContains(t, err, c.cause.Error(), name)
+		}
 	}
-	for name, handler := range map[string]http.Handler{"endless": endless, "elsewhere": elsewhere} {
+	for name, cause := range map[string]error{"endless": errTooLong, "elsewhere": errSentAway} {
 		p := newProvider(t)
+		handler := elsewhere
+		if name == "endless" {
+			handler = endless(p)
+		}
 		p.routes = map[string]http.Handler{"/.well-known/openid-configuration": handler}
 		_, _, err := New(Config{Issuer: p.URL}).Begin(t.Context())
 		require.Equal(t, errs.Unavailable, errs.KindOf(err), name)
+		require.ErrorContains(t, err, cause.Error(), name)
 		require.Zero(t, reached, name)
 	}
 	p := newProvider(t)

@@ -39,6 +39,7 @@ type provider struct {
 	asked       int // for user information
 	discovered  int
 	away        bool
+	plain       http.Handler // what it answers without routes
 }
 
 func newProvider(t *testing.T) *provider {
@@ -84,6 +85,7 @@ func newProvider(t *testing.T) *provider {
 		answer(w, p.info)
 	})
 	mux.Handle("/", p.keys)
+	p.plain = mux
 	p.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if other, ok := p.routes[r.URL.Path]; ok {
 			other.ServeHTTP(w, r)
