@@ -6,6 +6,7 @@ import (
 	"errors"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/pressly/goose/v3"
 
@@ -51,6 +52,9 @@ func (s *Store) up(ctx context.Context, conn *sql.DB) error {
 	results, err := provider.Up(ctx)
 	for _, r := range results {
 		s.log.InfoContext(ctx, "the database was migrated", "step", r.Source.Path, "duration", r.Duration)
+	}
+	if pg, ok := errors.AsType[*pgconn.PgError](err); ok && pg.Code == stateLockTimeout {
+		return errs.Wrap(err, errs.Unavailable, errs.CodeTimeout, "the database could not be migrated: another session, such as a dump of it, holds a table; the step left no trace, start again when that session has ended")
 	}
 	if err != nil {
 		return errs.Wrap(err, errs.KindOf(failure(err)), errs.CodeOf(failure(err)), "the database could not be migrated; the step that failed left no trace, fix its cause and start again")
