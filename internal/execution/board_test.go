@@ -708,6 +708,42 @@ func TestATagThatComesOrGoesCountsWhileTheExecutionRuns(t *testing.T) {
 	})
 }
 
+func TestWhatComesIntoTheScopeWhileNobodyWatchesIsToldWhenSomebodyDoes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		defer func() { cancel(); synctest.Wait() }()
+		p := newPlane()
+		b := p.board(ctx)
+		stays, quiet, comes := uuid.NewString(), uuid.NewString(), uuid.NewString()
+		for _, id := range []string{stays, quiet, comes} {
+			p.set(id, execution.Running)()
+		}
+		p.append(stays, 2, false)
+		p.append(comes, 2, false)
+		p.tag(stays, "mine")
+		p.tag(quiet, "mine")
+		v := newViewer()
+		mine := auth.WithScope(ctx, []string{"mine"})
+		v.connect(mine, b, execution.WatchRequest{Lines: true})
+		<-time.After(time.Minute)
+		require.Equal(t, map[string]execution.Status{stays: execution.Running, quiet: execution.Running}, v.states)
+		v.leave()
+		p.tag(comes, "mine")
+		<-time.After(time.Minute)
+		v.connect(mine, b, execution.WatchRequest{Lines: true})
+		<-time.After(time.Minute)
+		for _, id := range []string{stays, quiet, comes} {
+			p.append(id, 2, false)
+		}
+		<-time.After(time.Minute)
+		v.leave()
+		require.NoError(t, v.bad)
+		require.Zero(t, v.gaps)
+		require.Equal(t, map[string]execution.Status{stays: execution.Running, quiet: execution.Running, comes: execution.Running}, v.states)
+		require.Equal(t, map[string]int64{stays: 4, quiet: 2, comes: 4}, v.seqs)
+	})
+}
+
 func TestARetriedUploadGoesOnWithItsLog(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())

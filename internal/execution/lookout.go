@@ -14,8 +14,11 @@ const (
 	rowAge = time.Second
 	// lookBatch bounds the rows of one look.
 	lookBatch = 500
-	// lookLimit bounds one reading, which belongs to no tail alone.
-	lookLimit = 30 * time.Second
+	// lookLimit bounds the reading of a batch, which belongs to no tail alone: those who
+	// wait for it tell nobody that they are there.
+	lookLimit = 5 * time.Second
+	// rowLimit bounds the reading of one row with its lines.
+	rowLimit = 30 * time.Second
 )
 
 // Look is where an execution is.
@@ -125,7 +128,7 @@ func (l *lookout) readRows(ctx context.Context, p *post) {
 			return
 		}
 		r.began = time.Now()
-		limited, cancel := context.WithTimeout(ctx, lookLimit)
+		limited, cancel := context.WithTimeout(ctx, rowLimit)
 		r.execution, r.err = l.store.Get(limited, p.id)
 		cancel()
 		l.keep(p, r)

@@ -99,7 +99,9 @@ type WatchEvent struct {
 // a Gap names those that are lost. With auth.WithScope, executions outside of the
 // scope do not exist: what leaves it, because a tag was taken off the datasource, is told
 // no more, and what comes into it while it is queued or runs is told from its first
-// line, both within BoardConfig.Poll.
+// line, both within BoardConfig.Poll. What came into it between two watches is told by
+// the second, with states that the first may have told, unless the event it begins after
+// was one of more than 32 executions at a time.
 func (b *Board) Watch(ctx context.Context, r WatchRequest) iter.Seq2[WatchEvent, error] {
 	return func(yield func(WatchEvent, error) bool) {
 		r.scope = auth.ScopeOf(ctx)

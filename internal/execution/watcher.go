@@ -70,11 +70,15 @@ func (w *watcher) change(c *Change) {
 	}
 }
 
-// found puts what the reader himself has found.
+// found puts what the reader himself has found, and looks after lines that a spill
+// has left behind.
 func (w *watcher) found(c *Change) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.put(c)
+	if s := w.seats[c.ID]; s != nil && s.behind && !s.hidden && !w.overflow {
+		w.enqueue(s)
+	}
 }
 
 func (w *watcher) put(c *Change) {

@@ -121,12 +121,26 @@ func (r *watchReader) changed(c *Change) Mark {
 
 // active takes an execution that is queued or running.
 func (r *watchReader) active(c *Change) Mark {
-	if !r.inbox.hasJoined(c.DatasourceID) && (r.toldBefore(c) || !r.partial && c.ChangedAt.Before(r.since)) {
+	if !r.mayHaveCome(c) && (r.toldBefore(c) || !r.partial && c.ChangedAt.Before(r.since)) {
 		r.resume(c)
 	} else {
 		r.inbox.found(c)
 	}
 	return Mark{Time: c.CreatedAt, ID: c.ID}
+}
+
+// mayHaveCome reports whether an execution that has not changed may have come into the
+// scope: since the database was read, or before, while nobody watched. Of those in no
+// place of the id that the watch goes on after, a state is told twice rather than never.
+func (r *watchReader) mayHaveCome(c *Change) bool {
+	if r.inbox.hasJoined(c.DatasourceID) {
+		return true
+	}
+	if r.request.scope == nil || r.resumed == nil || r.cut { // cut: it may be one of the others whose lines were told
+		return false
+	}
+	_, known := r.resumed[c.ID]
+	return !known
 }
 
 // resume seats an execution whose state was told before.
