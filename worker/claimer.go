@@ -133,11 +133,12 @@ func (c *Claimer) claim(ctx context.Context, timing Timing) (execution.Execution
 	e, found, err := c.Store.Claim(ctx, execution.Claimant{WorkerID: c.WorkerID, Spool: c.Spool, Limits: c.Limits}, c.Operations, timing.Lease)
 	if err != nil {
 		if ctx.Err() == nil {
-			c.Entry.Finished(err)
+			c.Entry.Claimed(err)
 			c.Logger.WarnContext(ctx, "nothing could be claimed, trying again", "worker", c.Label, "error", err)
 		}
 		return execution.Execution{}, false
 	}
+	c.Entry.Claimed(nil)
 	return e, found
 }
 

@@ -105,8 +105,9 @@ func (r *Registry) update(role health.Role, change func(*health.Instance) health
 
 // Entry is one role of this process. It may be used concurrently.
 type Entry struct {
-	registry *Registry
-	role     health.Role
+	registry  *Registry
+	role      health.Role
+	unclaimed bool // the error that is shown is of Claimed; the registry's lock guards it
 }
 
 // SetSpool names the spool of a backup worker: what waits there waits for it.
@@ -143,6 +144,22 @@ func (e *Entry) Finished(err error) {
 		if err != nil {
 			i.LastError = errs.Message(err)
 		}
+		e.unclaimed = false
+		return *i
+	})
+}
+
+// Claimed notes whether work could be asked for. An error is shown until it can, or a
+// piece of work ends.
+func (e *Entry) Claimed(err error) {
+	e.registry.update(e.role, func(i *health.Instance) health.Instance {
+		switch {
+		case err != nil:
+			i.LastError = errs.Message(err)
+		case e.unclaimed:
+			i.LastError = ""
+		}
+		e.unclaimed = err != nil
 		return *i
 	})
 }

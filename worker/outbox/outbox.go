@@ -116,8 +116,10 @@ func (c *Carrier) claim(ctx context.Context) (notification.Parcel, bool) {
 		return notification.Parcel{}, false
 	}
 	p, found, err := c.Store.Claim(ctx, c.Lease)
+	if ctx.Err() == nil {
+		c.Entry.Claimed(err)
+	}
 	if err != nil && ctx.Err() == nil {
-		c.Entry.Finished(err)
 		c.Logger.WarnContext(ctx, "no notification could be claimed, trying again", "error", err)
 	}
 	return p, found && err == nil

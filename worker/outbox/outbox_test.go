@@ -28,7 +28,8 @@ type post struct {
 	done     []string
 	misses   []notification.Miss
 	given    int
-	broken   int // how often the database fails before it books
+	broken   int  // how often the database fails before it books
+	away     bool // nothing can be claimed
 }
 
 type parcel struct {
@@ -53,6 +54,9 @@ func (p *post) put(channel string, ids ...string) {
 func (p *post) Claim(context.Context, time.Duration) (notification.Parcel, bool, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.away {
+		return notification.Parcel{}, false, errs.New(errs.Unavailable, errs.CodeDatabaseUnavailable, "away")
+	}
 	for channel, queue := range p.waiting {
 		if p.busy[channel] || time.Now().Before(p.rest[channel]) {
 			continue
@@ -309,6 +313,65 @@ func TestWhatWasSentIsBookedWhenTheDatabaseIsBack(t *testing.T) {
 		stop()
 		require.Equal(t, []string{"1"}, p.seen())
 		require.Equal(t, 1, sends)
+	})
+}
+
+// wall keeps the last error that was reported.
+type wall struct {
+	health.Store
+	mu   sync.Mutex
+	last string
+}
+
+func (w *wall) Report(_ context.Context, _ time.Duration, instances ...health.Instance) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.last = instances[0].LastError
+	return nil
+}
+
+func (w *wall) Withdraw(context.Context, ...string) error { return nil }
+
+func (w *wall) shown() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.last
+}
+
+func TestTheDatabasesErrorIsShownUntilItAnswersAndAChannelsUntilTheNextTry(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p, w := newPost(), &wall{}
+		registry := worker.NewRegistry(w, time.Second, slog.New(slog.DiscardHandler))
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- registry.Run(ctx) }()
+		stop := run(t, p, func(_ context.Context, channel, _ string) error {
+			if channel == "bad" {
+				return notification.WithRetryAfter(errDown, time.Hour)
+			}
+			return nil
+		}, func(c *Carrier) { c.Entry = registry.Register(health.RoleOutbox) })
+		away := func(is bool) {
+			p.mu.Lock()
+			p.away = is
+			p.mu.Unlock()
+			<-time.After(10 * time.Second)
+		}
+		away(true)
+		require.Equal(t, "away", w.shown())
+		away(false)
+		require.Empty(t, w.shown(), "without a delivery")
+		p.put("bad", "1")
+		away(false)
+		require.Contains(t, w.shown(), "bad")
+		away(false)
+		require.Contains(t, w.shown(), "bad", "that nothing is due changes nothing")
+		p.put("good", "2")
+		away(false)
+		require.Empty(t, w.shown())
+		stop()
+		cancel()
+		require.NoError(t, <-ended)
 	})
 }
 
