@@ -34,8 +34,8 @@ const (
 type control struct {
 	dir   string
 	cmd   *exec.Cmd
-	gone  chan struct{} // closed once the process is gone
-	http  string        // base URL of REST
+	gone  <-chan struct{} // closed once the process is gone
+	http  string          // base URL of REST
 	token string
 	conn  *grpc.ClientConn
 }
@@ -43,7 +43,7 @@ type control struct {
 // startControl makes a control plane of its own called name, and waits until it
 // is ready. settings are added to its environment.
 func (b *bench) startControl(ctx context.Context, program, name, roles string, settings ...string) (_ *control, err error) {
-	c := &control{dir: b.path(name), gone: make(chan struct{})}
+	c := &control{dir: b.path(name)}
 	if err := os.Mkdir(c.dir, 0o700); err != nil {
 		return nil, err
 	}
@@ -110,14 +110,8 @@ func (c *control) launch(program string, env []string, roles string) error {
 	c.cmd = exec.Command(program, "serve", "--data-dir="+c.dir, "--http-addr=127.0.0.1:0", "--grpc-addr=127.0.0.1:0", "--roles="+roles, "--log-format=json") //nolint:gosec // the program that is measured
 	c.cmd.Env, c.cmd.Stdout, c.cmd.Stderr = env, log, log
 	c.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
-	if err := errors.Join(c.cmd.Start(), log.Close()); err != nil { // the server has the log open for itself
-		return err
-	}
-	go func() {
-		_ = c.cmd.Wait() // the log says why
-		close(c.gone)
-	}()
-	return nil
+	c.gone, err = keep(c.cmd)
+	return errors.Join(err, log.Close()) // the server has the log open for itself
 }
 
 func (c *control) pid() int { return c.cmd.Process.Pid }

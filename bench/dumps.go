@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"syscall"
 	"time"
@@ -186,6 +187,8 @@ func runPipeline(ctx context.Context, env []string, file string, commands [][]st
 // runConnected runs programs whose outputs are the next one's inputs. The kernel
 // moves the bytes, nothing of ours does.
 func runConnected(ctx context.Context, env []string, out *os.File, commands [][]string) (cpu time.Duration, memory int64, err error) {
+	runtime.LockOSThread() // as keep does
+	defer runtime.UnlockOSThread()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var running []*exec.Cmd

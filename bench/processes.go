@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -172,4 +174,22 @@ func memoryOf(pid int, field string) (int64, bool) {
 // not do that, the peak is that of the process' whole life: never too low.
 func forgetPeak(pid int) {
 	_ = os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", pid), []byte("5"), 0) // see above
+}
+
+// keep starts a process and holds the thread that forked for as long as it lives. The
+// kernel sends the death signal when that thread ends, and the threads that hold the
+// servers of a stage end with them: one of those may have been ours before.
+func keep(cmd *exec.Cmd) (gone <-chan struct{}, _ error) {
+	started, ended := make(chan error, 1), make(chan struct{})
+	go func() {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		err := cmd.Start()
+		started <- err
+		if err == nil {
+			_ = cmd.Wait() // the log says why
+			close(ended)
+		}
+	}()
+	return ended, <-started
 }

@@ -427,8 +427,9 @@ func (c *crowd) settled(ctx context.Context, before gauges) (left gauges, err er
 
 // redisServer is a Redis that several processes share, on a socket.
 type redisServer struct {
-	url string
-	cmd *exec.Cmd
+	url  string
+	cmd  *exec.Cmd
+	gone <-chan struct{} // closed once the process is gone
 }
 
 func startRedis(ctx context.Context, dir string) (*redisServer, error) {
@@ -439,7 +440,8 @@ func startRedis(ctx context.Context, dir string) (*redisServer, error) {
 	r := &redisServer{url: "unix://" + socket}
 	r.cmd = exec.Command("redis-server", "--port", "0", "--unixsocket", socket, "--dir", dir, "--save", "", "--appendonly", "no", "--daemonize", "no") //nolint:gosec // our own directory
 	r.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
-	if err := r.cmd.Start(); err != nil {
+	var err error
+	if r.gone, err = keep(r.cmd); err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, startLimit)
@@ -462,6 +464,6 @@ func (r *redisServer) stop() error {
 	if err := r.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		return err
 	}
-	_ = r.cmd.Wait() // it was told to end
+	<-r.gone
 	return nil
 }
