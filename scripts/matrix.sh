@@ -35,8 +35,15 @@ row() {
 	shift 3
 	[[ $name =~ $pattern ]] || return 0
 	echo "$name"
+	local passed
 	if (cd "internal/engine/$package" && env "$@" "$cache/$package.test" -test.v -test.timeout=60m -test.run "$tests" >"$log" 2>&1); then
-		note "$name" pass "$(grep -c '^--- PASS' "$log" || true) tests"
+		passed=$(grep -c '^--- PASS' "$log" || true)
+		if ((passed > 0)); then
+			note "$name" pass "$passed tests"
+			return
+		fi
+		failed=1
+		note "$name" FAIL "no test was run; see $log"
 		return
 	fi
 	failed=1
@@ -61,6 +68,10 @@ row mariadb-11.8-own-tools mysql . TESTKIT_MYSQL="$cache/trixie/usr" TESTKIT_MYS
 row mariadb-11.8-system-tools mysql . TESTKIT_MYSQL="$cache/trixie/usr" TESTKIT_MYSQL_CLIENTS=/usr/bin
 row mysql-9.7-own-tools mysql "$for_mysql" TESTKIT_MYSQL="$cache/sid/usr" TESTKIT_MYSQL_CLIENTS="$cache/sid/usr/bin"
 
+if ((${#table[@]} == 0)); then
+	echo "matrix.sh: no row's name matches $pattern" >&2
+	exit 1
+fi
 echo
 printf '%s\n' "${table[@]}"
 exit "$failed"
