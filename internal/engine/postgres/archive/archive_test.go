@@ -296,6 +296,7 @@ func TestPartitionsOfOldToolsTellThatTheyAreSome(t *testing.T) {
 				item{id: 1, tag: "t", desc: "TABLE", schema: "public", state: offsetNone, definition: "CREATE TABLE public.t (a int)\nPARTITION BY LIST (a);\n"},
 				item{id: 2, tag: "p", desc: "TABLE", schema: "public", state: offsetNone, definition: strings.Repeat("-- long\n", 1000) + partition, deps: []int{1}},
 				item{id: 3, tag: "f", desc: "FUNCTION", schema: "public", state: offsetNone, definition: partition},
+				item{id: 5, tag: "p", desc: "FOREIGN TABLE", schema: "other", state: offsetNone, definition: partition, deps: []int{1}},
 				item{id: 4, tag: "u", desc: "TABLE", schema: "public", state: offsetNone, definition: "CREATE TABLE public.u (a int);\n", deps: []int{1}},
 			)
 			v := NewVerifier(Events{})

@@ -175,7 +175,7 @@ func (v *Verifier) setHasData() error {
 // values of sequences.
 func (v *Verifier) setDefinition() error {
 	v.sum.Sum(v.entry.Sum[:0])
-	v.entry.Attaches = v.attach && v.entry.Desc == "TABLE" && v.header.attachesInTables()
+	v.entry.Attaches = v.attach && (v.entry.Desc == "TABLE" || v.entry.Desc == "FOREIGN TABLE") && v.header.attachesInTables()
 	if v.entry.Desc == "DATABASE" || v.entry.Desc == "SEQUENCE SET" {
 		v.entry.Definition = v.str
 	}
