@@ -2,6 +2,7 @@ package restore
 
 import (
 	"context"
+	"errors"
 
 	"github.com/dataguardian/dataguardian/internal/artifact"
 	"github.com/dataguardian/dataguardian/internal/backup"
@@ -53,12 +54,13 @@ func (r *run) from(ctx context.Context, e engine.Engine, conn engine.Conn, s *so
 		return err
 	}
 	options := r.options(s.manifest)
-	if err := r.admit(ctx, e, conn, options); err != nil {
+	inPlace, err := r.admit(ctx, e, conn, options)
+	if err != nil {
 		return err
 	}
 	r.doubtTables(s.manifest)
 	r.Phase(execution.Downloading, "proven")
-	if err := r.prove(ctx, s, false); err != nil {
+	if err := r.prove(ctx, s, inPlace); err != nil {
 		return err
 	}
 	if err := r.Held(); err != nil {
@@ -106,18 +108,19 @@ func (r *run) options(m artifact.Manifest) engine.RestoreOptions {
 }
 
 // admit asks, before anything is read or changed, whether the target can take the
-// backup, and keeps other restores out of its database.
-func (r *run) admit(ctx context.Context, e engine.Engine, conn engine.Conn, o engine.RestoreOptions) error {
+// backup, and keeps other restores out of its database. inPlace says that the database
+// itself will change, as it may also where nobody can be asked.
+func (r *run) admit(ctx context.Context, e engine.Engine, conn engine.Conn, o engine.RestoreOptions) (inPlace bool, _ error) {
 	if err := requireScratch(r.Temp, scratchRoom); err != nil {
-		return err
+		return false, err
 	}
 	preparer, ok := e.(engine.Preparer)
 	if !ok {
-		return nil
+		return true, nil
 	}
 	target, err := preparer.Preflight(ctx, conn, o)
 	if err != nil {
-		return err
+		return false, err
 	}
 	for _, warning := range target.Warnings {
 		r.Log.Log(engine.LevelWarn, warning)
@@ -131,8 +134,13 @@ func (r *run) admit(ctx context.Context, e engine.Engine, conn engine.Conn, o en
 	}
 	r.Log.Logf(engine.LevelInfo, "The target is %s %s; database %q: %s", target.Server.Flavor, target.Server.Version, conn.Database, state)
 	if r.request.VerificationMode {
-		return nil
+		return target.InPlace, nil
 	}
+	return target.InPlace, r.holdTarget(ctx, preparer, conn)
+}
+
+// holdTarget keeps other restores out of the database.
+func (r *run) holdTarget(ctx context.Context, preparer engine.Preparer, conn engine.Conn) error {
 	server, err := preparer.Identify(ctx, conn)
 	if err != nil {
 		if ctx.Err() == nil {
@@ -150,12 +158,18 @@ func (r *run) intoTarget(ctx context.Context, e engine.Engine, conn engine.Conn,
 	from := &watched{Source: artifact.NewSource(s.driver, s.copy.Path, s.manifest, r.identities...)}
 	err := e.Restore(ctx, conn, o, from)
 	if err == nil {
+		r.found(ctx, s.copy) // it was read to its end
 		return nil
 	}
-	if broken := from.failure(); broken != nil && ctx.Err() == nil {
-		return ofCopy(ctx, broken)
+	broken := from.failure()
+	switch {
+	case broken == nil || ctx.Err() != nil:
+		return err
+	case errors.Is(err, engine.ErrUnsettled): // no other copy mends that
+		r.judge(ctx, s.copy, broken)
+		return err
 	}
-	return err
+	return ofCopy(ctx, broken)
 }
 
 // noteLeftovers notes what the engine is about to make, once.

@@ -331,6 +331,8 @@ type database struct {
 	dropped  []string
 	dropping error
 	torn     error // what a restore comes to that is cancelled on its way
+	inPlace  bool  // the database itself changes
+	hasty    bool  // it has changed before the backup is read to its end
 }
 
 func (d *database) Identify(context.Context, engine.Conn) (string, error) { return "server", nil }
@@ -338,7 +340,7 @@ func (d *database) Identify(context.Context, engine.Conn) (string, error) { retu
 func (d *database) Preflight(_ context.Context, _ engine.Conn, o engine.RestoreOptions) (engine.Target, error) {
 	d.asked = true
 	require.Equal(d.world.t, 150018, o.DumpVersion)
-	return engine.Target{Exists: true}, d.refusal
+	return engine.Target{Exists: true, InPlace: d.inPlace}, d.refusal
 }
 
 // Restore takes the dump, or leaves what was there.
@@ -357,6 +359,9 @@ func (d *database) Restore(ctx context.Context, c engine.Conn, o engine.RestoreO
 	defer in.Close()
 	var content bytes.Buffer
 	if _, err := io.Copy(&content, in); err != nil {
+		if d.hasty {
+			err = errs.Wrap(errors.Join(err, engine.ErrUnsettled), errs.KindOf(err), errs.CodeOf(err), "database %q has changed: %s", c.Database, errs.Message(err))
+		}
 		return err
 	}
 	d.content = content.Bytes()

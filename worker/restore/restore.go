@@ -162,7 +162,7 @@ func (r *run) loadIdentities() error {
 	case r.request.Identity != "", r.Execution.Operation == execution.Restore:
 		return err
 	default:
-		r.Log.Logf(engine.LevelWarn, "Only the stored bytes are proven, not what is inside of them: %s", errs.Message(err))
+		r.onlyStored(err)
 	}
 	r.identities = identities
 	return nil

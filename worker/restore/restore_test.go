@@ -192,6 +192,69 @@ func TestAKeyThatDoesNotFitIsToldBeforeAnythingElse(t *testing.T) {
 	require.Equal(t, w.dump, w.database.content)
 }
 
+func TestACopyMiswrittenInsideIsNeverTakenForWhole(t *testing.T) {
+	// Its parts are as they were written; what comes out of them is not what was dumped.
+	miswrite := func(w *world) {
+		w.edit(0, manifest, func(b []byte) []byte {
+			const field = `"raw_sha256": "`
+			at := bytes.Index(b, []byte(field)) + len(field)
+			copy(b[at:], strings.Repeat("0", 64))
+			return redigest(b)
+		})
+	}
+	for _, inPlace := range []bool{false, true} {
+		w := newWorld(t, 1)
+		miswrite(w)
+		w.database.inPlace = inPlace
+		w.backup.Copies[0].Status = backup.CopyMissing // a verification has found it
+		r := w.does(execution.Restore, execution.RestoreRequest{})
+		require.Equal(t, errs.CodeArtifactCorrupt, r.ErrorCode, r.ErrorMessage)
+		require.Equal(t, map[string]backup.CopyStatus{"first": backup.CopyMissing}, w.marked)
+		require.Equal(t, inPlace, w.database.touched == 0, "one that changes itself is not touched, one beside it may be")
+	}
+
+	w := newWorld(t, 2)
+	miswrite(w)
+	w.database.hasty = true
+	r := w.does(execution.Restore, execution.RestoreRequest{StorageLocationID: "first"})
+	require.Equal(t, errs.CodeArtifactCorrupt, r.ErrorCode, r.ErrorMessage)
+	require.Contains(t, r.ErrorMessage, `database "shop" has changed`)
+	require.Equal(t, 1, w.database.touched, "another copy does not make that good")
+	require.Equal(t, map[string]backup.CopyStatus{"first": backup.CopyMissing}, w.marked)
+
+	w = newWorld(t, 1)
+	w.backup.Copies[0].Status = backup.CopyMissing
+	r = w.does(execution.Restore, execution.RestoreRequest{})
+	require.Equal(t, execution.Completed, r.Status, r.ErrorMessage)
+	require.Equal(t, map[string]backup.CopyStatus{"first": backup.CopyAvailable}, w.marked, "it was read to its end")
+}
+
+func TestAKeyThatNobodyNamedLetsAVerificationProveWhatIsStored(t *testing.T) {
+	right, err := age.GenerateX25519Identity()
+	require.NoError(t, err)
+	wrong, err := age.GenerateX25519Identity()
+	require.NoError(t, err)
+	w := newWorld(t, 3, right.Recipient().String())
+	w.identity = wrong
+	w.backup.Copies[2].Status = backup.CopyMissing
+	r := w.does(execution.Verify, execution.RestoreRequest{})
+	require.Equal(t, execution.Completed, r.Status, r.ErrorMessage)
+	require.Equal(t, []execution.SourceOutcome{execution.SourceProven, execution.SourceProven, execution.SourceProven}, outcomes(r))
+	require.Contains(t, fmt.Sprint(r.Record.Checked), "decoded:false")
+	require.Contains(t, fmt.Sprint(w.lines), "Only the stored bytes")
+	require.Contains(t, fmt.Sprint(w.lines), "stays so")
+	require.Empty(t, w.marked, "what is inside may have been the damage")
+
+	w.edit(0, w.part(0), func(b []byte) []byte { b[len(b)-1] ^= 1; return b })
+	r = w.does(execution.Verify, execution.RestoreRequest{})
+	require.Equal(t, errs.CodeArtifactCorrupt, r.ErrorCode, r.ErrorMessage)
+	require.Equal(t, map[string]backup.CopyStatus{"first": backup.CopyMissing}, w.marked)
+
+	r = w.does(execution.Verify, execution.RestoreRequest{Identity: "named"})
+	require.Equal(t, errs.CodeDecryptionFailed, r.ErrorCode, r.ErrorMessage)
+	require.NotNil(t, r.Record.Checked)
+}
+
 func TestAnIdentityThatIsNotNeededIsTold(t *testing.T) {
 	w := newWorld(t, 1)
 	said := func() string { return fmt.Sprint(w.lines) }

@@ -158,8 +158,8 @@ func (r *run) opens(ctx context.Context, s *source) error {
 }
 
 // prove reads a copy to its end and compares every stored byte. What is inside is
-// read, too, with inside; a restore does not ask for it, as it reads that anyway, and
-// whatever it finds then, the target is what it was.
+// read, too, with inside. A restore beside the target does not ask for it: it reads that
+// anyway, and whatever it finds then, the target is what it was.
 func (r *run) prove(ctx context.Context, s *source, inside bool) error {
 	r.Log.Logf(engine.LevelInfo, "Proving the copy on %q: %s, %s stored", s.copy.StorageName, s.copy.Path, logs.HumanBytes(s.manifest.Totals.StoredSize))
 	progress := func(done, total int64) { r.Progress(engine.Progress{BytesDone: done, BytesTotal: total}) }
@@ -183,14 +183,18 @@ func (r *run) prove(ctx context.Context, s *source, inside bool) error {
 	}
 	r.Log.Logf(engine.LevelInfo, "Proven: %s of %s (%s, %s) is as it was written",
 		what, engine.Count(report.Members, "member"), engine.Count(report.Parts, "part"), logs.HumanBytes(report.StoredBytes))
-	if s.copy.Status == backup.CopyMissing {
+	if report.Decoded {
 		r.found(ctx, s.copy)
 	}
 	return nil
 }
 
-// found takes back that a copy was damaged.
+// found takes back that a copy was damaged, when it was. Its stored bytes are not enough:
+// what is inside of them may have been the damage.
 func (r *run) found(ctx context.Context, c backup.Copy) {
+	if c.Status != backup.CopyMissing {
+		return
+	}
 	if err := r.Catalogue.MarkFound(ctx, c); err != nil {
 		r.Log.Logf(engine.LevelWarn, "The copy on %q is whole, which could not be noted: %s", c.StorageName, errs.Message(err))
 		return

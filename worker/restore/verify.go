@@ -27,6 +27,7 @@ func (r *run) verify(ctx context.Context, result execution.Result) (execution.Re
 		r.Phase(execution.Verifying, "proven")
 		s, err := r.verifyCopy(ctx, c)
 		if ctx.Err() != nil || errs.CodeOf(err) == errs.CodeDecryptionFailed { // which says nothing of the copy
+			result.Record.Checked, result.Record.Sources = map[string]any{"copies": checked}, r.sources
 			return result, err
 		}
 		outcome := map[string]any{"storage_location_id": c.StorageLocationID, "storage_name": c.StorageName, "error": nil}
@@ -42,6 +43,9 @@ func (r *run) verify(ctx context.Context, result execution.Result) (execution.Re
 			result.Record.Tables = len(s.manifest.Tables)
 			result.Record.Format = s.manifest.DumpFormat
 			r.Log.Logf(engine.LevelSuccess, "The copy on %q is good: %s", c.StorageName, engine.Count(s.report.Parts, "part"))
+			if c.Status == backup.CopyMissing && !s.report.Decoded {
+				r.Log.Logf(engine.LevelWarn, "The copy on %q was marked as missing and stays so until what is inside is proven, too: verify it with its key", c.StorageName)
+			}
 		}
 		checked = append(checked, outcome)
 	}
@@ -53,8 +57,30 @@ func (r *run) verify(ctx context.Context, result execution.Result) (execution.Re
 		"%d of %d copies are not good; the first: %s", len(failures), len(copies), errs.Message(failures[0]))
 }
 
-// verifyCopy proves one copy.
+// verifyCopy proves one copy. A key that nobody named and that does not fit, since the
+// backup is older than it, is as good as none: the stored bytes are proven without it,
+// and those of the copies that follow.
 func (r *run) verifyCopy(ctx context.Context, c backup.Copy) (*source, error) {
+	s, err := r.proveCopy(ctx, c)
+	if errs.CodeOf(err) != errs.CodeDecryptionFailed || r.request.Identity != "" || len(r.identities) == 0 || ctx.Err() != nil {
+		return s, err
+	}
+	r.onlyStored(err)
+	identities := r.identities
+	r.identities = nil
+	if s, err = r.proveCopy(ctx, c); err != nil {
+		r.identities = identities // it may be the copy that does not fit
+	}
+	return s, err
+}
+
+// onlyStored tells that keys are missing.
+func (r *run) onlyStored(why error) {
+	r.Log.Logf(engine.LevelWarn, "Only the stored bytes are proven, not what is inside of them: %s", errs.Message(why))
+}
+
+// proveCopy opens a copy and proves it.
+func (r *run) proveCopy(ctx context.Context, c backup.Copy) (*source, error) {
 	s, err := r.open(ctx, c)
 	if err != nil {
 		return nil, err

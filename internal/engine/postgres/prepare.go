@@ -60,6 +60,7 @@ func (e *Engine) Preflight(ctx context.Context, c engine.Conn, o engine.RestoreO
 		return found, err
 	}
 	if !r.goesBeside(t) {
+		found.InPlace = true
 		return found, nil
 	}
 	if why := tooTight(o, cmp.Or(o.TempDir, os.TempDir()), o.RawSize); why != "" {

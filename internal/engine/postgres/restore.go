@@ -17,7 +17,7 @@ import (
 )
 
 // Restore brings a dump of Dump, of one member or several, into c's database. Whatever fails, the
-// database is afterwards what it was before:
+// database is afterwards what it was before, with one exception:
 //
 //   - An absent database is made (CreateDatabase), and gets its name when the
 //     restore is done.
@@ -28,7 +28,10 @@ import (
 //     databases and, for a while, room for both.
 //   - Without DropExisting, and with IncludeTables into a database that is
 //     there, everything happens in one transaction in the database itself; with
-//     DropExisting the included tables are replaced in it.
+//     DropExisting the included tables are replaced in it. When the included tables
+//     end before the dump does, that transaction is committed before the rest of the
+//     dump is read: an error of the rest has engine.ErrUnsettled in it. Who reads the
+//     dump to its end before does not get there.
 //
 // IncludeTables are literal names, "schema.table" or "table"; what belongs to a
 // table (indexes, constraints, triggers, sequences, comments, partitions)
@@ -265,14 +268,26 @@ func (r *restore) feed(ctx context.Context, database string, input io.Reader, mo
 	}
 	r.proof = archive.NewVerifier(archive.Events{Started: r.started, Finished: r.finished})
 	proof := &sourceProof{Verifier: r.proof}
-	_, err = tool.Feed{
+	result, err := tool.Feed{
 		Spec: process.Spec{
 			Path: r.tool.path, Args: args, Env: process.Environment(r.dir, env...), Dir: r.dir,
 			OnStderr: r.said, TailLines: 200,
 		},
 		Stall: r.options.StallTimeout, Source: input, Proof: proof, OnFeed: r.read,
 	}.Run(ctx)
-	return r.failure(ctx, err)
+	err = r.failure(ctx, err)
+	if err != nil && result.ExitCode == 0 && database == r.conn.Database {
+		return r.tooLate(err)
+	}
+	return err
+}
+
+// tooLate makes err say that the target has changed: with a list the tool reads no
+// further than it has to, and commits.
+func (r *restore) tooLate(err error) error {
+	return errs.Wrap(errors.Join(err, engine.ErrUnsettled), errs.KindOf(err), errs.CodeOf(err),
+		"database %q on %s has changed: pg_restore had all it needs of the backup and committed it, before the rest of the backup failed: %s",
+		r.conn.Database, where(r.conn), errs.Message(err))
 }
 
 // said passes on what the tool says; statements that it quotes end in empty lines.

@@ -299,6 +299,36 @@ func TestSomeTablesAreReplacedAndTheRestStays(t *testing.T) {
 	require.Equal(t, strings.Replace(before, "1\tp1\t", "1\tchanged\t", 1), rowsInOrder(after))
 }
 
+// The tool reads no further than the tables it is to restore.
+func TestARestoreOfSomeTablesThatFailsAfterTheyAreThereSaysSo(t *testing.T) {
+	pg := testkit.Postgres(t)
+	db := pg.NewDatabase(t)
+	pg.Exec(t, db, "CREATE TABLE a AS SELECT 1 AS x; CREATE TABLE z AS SELECT md5(g::text) FROM generate_series(1, 30000) g")
+	_, dump := dumpOf(t, connTo(pg, db), engine.DumpOptions{})
+	pg.Exec(t, db, "UPDATE a SET x = 2")
+	size, watching, lost := int64(len(dump.Bytes(Member))), pg.Conn(t, db), errors.New("storage lost")
+	dump.OnRead = func(_ string, n int64) error {
+		if n < size {
+			return nil
+		}
+		require.Eventually(t, func() bool {
+			var x int
+			err := watching.QueryRow(t.Context(), "SELECT x FROM a").Scan(&x)
+			return err == nil && x == 1 && len(enginetest.Children(t)) == 0
+		}, time.Minute, 20*time.Millisecond)
+		return lost
+	}
+	o := engine.RestoreOptions{DropExisting: true, IncludeTables: []string{"a"}}
+	found, err := New(Config{}).Preflight(t.Context(), connTo(pg, db), o)
+	require.NoError(t, err)
+	require.True(t, found.InPlace)
+	err = restoreInto(t, connTo(pg, db), o, dump)
+	require.ErrorIs(t, err, lost)
+	require.ErrorIs(t, err, engine.ErrUnsettled)
+	require.Contains(t, errs.Message(err), `database "`+db+`"`)
+	require.Contains(t, errs.Message(err), "has changed")
+}
+
 // rowsInOrder puts the row that an UPDATE moved to the end of its table back.
 func rowsInOrder(sql string) string {
 	const moved = "1\tchanged\tok\t1\n"

@@ -22,15 +22,16 @@ type Feed struct {
 
 // Run returns when the tool is gone. nil means that it exited with 0 and that
 // the source was read to its end and is proven whole. The last bytes reach the
-// tool only then, so it cannot finish on input that is broken. Of several
-// errors the first of these is returned: the source's, the proof's, the cause
+// tool only then, so that one which reads all cannot finish on input that is broken;
+// one that needs less may: it then failed with an exit code of 0. That is -1 of a tool
+// that did not start. Of several errors the first of these is returned: the source's, the proof's, the cause
 // of ctx's end, ErrStalled, *process.ExitError.
 func (f Feed) Run(ctx context.Context) (process.Result, error) {
 	spec := f.Spec
 	spec.Stdin, spec.Grace = true, grace
 	p, err := process.Start(ctx, spec)
 	if err != nil {
-		return process.Result{}, err
+		return process.Result{ExitCode: -1}, err
 	}
 	err = f.pump(p.Stdin)
 	if err != nil {

@@ -173,6 +173,9 @@ func TestAToolThatStopsReadingIsJudgedByItsExit(t *testing.T) {
 	_, err = Feed{Spec: shell("exit 5"), Source: strings.NewReader(big), Proof: &ending{want: "the end"}}.Run(t.Context())
 	var exit *process.ExitError
 	require.ErrorAs(t, err, &exit)
+	missing, err := Feed{Spec: process.Spec{Path: filepath.Join(t.TempDir(), "missing")}, Source: strings.NewReader(big), Proof: &ending{want: "the end"}}.Run(t.Context())
+	require.Error(t, err)
+	require.Equal(t, -1, missing.ExitCode)
 	_, err = Feed{Spec: shell("exit 0"), Source: strings.NewReader(big[:1<<20]), Proof: &ending{want: "the end"}}.Run(t.Context())
 	require.ErrorIs(t, err, errProof)
 	_, err = Feed{Spec: shell("exec sleep 600"), Source: strings.NewReader(big), Proof: &ending{want: "the end"}, Stall: 100 * time.Millisecond}.Run(t.Context())
