@@ -11,17 +11,19 @@ import (
 	"github.com/dataguardian/dataguardian/internal/errs"
 )
 
-// Headings that the dump tools write before what belongs to one table, and
-// before what belongs to none.
+// Headings that the dump tools write before what belongs to one table, between two
+// lines that are headingRule. They end with the name, quoted. What is before a table
+// is not called the same by MariaDB and, since 5.7, MySQL.
 const (
-	structureHeading = "-- Table structure for table `"
-	dataHeading      = "-- Dumping data for table `"
-	viewHeading      = "-- Temporary table structure for view `"
-	finalViewHeading = "-- Final view structure for view `"
-	sequenceHeading  = "-- Sequence structure for `"
-	eventsHeading    = "-- Dumping events for database "
-	routinesHeading  = "-- Dumping routines for database "
-	footerBegin      = "/*!40103 SET TIME_ZONE=@OLD_TIME_ZONE */;"
+	headingRule    = "--"
+	structureOf    = "-- Table structure for table `"
+	dataOf         = "-- Dumping data for table `"
+	sequenceOf     = "-- Sequence structure for `"
+	standInOf      = "-- Temporary table structure for view `"
+	standInOfMySQL = "-- Temporary view structure for view `"
+	finalViewOf    = "-- Final view structure for view `"
+	ofTheServer    = "-- Host: " // the frame follows, which is kept
+	footerBegin    = "/*!40103 SET TIME_ZONE=@OLD_TIME_ZONE */;"
 )
 
 // filter passes on a dump as it is meant for the database it runs in, or only its
@@ -39,6 +41,7 @@ type filter struct {
 	inView   bool
 
 	midLine   bool // the next piece continues a line
+	ruled     bool // the line before was headingRule
 	keep      bool // the section is wanted
 	delimited bool
 }
@@ -92,7 +95,11 @@ func (f *filter) next() {
 	if err != nil && !long {
 		f.err = err
 	}
-	if !f.midLine && len(piece) > 0 && strings.IndexByte("-D/A", piece[0]) >= 0 { // beginnings of what matters
+	switch {
+	case f.midLine:
+	case len(piece) == 0 || strings.IndexByte("-D/A", piece[0]) < 0: // not the beginning of what matters
+		f.ruled = false
+	default:
 		if piece = retargeted(piece); !long && bytes.HasPrefix(piece, triggerHead) {
 			piece, long = f.trigger(piece)
 		}
@@ -110,26 +117,33 @@ func (f *filter) next() {
 }
 
 func (f *filter) see(line string) {
-	if f.delimited {
-		f.delimited = line != delimiterEnd
-		return
-	}
-	if len(f.wanted) == 0 {
-		return
-	}
+	after := f.ruled
+	f.ruled = line == headingRule
 	switch {
+	case f.delimited:
+		f.delimited, f.ruled = line != delimiterEnd, false
+	case len(f.wanted) == 0:
 	case line == delimiterBegin:
 		f.delimited = true
 	case line == footerBegin:
 		f.keep, f.inView = true, false
-	case strings.HasPrefix(line, eventsHeading), strings.HasPrefix(line, routinesHeading):
-		f.keep = false
-	default:
-		for _, heading := range []string{structureHeading, dataHeading, viewHeading, finalViewHeading, sequenceHeading} {
-			if quoted, ok := strings.CutPrefix(line, heading); ok {
-				f.keep, f.inView = f.wants(unquoteName(strings.TrimSuffix(quoted, "`"))), heading == viewHeading || heading == finalViewHeading
-			}
+	case strings.HasPrefix(line, "-- "):
+		f.heading(line, after)
+	}
+}
+
+// heading begins a section, if the line is one. A heading that is not known is of no
+// table that was asked for: routines, events, and what else a tool may come to write.
+func (f *filter) heading(line string, ruled bool) {
+	for _, of := range []string{structureOf, dataOf, sequenceOf, standInOf, standInOfMySQL, finalViewOf} {
+		if quoted, ok := strings.CutPrefix(line, of); ok {
+			f.keep = f.wants(unquoteName(strings.TrimSuffix(quoted, "`")))
+			f.inView = of == standInOf || of == standInOfMySQL || of == finalViewOf
+			return
 		}
+	}
+	if ruled && !strings.HasPrefix(line, ofTheServer) {
+		f.keep, f.inView = false, false
 	}
 }
 

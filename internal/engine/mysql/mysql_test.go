@@ -292,6 +292,20 @@ func TestTheFirstFailingStatementEndsARestore(t *testing.T) {
 	require.Equal(t, before, plain(t, m, db), "tables are replaced only when all of them are there")
 }
 
+func TestOnlyWhatWasAskedForIsExchanged(t *testing.T) {
+	m := testkit.MariaDB(t)
+	db := m.NewDatabase(t)
+	m.Exec(t, db, "CREATE TABLE a (old int); CREATE TABLE other (x int); CREATE VIEW v AS SELECT x FROM other")
+	before := plain(t, m, db)
+	for _, unasked := range []string{"CREATE TABLE other (bad int);", "CREATE VIEW v AS SELECT 1 AS bad;"} {
+		text := "-- Table structure for table `a`\nCREATE TABLE a (x int);\n"
+		err := restoreText(t, m, db, text+unasked, engine.RestoreOptions{IncludeTables: []string{"a"}, DropExisting: true})
+		require.Equal(t, errs.CodeRestoreFailed, errs.CodeOf(err), "%v", err)
+		require.Contains(t, errs.Message(err), "only tables of include_tables are expected")
+		require.Equal(t, before, plain(t, m, db))
+	}
+}
+
 func TestSessionsEndOnlyWhenContentIsReplaced(t *testing.T) {
 	m := testkit.MariaDB(t)
 	db := m.NewDatabase(t)

@@ -58,6 +58,9 @@ func (b *beside) plan(ctx context.Context) (*swap, error) {
 	if w.Incoming, err = b.s.movable(ctx, b.fresh); err != nil {
 		return nil, err
 	}
+	if err := b.refuseOthers(ctx, w); err != nil {
+		return nil, err
+	}
 	if w.Objects, err = r.objects(ctx, b.fresh); err != nil {
 		return nil, err
 	}
@@ -75,6 +78,30 @@ func (b *beside) plan(ctx context.Context) (*swap, error) {
 	}
 	b.madeReplaced = true
 	return w, b.planReplaced(ctx, w)
+}
+
+// refuseOthers: what a restore of some tables has made besides them would replace
+// what the target has of that name. Views among them have been kept out.
+func (b *beside) refuseOthers(ctx context.Context, w *swap) error {
+	if !w.Partial {
+		return nil
+	}
+	others, err := b.s.views(ctx, w.Fresh)
+	if err != nil {
+		return err
+	}
+	for _, name := range w.Incoming {
+		if !slices.ContainsFunc(b.restore.options.IncludeTables, func(wanted string) bool { // servers may fold case
+			return strings.EqualFold(wanted, name) || strings.EqualFold(b.restore.shortName(wanted), name)
+		}) {
+			others = append(others, name)
+		}
+	}
+	if len(others) > 0 {
+		return errs.New(errs.Conflict, errs.CodeRestoreFailed,
+			"the dump makes %q in a place where only tables of include_tables are expected, so nothing was exchanged: restore the whole backup into another database, and take the tables from there", others[0])
+	}
+	return nil
 }
 
 // planKeys finds the keys of a partial restore that lead to tables outside of it.
