@@ -240,7 +240,7 @@ func (b *beside) alone(ctx context.Context) (s *session, err error) {
 		return nil, err
 	}
 	_, _ = s.conn.ExecContext(ctx, fmt.Sprintf("KILL %d", b.id)) // it may be gone already; the lock tells
-	ours, err := s.lock(ctx, b.fresh, b.restore.engine.lockPatience)
+	ours, err := s.lock(ctx, b.fresh, defaultLockPatience)       // how soon a server ends a session is of no engine's choice
 	if err != nil {
 		return nil, err
 	}

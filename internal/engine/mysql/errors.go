@@ -124,6 +124,10 @@ func toolError(exit *process.ExitError, c engine.Conn, fallback errs.Code) error
 		if slices.Contains([]int{1021, 1114}, number) {
 			return full()
 		}
+		if number == 1205 {
+			return errs.Wrap(exit.Silent(), errs.Unavailable, fallback,
+				"a table of %s is used by somebody who did not let go of it in time (%s): end the sessions or transactions that use it (SHOW PROCESSLIST), then run it again", where(c), said)
+		}
 		if number == 1045 && strings.Contains(said, " at line ") { // it was let in, and asks for a file or a grant
 			number = 1227
 		}

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"strings"
 
 	driver "github.com/go-sql-driver/mysql"
@@ -20,6 +21,12 @@ func (s *session) lock(ctx context.Context, name string, seconds int) (bool, err
 		return false, s.failed(ctx, err, "taking a lock")
 	}
 	return got != nil && *got == 1, nil
+}
+
+// waitNoLonger is a statement after which a session waits for tables in use as long as
+// the engine is patient, instead of a day or a year.
+func (e *Engine) waitNoLonger() string {
+	return fmt.Sprintf("SET SESSION lock_wait_timeout = %d", e.lockPatience)
 }
 
 // requireLock fails when the session does not hold a lock that it took.

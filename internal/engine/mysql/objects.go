@@ -3,6 +3,7 @@ package mysql
 import (
 	"bytes"
 	"context"
+	"io"
 	"regexp"
 	"slices"
 	"strings"
@@ -98,7 +99,8 @@ func retargeted(line []byte) []byte {
 	return line
 }
 
-// runText runs a script of ours in a database.
+// runText runs a script of ours in a database. What it makes waits for whoever uses the
+// tables, and meanwhile nobody else gets at them: so it waits no longer than a RENAME.
 func (r *restore) runText(ctx context.Context, database string, text []byte) error {
 	file, err := optionFile(r.conn, r.tool, r.dir)
 	if err != nil {
@@ -106,7 +108,7 @@ func (r *restore) runText(ctx context.Context, database string, text []byte) err
 	}
 	_, err = tool.Feed{
 		Spec:  process.Spec{Path: r.tool.path, Args: r.arguments(file, database), Env: process.Environment(r.dir, "MYSQL_HOME="+r.dir), Dir: r.dir},
-		Stall: r.options.StallTimeout, Source: bytes.NewReader(text), Proof: &script{},
+		Stall: r.options.StallTimeout, Source: io.MultiReader(strings.NewReader(r.engine.waitNoLonger()+";\n"), bytes.NewReader(text)), Proof: &script{},
 	}.Run(ctx)
 	return r.failure(ctx, err)
 }

@@ -377,6 +377,9 @@ func (w *swap) backUnmoved(ctx context.Context, r *restore, s *session) error {
 		return err
 	}
 	defer inside.close()
+	if err := inside.exec(ctx, r.engine.waitNoLonger(), "undoing"); err != nil {
+		return err
+	}
 	return inside.makeMissing(ctx, w.Target, w.Triggers)
 }
 

@@ -9,10 +9,10 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
-	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/dataguardian/dataguardian/internal/engine"
@@ -270,28 +270,37 @@ func TestAnExchangeThatIsKilledIsTakenBack(t *testing.T) {
 			require.NoError(t, err)
 			defer holder.Close() //nolint:errcheck // the server ends what it holds
 			var log lines
-			killed := make(chan struct{})
+			about, goOn := make(chan struct{}), make(chan struct{})
 			o := engine.RestoreOptions{DropExisting: true, IncludeTables: tc.tables, Token: token, TempDir: t.TempDir()}
 			o.Log = func(level engine.Level, message string) {
-				log.log(level, message)
-				if !strings.Contains(message, "about to be exchanged") {
-					return
+				if log.log(level, message); strings.Contains(message, "about to be exchanged") {
+					close(about)
+					<-goOn
 				}
-				_, err := holder.ExecContext(t.Context(), "LOCK TABLES "+engine.ScratchPrefix+token+".people READ")
-				assert.NoError(t, err)
-				go func() {
-					defer close(killed)
-					id := waitingRename(t, m, target)
-					m.Exec(t, "", fmt.Sprintf(tc.kill, id))
-					awaitNoRename(t, m, id)
-					_, err := holder.ExecContext(t.Context(), "UNLOCK TABLES")
-					assert.NoError(t, err)
-				}()
 			}
 			e := New(Config{})
 			e.lockPatience = 300
-			err = e.Restore(t.Context(), connTo(m, target), o, dump)
-			<-killed
+			ended := make(chan error, 1)
+			var working sync.WaitGroup
+			defer working.Wait()                                                          // after the tables were given back, also when an assertion fails
+			defer holder.ExecContext(context.WithoutCancel(t.Context()), "UNLOCK TABLES") //nolint:errcheck // the end of the session does it, too
+			open := sync.OnceFunc(func() { close(goOn) })
+			defer open()
+			working.Go(func() { ended <- e.Restore(t.Context(), connTo(m, target), o, dump) })
+			select {
+			case <-about:
+			case err := <-ended:
+				require.Failf(t, "it never came to the exchange", "%v", err)
+			}
+			_, err = holder.ExecContext(t.Context(), "LOCK TABLES "+engine.ScratchPrefix+token+".people READ")
+			require.NoError(t, err)
+			open()
+			id := waitingRename(t, m, target)
+			m.Exec(t, "", fmt.Sprintf(tc.kill, id))
+			awaitNoRename(t, m, id)
+			_, err = holder.ExecContext(t.Context(), "UNLOCK TABLES")
+			require.NoError(t, err)
+			err = <-ended
 			require.Equal(t, errs.CodeRestoreFailed, errs.CodeOf(err), "%v", err)
 			require.NotErrorIs(t, err, engine.ErrUnsettled)
 			require.Equal(t, before, plain(t, m, target))
@@ -327,4 +336,44 @@ func TestHelperThatRestores(t *testing.T) {
 		o.IncludeTables = strings.Split(tables, ",")
 	}
 	require.NoError(t, New(Config{BinDirs: strings.Split(os.Getenv("RESTORE_TOOLS"), ":")}).Restore(context.Background(), c, o, &dump))
+}
+
+// What comes after the tables have moved, or takes the place of what was dropped
+// before, waits with all others behind it.
+func TestWhatBelongsToTablesInUseIsNotWaitedForWithoutEnd(t *testing.T) {
+	m := testkit.MariaDB(t)
+	db := m.NewDatabase(t)
+	m.Exec(t, db, "CREATE TABLE a (x int)")
+	holder, err := m.DB(t, "").Conn(t.Context())
+	require.NoError(t, err)
+	defer holder.Close() //nolint:errcheck // the server ends what it holds
+	_, err = holder.ExecContext(t.Context(), "LOCK TABLES "+db+".a READ")
+	require.NoError(t, err)
+
+	e := New(Config{})
+	e.lockPatience = 1
+	r := &restore{engine: e, conn: connTo(m, db), dir: t.TempDir()}
+	s, err := e.connect(t.Context(), r.conn, "", patient)
+	require.NoError(t, err)
+	defer s.close()
+	r.server, err = s.serverInfo(t.Context())
+	require.NoError(t, err)
+	r.tool, err = e.tools.choose(t.Context(), clientNames[:], r.server)
+	require.NoError(t, err)
+
+	const made = "CREATE TRIGGER tr BEFORE INSERT ON a FOR EACH ROW SET NEW.x = 1"
+	err = r.runText(t.Context(), db, []byte(made+";\n-- Dump completed\n"))
+	require.Equal(t, errs.CodeRestoreFailed, errs.CodeOf(err), "%v", err)
+	require.Contains(t, errs.Message(err), "is used by somebody")
+
+	collation, err := s.collationOf(t.Context(), db)
+	require.NoError(t, err)
+	w := &swap{Target: db, Triggers: []trigger{{Name: "tr", Table: "a", Client: "utf8mb4", Collation: "utf8mb4_general_ci", Default: collation, Statement: []byte(made)}}}
+	err = w.backUnmoved(t.Context(), r, s)
+	require.True(t, isBusy(err), "%v", err)
+	require.Empty(t, madeAt(t, m, db))
+	_, err = holder.ExecContext(t.Context(), "UNLOCK TABLES")
+	require.NoError(t, err)
+	require.NoError(t, w.backUnmoved(t.Context(), r, s), "and it may be tried again")
+	require.Contains(t, madeAt(t, m, db), "tr ")
 }
