@@ -57,7 +57,11 @@ func (e *Engine) Preflight(ctx context.Context, c engine.Conn, o engine.RestoreO
 	if warning != "" {
 		found.Warnings = append(found.Warnings, warning)
 	}
-	if hidden := r.hiddenKeys(u, exists); hidden != "" {
+	if err != nil {
+		return found, err
+	}
+	hidden, err := r.hiddenKeys(ctx, s, u, exists)
+	if hidden != "" {
 		found.Warnings = append(found.Warnings, hidden)
 	}
 	return found, err

@@ -153,13 +153,18 @@ func (r *restore) admits(u rights, exists bool) (warning string, err error) {
 	return "", errs.New(errs.Unavailable, errs.CodeDatasourcePermission, "%s", why)
 }
 
-// hiddenKeys is a warning for who sees foreign keys of some databases only: a server
-// shows those of tables that one has rights to. Empty when there is nothing to warn of.
-func (r *restore) hiddenKeys(u rights, exists bool) string {
+// hiddenKeys is a warning for who replaces tables and sees foreign keys of some
+// databases only: a server shows those of tables that one has rights to. Empty when
+// there is nothing to warn of.
+func (r *restore) hiddenKeys(ctx context.Context, s *session, u rights, exists bool) (string, error) {
 	const anywhere = "a database that no grant names"
 	if !exists || !r.options.DropExisting || len(u.lacking(anywhere, []string{"SELECT"})) == 0 {
-		return ""
+		return "", nil
+	}
+	tables, err := s.movable(ctx, r.conn.Database)
+	if err != nil || !slices.ContainsFunc(tables, func(name string) bool { return len(r.options.IncludeTables) == 0 || r.includes(name) }) {
+		return "", err
 	}
 	return fmt.Sprintf("whether foreign keys of databases that user %q has no rights to lead to tables of %q is not known, as the server shows only those of the user's own: such a key would follow the old table and be lost with it. If there may be one, restore as a user with SELECT on *.*, or without drop_existing into another database",
-		r.conn.Username, r.conn.Database)
+		r.conn.Username, r.conn.Database), nil
 }
