@@ -54,6 +54,9 @@ func (d *definitions) line(line []byte, delimiter string) {
 
 // end sees a whole statement.
 func (d *definitions) end(text string) {
+	if strings.HasPrefix(text, string(triggerHead)) {
+		text = string(unqualified([]byte(text)))
+	}
 	text = strings.TrimSpace(spaces.ReplaceAllString(versionComment.ReplaceAllString(text, " "), " "))
 	if m := setting.FindStringSubmatch(text); m != nil {
 		if d.settings == nil {
@@ -66,8 +69,8 @@ func (d *definitions) end(text string) {
 		return
 	}
 	text = counter.ReplaceAllString(definer.ReplaceAllString(text, ""), "$1")
-	if strings.HasPrefix(text, "CREATE TRIGGER ") {
-		text = string(unqualified([]byte(text)))
+	if strings.HasPrefix(text, "CREATE TRIGGER ") || strings.HasPrefix(text, "CREATE EVENT ") {
+		text = strings.TrimRight(text, "; ") // see withoutSurplus
 	}
 	if strings.HasPrefix(text, "CREATE VIEW ") {
 		return // what stands in for a view until all tables are there

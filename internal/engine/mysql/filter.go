@@ -105,7 +105,7 @@ func (f *filter) next() {
 		}
 		f.see(strings.TrimSuffix(string(piece[:min(len(piece), lineHead)]), "\n"))
 	}
-	f.midLine = long
+	f.midLine, piece = long, withoutSurplus(piece)
 	switch {
 	case f.keep && f.inView && f.setAside:
 		if f.views.Write(piece); f.views.Len() > maxDefinition {

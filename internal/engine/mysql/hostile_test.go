@@ -74,7 +74,7 @@ func TestTriggersThatNameTheirDatabaseAreMadeInTheRestoredOne(t *testing.T) {
 	m := testkit.MariaDB(t)
 	source, target := m.NewDatabase(t), m.NewDatabase(t)
 	m.Exec(t, "", strings.ReplaceAll("CREATE TABLE db.notes (a int); CREATE TABLE db.`odd.one` (a int);"+
-		"CREATE TRIGGER db.one BEFORE INSERT ON db.notes FOR EACH ROW SET NEW.a = 7;"+
+		"CREATE TRIGGER /* of db.notes */ db.one BEFORE INSERT ON db.notes FOR EACH ROW SET NEW.a = 7;"+
 		"CREATE TRIGGER `db` . `two``s`\n\tAFTER update\n ON `db`\n.`odd.one`\n FOR EACH ROW\nBEGIN\n SET @a = 'db.notes';\n END;"+
 		"CREATE TRIGGER db.three AFTER DELETE ON db.`odd.one` FOR EACH ROW INSERT INTO notes VALUES (1);"+
 		"CREATE VIEW db.seen AS SELECT a FROM db.notes; CREATE PROCEDURE db.p() SELECT 1; CREATE FUNCTION db.f() RETURNS int RETURN 1;"+
@@ -84,7 +84,7 @@ func TestTriggersThatNameTheirDatabaseAreMadeInTheRestoredOne(t *testing.T) {
 	require.NoError(t, New(Config{}).Restore(t.Context(), connTo(m, target), engine.RestoreOptions{DropExisting: true}, dump))
 	require.Equal(t, before, plain(t, m, source), "a restore beside the dumped database changed that")
 	restored := plain(t, m, target)
-	for _, head := range []string{"TRIGGER one BEFORE INSERT ON notes FOR", "TRIGGER `two``s`\n\tAFTER update\n ON `odd.one`\n FOR EACH ROW\nBEGIN\n SET @a = '" + source + ".notes'", "TRIGGER three AFTER DELETE ON `odd.one` FOR"} {
+	for _, head := range []string{"TRIGGER /* of " + source + ".notes */ one BEFORE INSERT ON notes FOR", "TRIGGER `two``s`\n\tAFTER update\n ON `odd.one`\n FOR EACH ROW\nBEGIN\n SET @a = '" + source + ".notes'", "TRIGGER three AFTER DELETE ON `odd.one` FOR"} {
 		require.Contains(t, restored, head)
 	}
 	require.Equal(t, res.SchemaDigest, digestAgain(t, connTo(m, target)))

@@ -73,7 +73,8 @@ func plain(t testing.TB, m *testkit.Maria, database string) string {
 	require.NoError(t, err)
 	var collation string
 	require.NoError(t, m.DB(t, database).QueryRow("SELECT @@collation_database").Scan(&collation))
-	return collation + "\n" + string(out)
+	// MySQL keeps the semicolon of a trigger that came among other statements.
+	return collation + "\n" + strings.ReplaceAll(string(out), "; \n*/;;", " \n*/;;")
 }
 
 func dumpOf(t *testing.T, c engine.Conn, o engine.DumpOptions) (engine.DumpResult, *enginetest.Memory) {

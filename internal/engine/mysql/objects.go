@@ -52,7 +52,7 @@ func withoutTables(text []byte) []byte {
 	var kept, statement bytes.Buffer
 	delimiter := ";"
 	for line := range bytes.Lines(text) {
-		line := retargeted(line)
+		line := withoutSurplus(retargeted(line))
 		plain := strings.TrimSpace(string(line))
 		if statement.Len() == 0 && (plain == "" || strings.HasPrefix(plain, "--") || plain == delimiterBegin || plain == delimiterEnd) {
 			switch plain {
@@ -95,6 +95,21 @@ func retargeted(line []byte) []byte {
 	}
 	if head, ok := bytes.CutSuffix(line, []byte(dumpMode)); ok && bytes.HasPrefix(line, []byte("/*!40101 SET @OLD_SQL_MODE=")) {
 		return append(bytes.Clone(head), faithfulMode...)
+	}
+	return line
+}
+
+// MySQL keeps the semicolon after a trigger or an event that came among other
+// statements, and mysqldump writes it into a comment, where no server takes it.
+var (
+	surplusEnd = regexp.MustCompile(`;\s*( \*/ ?;;\n)$`)
+	commentEnd = []byte("*/;;\n")
+	spacedEnd  = []byte("*/ ;;\n")
+)
+
+func withoutSurplus(line []byte) []byte {
+	if bytes.HasSuffix(line, commentEnd) || bytes.HasSuffix(line, spacedEnd) {
+		return surplusEnd.ReplaceAll(line, []byte("$1"))
 	}
 	return line
 }

@@ -5,6 +5,8 @@ import (
 	"bytes"
 	"errors"
 	"regexp"
+
+	"github.com/dataguardian/dataguardian/internal/errs"
 )
 
 // Servers keep the words that made a trigger. Those may name its database, which is
@@ -12,11 +14,24 @@ import (
 // is nobody's target, the dumped one among them.
 var (
 	triggerHead = []byte("/*!50003 CREATE*/ ")
-	triggerBody = regexp.MustCompile(`(?i)\bFOR\s+EACH\s+ROW\b|;;\s*$`)
+	triggerBody = regexp.MustCompile(`(?i)\bFOR` + gap + `EACH` + gap + `ROW\b|;;\s*$`)
 
-	qualifiedTrigger = regexp.MustCompile(`(?is)^(.*?\bTRIGGER\s+(?:IF\s+NOT\s+EXISTS\s+)?)(?:` + anyName + `\s*\.\s*)?(` + anyName +
-		`\s+(?:BEFORE|AFTER)\s+(?:INSERT|UPDATE|DELETE)(?:\s+OR\s+(?:INSERT|UPDATE|DELETE))*\s+ON\s+)(?:` + anyName + `\s*\.\s*)?(` + anyName + `)`)
+	qualifiedTrigger = regexp.MustCompile(`(?is)^(.*?\bTRIGGER` + gap + `(?:IF` + gap + `NOT` + gap + `EXISTS` + gap + `)?)(?:` + anyName + mayGap + `\.` + mayGap + `)?(` + anyName +
+		gap + `(?:BEFORE|AFTER)` + gap + event + `(?:` + gap + `OR` + gap + event + `)*` + gap + `ON` + gap + `)(?:` + anyName + mayGap + `\.` + mayGap + `)?(` + anyName + `)`)
+
+	// qualifies finds a head that may name a database all the same.
+	qualifies = regexp.MustCompile(`(?is)\bTRIGGER\b.*?\.`)
 )
+
+// What may stand between words: the servers keep comments of a head, too.
+const (
+	blank  = `(?:\s|/\*(?:[^*]|\*+[^*/])*\*+/|--(?:[ \t][^\n]*)?\n|#[^\n]*\n)`
+	gap    = blank + `+`
+	mayGap = blank + `*`
+)
+
+// event is what sets a trigger off; MariaDB 12 knows columns there.
+const event = `(?:INSERT|DELETE|UPDATE(?:` + gap + `OF` + gap + anyName + `(?:` + mayGap + `,` + mayGap + anyName + `)*)?)`
 
 // anyName is one as servers take it: quoted either way, or not.
 const anyName = "(?:`(?:[^`]|``)+`" + `|"(?:[^"]|"")+"|[\w$\x{80}-\x{10ffff}]+)`
@@ -37,6 +52,10 @@ func (f *filter) trigger(piece []byte) (text []byte, long bool) {
 		if long = errors.Is(err, bufio.ErrBufferFull); err != nil && !long {
 			f.err = err
 		}
+	}
+	if head := triggerBody.FindIndex(text); f.err == nil && !qualifiedTrigger.Match(text) && (head == nil || qualifies.Match(text[:head[0]])) {
+		f.err = errs.New(errs.Conflict, errs.CodeRestoreFailed,
+			"the dump makes a trigger in a way that is not understood, and it may name another database: restore the backup's text by hand, or without that trigger (%.200q)", text)
 	}
 	return unqualified(text), long
 }
