@@ -22,7 +22,7 @@ readonly system_pg=$(find /usr/lib/postgresql -maxdepth 2 -name bin | sort -V | 
 # What a server that is newer than the tools is to do: refuse.
 readonly refusal='^TestAServerNewerThanTheToolsIsRefusedBeforeTheStart$'
 # What is not about one version of MySQL: tests written in MariaDB's own SQL are left out.
-readonly for_mysql='^(TestTLSModes|TestToolsThatFailOrLieAreFoundOut|TestTheFirstFailingStatementEndsARestore|TestSessionsEndOnlyWhenContentIsReplaced|TestTablesAreReplacedAmongOthersWithTheirKeysTriggersAndViews)$'
+readonly for_mysql='^(TestTLSModes|TestToolsThatFailOrLieAreFoundOut|TestTheFirstFailingStatementEndsARestore|TestSessionsEndOnlyWhenContentIsReplaced|TestTablesAreReplacedAmongOthersWithTheirKeysTriggersAndViews|TestOnlyWhatWasAskedForIsExchanged|TestWhatBelongsToTablesInUseIsNotWaitedForWithoutEnd)$'
 
 failed=0
 table=()

@@ -52,5 +52,10 @@ func TestASemicolonBeforeTheEndOfATriggerIsLeftOut(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, want, string(got))
 		require.Equal(t, "DELIMITER ;;\n"+want, string(withoutTables([]byte("DELIMITER ;;\n"+text))))
+		var dumped, restored script
+		_, _ = io.WriteString(&dumped, "DELIMITER ;;\n"+text+"DELIMITER ;\n")
+		_, _ = io.WriteString(&restored, "DELIMITER ;;\n"+want+"DELIMITER ;\n")
+		require.NotEmpty(t, dumped.schema.found)
+		require.Equal(t, dumped.schema.found, restored.schema.found, "the schema is the same")
 	}
 }

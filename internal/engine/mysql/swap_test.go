@@ -41,11 +41,14 @@ DROP VIEW a_view_on_it; CREATE OR REPLACE VIEW locals AS SELECT 1 AS one`
 func TestTablesAreReplacedAmongOthersWithTheirKeysTriggersAndViews(t *testing.T) {
 	m := testkit.MariaDB(t)
 	source := m.NewDatabase(t)
+	const unasked = "CREATE VIEW people_too AS SELECT id FROM people" // comes right after them in a dump
 	m.Exec(t, source, townsPeopleOrders)
+	m.Exec(t, source, unasked)
 	_, dump := dumpOf(t, connTo(m, source), engine.DumpOptions{})
 	target := m.NewDatabase(t)
 	m.Exec(t, target, townsPeopleOrders)
 	m.Exec(t, target, grown)
+	m.Exec(t, target, unasked)
 	before := plain(t, m, target)
 	busy := m.DB(t, target)
 	require.NoError(t, busy.Ping())
@@ -245,6 +248,7 @@ func TestTablesInUseKeepTheirTriggersAndKeys(t *testing.T) {
 	require.NotContains(t, log.String(), "for a while")
 
 	require.NoError(t, holder.Rollback())
+	e.lockPatience = defaultLockPatience
 	require.NoError(t, e.Restore(t.Context(), connTo(m, target), o, dump))
 	require.Contains(t, plain(t, m, target), "greet")
 }
