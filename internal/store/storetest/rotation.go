@@ -52,8 +52,12 @@ func rotation(t *testing.T, newDatabase func(t testing.TB) string) {
 			before := w.box.Primary()
 			done, err := w.RotateKey(t.Context(), store.Rotation{})
 			require.NoError(t, err)
-			require.NotEqual(t, before, w.box.Primary())
 			require.Positive(t, done.Resealed)
+			// The other may have written with the key before after the last look: then
+			// this rotation has completed the one before.
+			if !strings.Contains(done.Message, "interrupted") {
+				require.NotEqual(t, before, w.box.Primary())
+			}
 		}
 		cancel()
 		group.Wait()
