@@ -78,6 +78,10 @@ func (d *dump) prepare(ctx context.Context) error {
 		return err
 	}
 	d.result.Tools = map[string]string{d.tool.name: d.tool.version}
+	if major := majorOf(d.result.Server.VersionNum); d.tool.tooNewFor(major) {
+		d.warn(fmt.Sprintf("no tool older than %s is installed here: this backup comes back only into PostgreSQL %d or newer, not into PostgreSQL %d; install postgresql-client-%[3]d for the next one",
+			d.tool, timeoutMajor, major))
+	}
 	if d.selection, err = resolve(ctx, conn, d.conn, d.options); err != nil {
 		return err
 	}

@@ -219,6 +219,23 @@ func TestTheToolIsChosenByTheServersVersion(t *testing.T) {
 	require.Contains(t, errs.Message(err), "apt-get install postgresql-client-16")
 }
 
+func TestADumpThatOnlyANewerServerTakesBackIsToldOf(t *testing.T) {
+	pg := testkit.Postgres(t)
+	if pg.Major >= timeoutMajor {
+		return // every tool fits it
+	}
+	own, err := toolbox{}.chooseDump(t.Context(), pg.Major)
+	require.NoError(t, err)
+	for version, told := range map[string]bool{"17.1": true, "16.2": false} {
+		var sink enginetest.Memory
+		var log lines
+		e := New(Config{BinDirs: []string{fakeTool(t, "pg_dump", version, `exec `+own.path+` "$@"`)}})
+		_, err := e.Dump(t.Context(), connTo(pg, pg.NewDatabase(t)), engine.DumpOptions{Log: log.log}, &sink)
+		require.NoError(t, err)
+		require.Equal(t, told, strings.Contains(log.String(), "comes back only into PostgreSQL 17 or newer"), log.String())
+	}
+}
+
 // realDump puts a real dump into a file, for fake tools to show.
 func realDump(t *testing.T, pg *testkit.PG) (file string, size int) {
 	t.Helper()

@@ -222,7 +222,7 @@ func TestTheRestoreToolIsTheServersOrTheNearestThatReadsTheArchive(t *testing.T)
 		dirs           []string
 		want           string
 	}{
-		{15, 12, dirs, "15.3"}, {15, 16, dirs, "16.2"}, {18, 12, dirs, "17.1"}, {13, 12, dirs, "14.9"}, {15, 17, dirs, "17.1"}, {15, 12, dirs[2:], "16.2"},
+		{15, 12, dirs, "15.3"}, {15, 16, dirs, "16.2"}, {18, 12, dirs, "17.1"}, {13, 12, dirs, "14.9"}, {17, 17, dirs, "17.1"}, {15, 12, dirs[2:], "16.2"},
 	} {
 		p, err := toolbox{dirs: tc.dirs}.chooseRestore(t.Context(), tc.server, tc.oldest)
 		require.NoError(t, err)
@@ -231,6 +231,12 @@ func TestTheRestoreToolIsTheServersOrTheNearestThatReadsTheArchive(t *testing.T)
 	_, err := toolbox{dirs: dirs[:2]}.chooseRestore(t.Context(), 15, 17)
 	require.Equal(t, errs.CodeDumpToolTooOld, errs.CodeOf(err))
 	require.Contains(t, errs.Message(err), "postgresql-client-17")
+	_, err = toolbox{dirs: dirs}.chooseRestore(t.Context(), 15, 17)
+	require.Equal(t, errs.CodeRestoreNotSupported, errs.CodeOf(err))
+	require.Contains(t, errs.Message(err), "PostgreSQL 17 or newer")
+	_, err = toolbox{dirs: dirs[3:]}.chooseRestore(t.Context(), 16, 12)
+	require.Equal(t, errs.CodeDumpToolMissing, errs.CodeOf(err))
+	require.Contains(t, errs.Message(err), "postgresql-client-16")
 	_, err = toolbox{dirs: []string{t.TempDir()}}.chooseRestore(t.Context(), 15, 12)
 	require.Equal(t, errs.CodeDumpToolMissing, errs.CodeOf(err))
 }

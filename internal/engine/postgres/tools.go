@@ -122,10 +122,31 @@ func (b toolbox) chooseRestore(ctx context.Context, server, oldest int) (program
 			best = p
 		}
 	}
-	if best.major == 0 {
+	switch {
+	case best.major == 0:
 		return program{}, b.unfit("pg_restore", found, max(server, oldest))
+	case best.tooNewFor(server):
+		return program{}, best.refused(server, oldest)
 	}
 	return best, nil
+}
+
+// timeoutMajor is the release since which pg_restore begins whatever it writes with
+// "SET transaction_timeout": servers before it refuse that.
+const timeoutMajor = 17
+
+// tooNewFor tells whether what p writes is refused by a server of that release.
+func (p program) tooNewFor(server int) bool { return p.major >= timeoutMajor && server < timeoutMajor }
+
+func (p program) refused(server, oldest int) error {
+	if oldest >= timeoutMajor {
+		return errs.New(errs.Conflict, errs.CodeRestoreNotSupported,
+			"the backup was made by pg_dump %d or newer, and the target is PostgreSQL %d, which does not know a setting that such backups come back with: restore it into PostgreSQL %d or newer",
+			oldest, server, timeoutMajor)
+	}
+	return errs.New(errs.Unavailable, errs.CodeDumpToolMissing,
+		"%s cannot restore into PostgreSQL %d, which does not know a setting that it begins with: install the matching one with `apt-get install postgresql-client-%d`",
+		p, server, server)
 }
 
 // unfit says what to install.
