@@ -22,7 +22,7 @@ type Target struct {
 	Exists bool // the database is there
 	// InPlace says that the restore changes the database itself and not one beside it:
 	// what is wrong with the backup has to be found before, as the tool may be done
-	// with its part of it sooner than the rest is read.
+	// with its part of it sooner than the rest is read, or nothing takes it back.
 	InPlace bool
 	// Warnings are sentences for people: what may fail, or goes otherwise than asked.
 	Warnings []string

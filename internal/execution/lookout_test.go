@@ -24,6 +24,7 @@ import (
 type table struct {
 	execution.Store
 	gets, looks, looked atomic.Int64
+	away                atomic.Bool // looks hang, then fail
 
 	mu   sync.Mutex
 	rows map[string]execution.Execution
@@ -68,9 +69,13 @@ func (s *table) Get(_ context.Context, id string) (execution.Execution, error) {
 	return e, nil
 }
 
-func (s *table) Look(_ context.Context, ids []string) (map[string]execution.Look, error) {
+func (s *table) Look(ctx context.Context, ids []string) (map[string]execution.Look, error) {
 	s.looks.Add(1)
 	s.looked.Add(int64(len(ids)))
+	if s.away.Load() {
+		<-ctx.Done()
+		return nil, context.Cause(ctx)
+	}
 	seen := map[string]execution.Look{}
 	for _, id := range ids {
 		if e, ok := s.row(id); ok {
@@ -167,6 +172,39 @@ func TestIdleTailsOfManyExecutionsLookTogetherAndNoticeALostEnd(t *testing.T) {
 		}
 		<-time.After(20 * time.Second)
 		require.Equal(t, int64(executions), whole.Load())
+	})
+}
+
+func TestATailBearsThatTheRowIsAwayForAWhileAndNotForEver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store, end := newTable(1), make(chan struct{})
+		s := execution.NewService(execution.Config{Store: store, Hub: pulse{end: end}, Logger: slog.New(slog.DiscardHandler)})
+		whole := follow(t, s, 1, 1, 0)
+		<-time.After(time.Second)
+		store.away.Store(true)
+		<-time.After(35 * time.Second) // two heartbeats and what follows
+		store.away.Store(false)
+		<-time.After(time.Minute)
+		store.set(name(0), execution.Completed, 3)
+		close(end)
+		<-time.After(time.Minute)
+		require.EqualValues(t, 1, whole.Load())
+	})
+	synctest.Test(t, func(t *testing.T) {
+		store := newTable(1)
+		s := execution.NewService(execution.Config{Store: store, Hub: pulse{}, Logger: slog.New(slog.DiscardHandler)})
+		var failed atomic.Bool
+		go func() {
+			for _, err := range s.Follow(t.Context(), name(0), 0) {
+				failed.Store(err != nil)
+			}
+		}()
+		<-time.After(time.Second)
+		store.away.Store(true)
+		<-time.After(30 * time.Second)
+		require.False(t, failed.Load())
+		<-time.After(2 * time.Minute)
+		require.True(t, failed.Load())
 	})
 }
 

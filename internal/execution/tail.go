@@ -19,7 +19,8 @@ type tail struct {
 	opened  time.Time
 	after   int64
 	yield   func(Event, error) bool
-	told    bool // that the execution has ended
+	told    bool      // that the execution has ended
+	blind   time.Time // since when the row cannot be looked at
 }
 
 func (t *tail) run(ctx context.Context) {
@@ -35,12 +36,26 @@ func (t *tail) run(ctx context.Context) {
 			return
 		}
 		news, err := t.news(ctx, pollInterval)
-		if err != nil {
+		switch {
+		case err == nil:
+			t.blind = time.Time{}
+			goOn = !news || t.row(ctx, false)
+		case t.bears(ctx):
+			goOn = t.yield(Event{Idle: true}, nil)
+		default:
 			t.yield(Event{}, err)
 			return
 		}
-		goOn = !news || t.row(ctx, false)
 	}
+}
+
+// bears reports whether a look that failed ends nothing yet: the metadata may be away for
+// a while, and the hub goes on.
+func (t *tail) bears(ctx context.Context) bool {
+	if t.blind.IsZero() {
+		t.blind = time.Now()
+	}
+	return ctx.Err() == nil && time.Since(t.blind) < rowLimit
 }
 
 // row shows what the row has. It reports whether to go on.

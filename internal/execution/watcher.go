@@ -84,10 +84,12 @@ func (w *watcher) found(c *Change) {
 func (w *watcher) put(c *Change) {
 	s := w.seats[c.ID]
 	switch {
-	case w.overflow || s != nil && (c.ChangedAt.Before(s.changed) || !s.hidden && c.ChangedAt.Equal(s.changed)):
+	case s != nil && (c.ChangedAt.Before(s.changed) || !s.hidden && c.ChangedAt.Equal(s.changed)):
 		return
 	case !w.request.wants(c):
 		w.hide(c, s)
+		return
+	case w.overflow:
 		return
 	case s == nil && len(w.seats) >= watcherSeats && len(w.queue) >= watcherSeats/2:
 		w.spill()
@@ -117,13 +119,15 @@ func (w *watcher) hide(c *Change, s *seat) {
 }
 
 // conceal stops telling of an execution that has left the scope. One that has ended is
-// forgotten: no other change will do that.
-func (w *watcher) conceal(s *seat) {
-	if s.pending != nil && s.pending.Status.Terminal() {
+// forgotten, as no other change will do that, and reported: the answer may be older than
+// what was found of it, and then only the database knows.
+func (w *watcher) conceal(s *seat) (ended bool) {
+	if ended = s.pending != nil && s.pending.Status.Terminal(); ended {
 		delete(w.seats, s.pending.ID)
 	}
 	w.drop(s)
 	s.hidden, s.pending, s.progress, s.behind = true, nil, nil, false
+	return ended
 }
 
 // arrive says which datasources the watcher may see when he begins to read.
@@ -149,18 +153,18 @@ func (w *watcher) regard(tagged map[string][]string) {
 	defer w.mu.Unlock()
 	was := w.reach
 	w.reach = w.request.reach(tagged)
+	again := false // whether the database has to be read
 	for _, s := range w.seats {
-		if !s.hidden && !w.reach[s.datasource()] {
-			w.conceal(s)
+		if !s.hidden && !w.reach[s.datasource()] && w.conceal(s) {
+			again = true
 		}
 	}
-	grown := false
 	for id := range w.reach {
 		if !was[id] {
-			w.joined[id], grown = true, true
+			w.joined[id], again = true, true
 		}
 	}
-	if grown {
+	if again {
 		w.spill()
 	}
 }

@@ -94,6 +94,7 @@ func TestWhatHasEndedOutOfSightTakesNoRoom(t *testing.T) {
 	}
 	w.regard(nil)
 	require.NotContains(t, w.seats, unseen.ID, "its end will not come again")
+	require.True(t, w.overflow, "whether it is to be told of only the database knows, which is read again")
 	r.advance(time.Unix(2, 0))
 	require.Len(t, r.speaking, len(ids), "they may come back")
 	for _, id := range ids {

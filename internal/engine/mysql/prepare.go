@@ -60,6 +60,7 @@ func (e *Engine) Preflight(ctx context.Context, c engine.Conn, o engine.RestoreO
 	if err != nil {
 		return found, err
 	}
+	found.InPlace = exists && !o.DropExisting && u.makesNoScratch()
 	hidden, err := r.hiddenKeys(ctx, s, u, exists)
 	if hidden != "" {
 		found.Warnings = append(found.Warnings, hidden)

@@ -14,13 +14,20 @@ import (
 // is nobody's target, the dumped one among them.
 var (
 	triggerHead = []byte("/*!50003 CREATE*/ ")
-	triggerBody = regexp.MustCompile(`(?i)\bFOR` + gap + `EACH` + gap + `ROW\b|;;\s*$`)
+	triggerBody = regexp.MustCompile(`(?i)\b` + eachRow + `\b|;;\s*$`)
 
-	qualifiedTrigger = regexp.MustCompile(`(?is)^(.*?\bTRIGGER` + gap + `(?:IF` + gap + `NOT` + gap + `EXISTS` + gap + `)?)(?:` + anyName + mayGap + `\.` + mayGap + `)?(` + anyName +
-		gap + `(?:BEFORE|AFTER)` + gap + event + `(?:` + gap + `OR` + gap + event + `)*` + gap + `ON` + gap + `)(?:` + anyName + mayGap + `\.` + mayGap + `)?(` + anyName + `)`)
+	qualifiedTrigger = regexp.MustCompile(qualifiedHead)
+	// wholeHead is how reading on ends: a comment of the head may hold FOR EACH ROW, too.
+	wholeHead = regexp.MustCompile(qualifiedHead + gap + eachRow + `\b|;;\s*$`)
 
 	// qualifies finds a head that may name a database all the same.
 	qualifies = regexp.MustCompile(`(?is)\bTRIGGER\b.*?\.`)
+)
+
+const (
+	eachRow       = `FOR` + gap + `EACH` + gap + `ROW`
+	qualifiedHead = `(?is)^(.*?\bTRIGGER` + gap + `(?:IF` + gap + `NOT` + gap + `EXISTS` + gap + `)?)(?:` + anyName + mayGap + `\.` + mayGap + `)?(` + anyName +
+		gap + `(?:BEFORE|AFTER)` + gap + event + `(?:` + gap + `OR` + gap + event + `)*` + gap + `ON` + gap + `)(?:` + anyName + mayGap + `\.` + mayGap + `)?(` + anyName + `)`
 )
 
 // What may stand between words: the servers keep comments of a head, too.
@@ -46,14 +53,14 @@ func unqualified(text []byte) []byte { return qualifiedTrigger.ReplaceAll(text, 
 // begins, and returns all that. long says that its last line goes on.
 func (f *filter) trigger(piece []byte) (text []byte, long bool) {
 	text = bytes.Clone(piece)
-	for f.err == nil && len(text) < maxTriggerHead && !triggerBody.Match(text) {
+	for f.err == nil && len(text) < maxTriggerHead && !wholeHead.Match(text) {
 		more, err := f.in.ReadSlice('\n')
 		text = append(text, more...)
 		if long = errors.Is(err, bufio.ErrBufferFull); err != nil && !long {
 			f.err = err
 		}
 	}
-	if head := triggerBody.FindIndex(text); f.err == nil && !qualifiedTrigger.Match(text) && (head == nil || qualifies.Match(text[:head[0]])) {
+	if head := triggerBody.FindIndex(text); f.err == nil && f.keep && !qualifiedTrigger.Match(text) && (head == nil || qualifies.Match(text[:head[0]])) {
 		f.err = errs.New(errs.Conflict, errs.CodeRestoreFailed,
 			"the dump makes a trigger in a way that is not understood, and it may name another database: restore the backup's text by hand, or without that trigger (%.200q)", text)
 	}

@@ -22,6 +22,7 @@ func TestHeadsOfTriggersLoseTheDatabase(t *testing.T) {
 		"TRIGGER /* audit */ shop.tr BEFORE INSERT ON shop.t FOR EACH ROW SET @a = 1":                                            "TRIGGER /* audit */ tr BEFORE INSERT ON t FOR EACH ROW SET @a = 1",
 		"TRIGGER/**/`shop`/* a.b * */./**/`tr`/***/AFTER/* x */UPDATE ON /*y*/ shop . `t``t`/**/FOR/**/EACH/**/ROW SET @a = 1":   "TRIGGER/**/`tr`/***/AFTER/* x */UPDATE ON /*y*/ `t``t`/**/FOR/**/EACH/**/ROW SET @a = 1",
 		"TRIGGER -- by shop.tr\n#\nshop.tr\n--\nAFTER DELETE\n-- x\nON shop.t\nFOR EACH ROW\nbegin\n insert into shop.log;\nend": "TRIGGER -- by shop.tr\n#\ntr\n--\nAFTER DELETE\n-- x\nON t\nFOR EACH ROW\nbegin\n insert into shop.log;\nend",
+		"TRIGGER /* for each row */\n-- for each row\n shop.tr BEFORE INSERT ON shop\n.t FOR EACH ROW SET @a = 1":                "TRIGGER /* for each row */\n-- for each row\n tr BEFORE INSERT ON t FOR EACH ROW SET @a = 1",
 		"TRIGGER if /**/ not exists shop.tr AFTER INSERT OR UPDATE OF a, `b` OR DELETE ON shop.t FOR EACH ROW SET @a = 1":        "TRIGGER if /**/ not exists tr AFTER INSERT OR UPDATE OF a, `b` OR DELETE ON t FOR EACH ROW SET @a = 1",
 		"TRIGGER tr SOME DAY ON t FOR EACH ROW SET @a = 'shop.t'":                                                                "", // the server decides
 	} {

@@ -213,6 +213,7 @@ func TestAUserOfOneDatabaseRestoresIntoItWhenItIsEmpty(t *testing.T) {
 	able, err := e.Preflight(t.Context(), c, engine.RestoreOptions{})
 	require.NoError(t, err)
 	require.Empty(t, able.Warnings)
+	require.True(t, able.InPlace, "the whole backup has to be read before")
 	// Rights that come with a role count, once it is the default.
 	m.Exec(t, "", "CREATE ROLE restorer; GRANT ALL ON `dg\\_%`.* TO restorer; GRANT restorer TO weak@'127.0.0.1'")
 	t.Cleanup(func() { m.Exec(t, "", "DROP ROLE restorer") })
@@ -221,6 +222,7 @@ func TestAUserOfOneDatabaseRestoresIntoItWhenItIsEmpty(t *testing.T) {
 	m.Exec(t, "", "SET DEFAULT ROLE restorer FOR weak@'127.0.0.1'")
 	able, err = e.Preflight(t.Context(), c, engine.RestoreOptions{DropExisting: true})
 	require.NoError(t, err)
+	require.False(t, able.InPlace)
 	require.Len(t, able.Warnings, 1)
 	require.Contains(t, able.Warnings[0], "foreign keys of databases that user \"weak\" has no rights to", "what is not known is told")
 	able, err = e.Preflight(t.Context(), c, engine.RestoreOptions{DropExisting: true, IncludeTables: []string{"not_there"}})

@@ -120,6 +120,12 @@ func (r rights) lacking(database string, privileges []string) (missing []string)
 	return missing
 }
 
+// makesNoScratch tells whether a restore may have to go into the target itself: the user
+// has no right, or none that is known of, to a database beside it.
+func (r rights) makesNoScratch() bool {
+	return len(r.lacking(engine.ScratchPrefix+"000000000000", loadRights)) > 0
+}
+
 // admits fails when the user certainly may not restore. What only may be missing is
 // returned as a warning.
 func (r *restore) admits(u rights, exists bool) (warning string, err error) {

@@ -2,6 +2,7 @@ package mysql
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -77,9 +78,9 @@ func (r *restore) requireRoom(ctx context.Context, s *session) error {
 func (r *restore) inPlace(ctx context.Context, input io.Reader) error {
 	err := r.feed(ctx, r.conn.Database, input)
 	if err != nil {
-		r.takeBack(ctx)
+		return r.takeBack(ctx, err)
 	}
-	return err
+	return nil
 }
 
 func (r *restore) create(ctx context.Context, s *session, database string, c charset) error {
@@ -87,13 +88,19 @@ func (r *restore) create(ctx context.Context, s *session, database string, c cha
 }
 
 // takeBack drops what a failed restore brought into a database that had none of it,
-// also when ctx is over.
-func (r *restore) takeBack(ctx context.Context) {
+// also when ctx is over. It returns the cause, and what became of the database if that
+// did not succeed.
+func (r *restore) takeBack(ctx context.Context, cause error) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupLimit)
 	defer cancel()
-	if err := r.dropWhatCame(ctx); err != nil {
-		r.log(engine.LevelWarn, fmt.Sprintf("what the failed restore brought into database %s could not be dropped: %s", r.conn.Database, errs.Message(err)))
+	err := r.dropWhatCame(ctx)
+	if err == nil {
+		return cause
 	}
+	r.log(engine.LevelWarn, fmt.Sprintf("what the failed restore brought into database %s could not be dropped: %s", r.conn.Database, errs.Message(err)))
+	return errs.Wrap(errors.Join(cause, err, engine.ErrUnsettled), errs.KindOf(cause), errs.CodeOf(cause),
+		"%s; and what it had brought into database %q by then could not be dropped (%s): drop that before the next restore",
+		errs.Message(cause), r.conn.Database, errs.Message(err))
 }
 
 func (r *restore) dropWhatCame(ctx context.Context) error {
