@@ -4,7 +4,8 @@
 #   fetch-database-versions.sh            all of them
 #   fetch-database-versions.sh SUITE...   those of some of Debian's suites
 #
-# They come from Debian's suites, through apt, which checks the signatures with the
+# They come from Debian's suites, from where the system's own apt gets Debian (or from
+# DEBIAN_MIRROR, a URL without /debian), through apt, which checks the signatures with the
 # system's keyring; nothing is installed, no package's script runs, and apt's own state
 # is left alone. Programs of another suite need that suite's C library: the programs
 # that are used get it written into them (patchelf), and run then as they are, for any
@@ -16,7 +17,6 @@ cd "$(dirname "$0")/.."
 mkdir -p .cache/matrix
 cache=$(readlink -f .cache/matrix)
 readonly cache
-readonly mirror=${DEBIAN_MIRROR:-http://deb.debian.org}
 
 declare -rA packages=(
 	[bullseye]="postgresql-13 postgresql-client-13 mariadb-server-10.5 mariadb-client-10.5"
@@ -31,10 +31,20 @@ fail() {
 	exit 1
 }
 
+# mirror prints where the system gets Debian from.
+mirror() {
+	local uri
+	uri=${DEBIAN_MIRROR:-$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | sed -n 's#/debian/*$##p' | sort -u | head -n 1)}
+	[[ -n $uri ]] || fail "no source of Debian's packages is known to apt: name one, as DEBIAN_MIRROR=http://HOST"
+	echo "$uri"
+}
+
 # sources prints where a suite's packages are. Unstable has no security suite.
 sources() {
-	echo "deb $mirror/debian $1 main"
-	[[ $1 == sid ]] || echo "deb $mirror/debian-security $1-security main"
+	local from
+	from=$(mirror)
+	echo "deb $from/debian $1 main"
+	[[ $1 == sid ]] || echo "deb $from/debian-security $1-security main"
 }
 
 # apt_for runs apt-get on a system that has nothing installed yet. Mirrors that stand
