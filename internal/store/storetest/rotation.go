@@ -48,14 +48,14 @@ func rotation(t *testing.T, newDatabase func(t testing.TB) string) {
 				}
 			}
 		})
-		for range 3 {
+		for turn := range 3 {
 			before := w.box.Primary()
 			done, err := w.RotateKey(t.Context(), store.Rotation{})
 			require.NoError(t, err)
 			require.Positive(t, done.Resealed)
 			// The other may have written with the key before after the last look: then
 			// this rotation has completed the one before.
-			if !strings.Contains(done.Message, "interrupted") {
+			if turn == 0 || !strings.Contains(done.Message, "interrupted") {
 				require.NotEqual(t, before, w.box.Primary())
 			}
 		}
