@@ -14,9 +14,6 @@ import (
 	"github.com/dataguardian/dataguardian/internal/settings"
 )
 
-// sealPage is how many channels Seal lists at once.
-const sealPage = 100
-
 // Channels is what callers may do with channels.
 type Channels struct {
 	store   ChannelStore
@@ -122,12 +119,12 @@ func (s *Channels) Seal(ctx context.Context) (changed int, err error) {
 func (s *Channels) all(ctx context.Context) ([]Channel, error) {
 	var all []Channel
 	for page := 1; ; page++ {
-		listed, total, err := s.store.List(ctx, paging.Page{Number: page, Limit: sealPage})
+		listed, total, err := s.store.List(ctx, paging.Page{Number: page, Limit: paging.MaxLimit})
 		if err != nil {
 			return nil, err
 		}
 		all = append(all, listed...)
-		if len(listed) == 0 || page*sealPage >= total {
+		if len(listed) == 0 || page*paging.MaxLimit >= total {
 			return all, nil
 		}
 	}

@@ -194,7 +194,7 @@ func TestAChannelThatDoesNotOpenKeepsNoOtherFromBeingSealed(t *testing.T) {
 		"3":   errs.New(errs.Internal, errs.CodeInternal, "it does not open"),
 		"120": errs.New(errs.NotFound, errs.CodeNotFound, "deleted meanwhile"),
 	}}
-	const all = 2*sealPage + 5
+	const all = 2*paging.MaxLimit + 5
 	for i := range all {
 		r.shelves = append(r.shelves, &shelf{c: Channel{ID: strconv.Itoa(i), Name: fmt.Sprint("channel ", i), Type: "webhook", Config: map[string]any{"url": "https://x"}}})
 	}

@@ -79,7 +79,7 @@ func (w *swap) hold(ctx context.Context, r *restore, s *session) (bool, error) {
 	case isBusy(err):
 		return false, errs.Wrap(err, errs.Conflict, errs.CodeRestoreFailed,
 			"%s of database %q is used by somebody who did not let go of it for %d s, so nothing was exchanged and the database is as it was: end the sessions or transactions that use it (SHOW PROCESSLIST), then start the restore again",
-			w.inUse(ctx, s, tables, r.engine.lockPatience), w.Target, r.engine.lockPatience)
+			w.inUse(ctx, r, s, tables), w.Target, r.engine.lockPatience)
 	case refused:
 		r.log(engine.LevelWarn, fmt.Sprintf("the tables could not be locked beforehand (%s), so each is waited for on its own", reason(my)))
 		return false, nil
@@ -103,7 +103,7 @@ func isBusy(err error) bool {
 }
 
 // inUse names the first table that is not to be had, as far as that can be found out.
-func (w *swap) inUse(ctx context.Context, s *session, tables []string, patience int) string {
+func (w *swap) inUse(ctx context.Context, r *restore, s *session, tables []string) string {
 	const most = 20
 	const doing = "looking for the table that is in use"
 	found := "a table"
@@ -117,7 +117,7 @@ func (w *swap) inUse(ctx context.Context, s *session, tables []string, patience 
 		}
 	}
 	if s.exec(ctx, "UNLOCK TABLES", doing) == nil {
-		_ = s.exec(ctx, fmt.Sprintf("SET SESSION lock_wait_timeout = %d", patience), doing) // the session is given up right after
+		_ = s.exec(ctx, r.engine.waitNoLonger(), doing) // the session is given up right after
 	}
 	return found
 }

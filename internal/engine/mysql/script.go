@@ -27,9 +27,8 @@ const (
 
 // script follows the SQL text of a dump tool as it passes by: it knows which
 // table's data comes, counts rows, of which each has a line of its own or all of a
-// statement have one, and proves
-// that the last line is the trailer, which the tools write only when all went well. It
-// keeps the ends of one line, however long that is.
+// statement have one, and proves that the last line is the trailer, which the tools
+// write only when all went well. It keeps the ends of one line, however long that is.
 //
 // Line breaks in values are escaped by the tools, so that a line is a row; they
 // stand as they are only in bodies of routines, which are between DELIMITER

@@ -24,8 +24,8 @@ type Feed struct {
 // the source was read to its end and is proven whole. The last bytes reach the
 // tool only then, so that one which reads all cannot finish on input that is broken;
 // one that needs less may: it then failed with an exit code of 0. That is -1 of a tool
-// that did not start. Of several errors the first of these is returned: the source's, the proof's, the cause
-// of ctx's end, ErrStalled, *process.ExitError.
+// that did not start. Of several errors the first of these is returned: the source's,
+// the proof's, the cause of ctx's end, ErrStalled, *process.ExitError.
 func (f Feed) Run(ctx context.Context) (process.Result, error) {
 	spec := f.Spec
 	spec.Stdin, spec.Grace = true, grace
