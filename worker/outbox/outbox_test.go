@@ -343,6 +343,7 @@ func TestTheDatabasesErrorIsShownUntilItAnswersAndAChannelsUntilTheNextTry(t *te
 		p, w := newPost(), &wall{}
 		registry := worker.NewRegistry(w, time.Second, slog.New(slog.DiscardHandler))
 		ctx, cancel := context.WithCancel(t.Context())
+		entry := registry.Register(health.RoleOutbox)
 		ended := make(chan error, 1)
 		go func() { ended <- registry.Run(ctx) }()
 		stop := run(t, p, func(_ context.Context, channel, _ string) error {
@@ -350,7 +351,7 @@ func TestTheDatabasesErrorIsShownUntilItAnswersAndAChannelsUntilTheNextTry(t *te
 				return notification.WithRetryAfter(errDown, time.Hour)
 			}
 			return nil
-		}, func(c *Carrier) { c.Entry = registry.Register(health.RoleOutbox) })
+		}, func(c *Carrier) { c.Entry = entry })
 		away := func(is bool) {
 			p.mu.Lock()
 			p.away = is
