@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"strings"
 
@@ -38,7 +39,30 @@ func newRoot(version string) *cobra.Command {
 	}
 	add("server", newServe(version), newWorker(version), newMigrate(), newKey())
 	add("client", newDatasource(), newStorage(), newJob(), newExecution(), newLogs(), newBackup(), newNotification(), newHealth(), newOverview(), newToken(), newUser(), newAudit())
+	strict(root)
 	return root
+}
+
+// strict makes the commands below c refuse what they do not know, and say how they are
+// used. By itself a group shows its help for an unknown command and succeeds: a script
+// with a slip would go on.
+func strict(c *cobra.Command) {
+	for _, child := range c.Commands() {
+		if group := child; group.HasSubCommands() && !group.Runnable() {
+			group.DisableFlagsInUseLine = true
+			group.Args = cobra.NoArgs
+			group.RunE = func(*cobra.Command, []string) error { return group.Help() }
+		}
+		if args := child.Args; args != nil {
+			child.Args = func(cmd *cobra.Command, given []string) error {
+				if err := args(cmd, given); err != nil {
+					return fmt.Errorf("%w; usage: %s", err, cmd.UseLine())
+				}
+				return nil
+			}
+		}
+		strict(child)
+	}
 }
 
 // everyFlag names the flags of all commands: one file may serve them all.
