@@ -119,11 +119,9 @@ func (c *Claimer) ready(ctx context.Context) bool {
 	}
 	if !c.Queue.Up() {
 		c.Entry.SetState(health.WorkerStopped)
-		c.Logger.WarnContext(ctx, c.Label+" pauses: Redis does not answer")
 		if c.Queue.WaitUp(ctx) != nil {
 			return false
 		}
-		c.Logger.InfoContext(ctx, c.Label+" goes on: Redis answers again")
 	}
 	c.Entry.SetState(health.WorkerRunning)
 	return true

@@ -222,7 +222,7 @@ func (c *Config) logger() (*slog.Logger, error) {
 	if err := level.UnmarshalText([]byte(c.LogLevel)); err != nil {
 		return nil, fmt.Errorf("--log-level: %q is none of debug, info, warn, error", c.LogLevel)
 	}
-	options := &slog.HandlerOptions{Level: level}
+	options := &slog.HandlerOptions{Level: level, ReplaceAttr: legible}
 	file, isFile := c.Stderr.(*os.File)
 	switch c.LogFormat {
 	case "text":
@@ -236,4 +236,13 @@ func (c *Config) logger() (*slog.Logger, error) {
 		return slog.New(slog.NewJSONHandler(c.Stderr, options)), nil
 	}
 	return nil, fmt.Errorf("--log-format: %q is none of auto, text, json", c.LogFormat)
+}
+
+// legible writes durations as people and log stores read them (1.5s), in every format:
+// JSON would count nanoseconds.
+func legible(_ []string, a slog.Attr) slog.Attr {
+	if a.Value.Kind() == slog.KindDuration {
+		a.Value = slog.StringValue(a.Value.Duration().Round(time.Microsecond).String())
+	}
+	return a
 }

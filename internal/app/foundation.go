@@ -203,7 +203,7 @@ func (f *foundation) redis(ctx context.Context) error {
 	}
 	f.onClose(func() error { f.client.Close(); return nil })
 	f.queue = queue.New(f.client, queue.Config{})
-	f.monitor = queue.NewMonitor(f.client, queue.MonitorConfig{})
+	f.monitor = queue.NewMonitor(f.client, queue.MonitorConfig{Logger: f.logger})
 	f.monitor.Ask(ctx)
 	f.hub = logs.NewHub(f.client, logs.HubConfig{})
 	return nil

@@ -70,6 +70,9 @@ func Serve(ctx context.Context, c Config) (err error) {
 			services = append(services, worker.Loop("demo", f.demo(d, api)))
 		}
 	}
+	if !f.config.has(RoleAPI) { // the API says so when it listens
+		f.logger.Info("ready", "roles", f.config.Roles, "version", f.config.Version)
+	}
 	return worker.Run(ctx, services...)
 }
 
@@ -120,7 +123,7 @@ func (f *foundation) api(ctx context.Context, d *domain, m *metrics.Metrics, lis
 	a := &api{Server: s, dataDir: f.config.DataDir}
 	a.ready = func() {
 		http, grpc := s.Addrs()
-		f.logger.Info("ready", "http", http.String(), "grpc", grpc.String(), "version", f.config.Version)
+		f.logger.Info("ready", "roles", f.config.Roles, "http", http.String(), "grpc", grpc.String(), "version", f.config.Version)
 	}
 	return a, nil
 }

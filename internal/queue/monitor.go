@@ -3,6 +3,8 @@ package queue
 import (
 	"cmp"
 	"context"
+	"errors"
+	"log/slog"
 	"sync"
 	"time"
 
@@ -17,6 +19,7 @@ type MonitorConfig struct {
 	Interval time.Duration // between two pings; 1 s
 	Timeout  time.Duration // for an answer; 1 s
 	Failures int           // how many in a row mean down; 2
+	Logger   *slog.Logger  // is told when Redis goes and comes; nil: nobody
 }
 
 // Monitor knows whether Redis answers. Until Ask or Run has asked, it does not.
@@ -27,6 +30,7 @@ type Monitor struct {
 
 	mu      sync.Mutex
 	err     error // nil while up
+	asked   bool  // err is of an answer, not of there having been none yet
 	changed chan struct{}
 }
 
@@ -35,6 +39,7 @@ func NewMonitor(client rueidis.Client, cfg MonitorConfig) *Monitor {
 	cfg.Interval = cmp.Or(cfg.Interval, time.Second)
 	cfg.Timeout = cmp.Or(cfg.Timeout, time.Second)
 	cfg.Failures = cmp.Or(cfg.Failures, 2)
+	cfg.Logger = cmp.Or(cfg.Logger, slog.New(slog.DiscardHandler))
 	return &Monitor{
 		client: client, cfg: cfg, changed: make(chan struct{}),
 		err: errs.New(errs.Unavailable, errs.CodeRedisUnavailable, "Redis has not been asked yet"),
@@ -90,8 +95,14 @@ func (m *Monitor) ping(ctx context.Context) error {
 func (m *Monitor) set(err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	turned := (m.err == nil) != (err == nil)
-	m.err = err
+	turned, first := (m.err == nil) != (err == nil), !m.asked
+	m.err, m.asked = err, true
+	switch {
+	case err != nil && (turned || first):
+		m.cfg.Logger.Warn("Redis does not answer: nothing new starts until it does, what runs goes on", "error", errors.Unwrap(err))
+	case err == nil && turned && !first:
+		m.cfg.Logger.Info("Redis answers again: everything goes on")
+	}
 	if turned {
 		close(m.changed)
 		m.changed = make(chan struct{})

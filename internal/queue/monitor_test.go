@@ -1,10 +1,13 @@
 package queue_test
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
+	"log/slog"
 	"net"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -29,20 +32,25 @@ func TestMonitorNoticesADeadOrHangingRedisAndItsReturnWithinFiveSeconds(t *testi
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			server := testkit.Redis(t)
-			m := watch(t, connect(t, parse(t, server.URL())), queue.MonitorConfig{})
+			var told bytes.Buffer
+			m := watch(t, connect(t, parse(t, server.URL())), queue.MonitorConfig{Logger: slog.New(slog.NewTextHandler(&told, nil))})
 			require.NoError(t, m.WaitUp(t.Context()))
 			require.NoError(t, m.Err())
+			require.Empty(t, told.String(), "that Redis is there is nothing to tell")
 
 			changed := m.Changed()
 			fault.begin(server, t)
 			within(t, 5*time.Second, changed)
 			require.False(t, m.Up())
 			require.Equal(t, errs.CodeRedisUnavailable, errs.CodeOf(m.Err()))
+			require.Equal(t, 1, strings.Count(told.String(), "level=WARN msg=\"Redis does not answer"))
 
 			changed = m.Changed()
 			fault.end(server, t)
 			within(t, 5*time.Second, changed)
 			require.True(t, m.Up())
+			require.Equal(t, 2, strings.Count(told.String(), "\n"))
+			require.Contains(t, told.String(), "level=INFO msg=\"Redis answers again")
 		})
 	}
 }
