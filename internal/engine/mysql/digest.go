@@ -34,6 +34,9 @@ var (
 	spaces         = regexp.MustCompile(`\s+`)
 	definer        = regexp.MustCompile("DEFINER ?= ?(`(?:[^`]|``)*`|'(?:[^']|'')*'|[^ @]+)(@(`(?:[^`]|``)*`|'(?:[^']|'')*'|[^ ]+))? ?")
 	counter        = regexp.MustCompile(`(\) ENGINE=.*?) AUTO_INCREMENT=\d+`)
+	// impliedCharset is of a column. MySQL tells it when it was named, or else only the
+	// collation; once that came back from a dump it tells both.
+	impliedCharset = regexp.MustCompile(" CHARACTER SET [0-9a-z]+ COLLATE")
 	// setting is one that the tools write before what depends on it.
 	setting = regexp.MustCompile(`^SET (sql_mode|character_set_client|collation_connection|time_zone) ?= ?([^@ ].*?) ?$`)
 )
@@ -69,7 +72,7 @@ func (d *definitions) end(text string) {
 		return
 	}
 	text = counter.ReplaceAllString(definer.ReplaceAllString(text, ""), "$1")
-	if strings.HasPrefix(text, "CREATE TRIGGER ") || strings.HasPrefix(text, "CREATE EVENT ") {
+	if !strings.HasPrefix(text, "CREATE TABLE ") {
 		text = strings.TrimRight(text, "; ") // see withoutSurplus
 	}
 	if strings.HasPrefix(text, "CREATE VIEW ") {
@@ -101,11 +104,21 @@ func (d *definitions) sum(method string, c charset) engine.SchemaDigest {
 	if d.err != nil {
 		return ""
 	}
-	return engine.NewSchemaDigest(method, append(d.found, "DATABASE "+c.clause()))
+	found := append(d.found, "DATABASE "+c.clause())
+	if strings.HasPrefix(method, string(engine.MySQL)) {
+		for i := range found {
+			found[i] = impliedCharset.ReplaceAllString(found[i], " COLLATE")
+		}
+	}
+	return engine.NewSchemaDigest(method, found)
 }
 
-// digestMethod: the wording of definitions is that of a release of the server.
+// digestMethod: the wording of definitions is that of a release of the server. MySQL's
+// was once taken with character sets that come and go, hence the second edition.
 func digestMethod(server engine.ServerInfo) string {
+	if server.Flavor == engine.MySQL {
+		return fmt.Sprintf("%s%s-2", server.Flavor, shortVersion(server.VersionNum))
+	}
 	return fmt.Sprintf("%s%s", server.Flavor, shortVersion(server.VersionNum))
 }
 
