@@ -23,7 +23,11 @@ const (
 	standInOfMySQL = "-- Temporary view structure for view `"
 	finalViewOf    = "-- Final view structure for view `"
 	ofTheServer    = "-- Host: " // the frame follows, which is kept
-	footerBegin    = "/*!40103 SET TIME_ZONE=@OLD_TIME_ZONE */;"
+	// Which rows, and how they are sorted, where a tool was told; both stand right after
+	// the heading of a table's rows.
+	onlyRows    = "-- WHERE: "
+	sortedRows  = "-- ORDER BY: "
+	footerBegin = "/*!40103 SET TIME_ZONE=@OLD_TIME_ZONE */;"
 )
 
 // filter passes on a dump as it is meant for the database it runs in, or only its
@@ -142,7 +146,7 @@ func (f *filter) heading(line string, ruled bool) {
 			return
 		}
 	}
-	if ruled && !strings.HasPrefix(line, ofTheServer) {
+	if ruled && !slices.ContainsFunc([]string{ofTheServer, onlyRows, sortedRows}, func(known string) bool { return strings.HasPrefix(line, known) }) {
 		f.keep, f.inView = false, false
 	}
 }

@@ -16,7 +16,7 @@ const (
 	textOfTowns = "--\n-- Table structure for table `towns`\n--\n\n" +
 		"DROP TABLE IF EXISTS `towns`;\n/*!40101 SET @saved_cs_client     = @@character_set_client */;\n/*!50503 SET character_set_client = utf8mb4 */;\n" +
 		"CREATE TABLE `towns` (\n  `id` int NOT NULL,\n  PRIMARY KEY (`id`)\n) ENGINE=InnoDB;\n/*!40101 SET character_set_client = @saved_cs_client */;\n\n"
-	rowsOfTowns = "--\n-- Dumping data for table `towns`\n--\n\n" +
+	rowsOfTowns = "--\n-- Dumping data for table `towns`\n--\n-- WHERE:  id > 0\n-- ORDER BY:  `id`\n\n" +
 		"LOCK TABLES `towns` WRITE;\n/*!40000 ALTER TABLE `towns` DISABLE KEYS */;\nINSERT INTO `towns` VALUES (1);\n/*!40000 ALTER TABLE `towns` ENABLE KEYS */;\nUNLOCK TABLES;\n" +
 		"DELIMITER ;;\n/*!50003 CREATE*/ /*!50017 DEFINER=`root`@`%`*/ /*!50003 TRIGGER `tr` BEFORE INSERT ON `towns` FOR EACH ROW begin\n--\n-- what a body says\n--\nend */;;\nDELIMITER ;\n\n"
 	textOfPeople  = "--\n-- Table structure for table `people`\n--\n\nDROP TABLE IF EXISTS `people`;\nCREATE TABLE `people` (\n  `id` int\n);\n\n"
@@ -48,6 +48,7 @@ func TestOnlyTheSectionsOfWantedTablesPass(t *testing.T) {
 				}
 				towns, locals := strings.Contains(tables[0], "towns"), tables[len(tables)-1] == "locals"
 				has(towns, kept, "CREATE TABLE `towns`")
+				has(towns && strings.Contains(text, rowsOfTowns), kept, "INSERT INTO `towns` VALUES (1);\n")
 				has(towns && strings.Contains(text, rowsOfTowns), kept, "-- what a body says\n--\nend */;;\nDELIMITER ;\n")
 				has(tables[0] == "people" && name != "again", kept, "CREATE TABLE `people`")
 				has(locals, views, "CREATE VIEW `locals` AS SELECT \n 1 AS `id`,\n 1 AS `town`*/;")
