@@ -170,7 +170,9 @@ func (r *restore) arguments(file, database string) []string {
 	if r.tool.flavor == engine.MariaDB {
 		args = append(args, "--loose-sandbox")
 	}
-	return append(args, "--", database)
+	// Not as an argument of its own: MySQL 9.7's client takes one that begins with "-" for
+	// an option, "--" or not.
+	return append(args, "--database="+database)
 }
 
 // feed runs the dump in a database.
