@@ -181,13 +181,14 @@ func (s *session) failed(ctx context.Context, err error, doing string) error {
 
 func where(c engine.Conn) string {
 	if isSocket(c.Host) {
-		return fmt.Sprintf("the %s server at %s", typeName(c), c.Host)
+		return fmt.Sprintf("the %s server at %s", productOf(c.Type), c.Host)
 	}
-	return fmt.Sprintf("the %s server at %s", typeName(c), engine.Address(c))
+	return fmt.Sprintf("the %s server at %s", productOf(c.Type), engine.Address(c))
 }
 
-func typeName(c engine.Conn) string {
-	if c.Type == engine.MariaDB {
+// productOf is a server's name as its makers write it.
+func productOf(flavor engine.Type) string {
+	if flavor == engine.MariaDB {
 		return "MariaDB"
 	}
 	return "MySQL"

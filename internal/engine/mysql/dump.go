@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -99,7 +101,20 @@ func (d *dump) prepare(ctx context.Context) error {
 		return err
 	}
 	d.announce()
+	d.warnOfUnseen(s.askRights(ctx, d.result.Server.Flavor))
 	return nil
+}
+
+// warnOfUnseen tells what the user's rights keep out of the dump.
+func (d *dump) warnOfUnseen(u rights) {
+	kinds := u.unseen(d.conn.Database, d.result.Server.Flavor)
+	if d.selection.partially {
+		kinds = slices.DeleteFunc(kinds, func(kind string) bool { return strings.HasPrefix(kind, "procedures") })
+	}
+	if len(kinds) > 0 {
+		d.warn(fmt.Sprintf("user %q cannot see everything, so the backup lacks, if there are any: %s; grant what is in brackets and back up again",
+			d.conn.Username, strings.Join(kinds, ", ")))
+	}
 }
 
 func (d *dump) announce() {
@@ -116,10 +131,8 @@ func (d *dump) announce() {
 	if names := d.selection.inconsistent(); names != "" {
 		d.warn("these tables take no part in transactions, so they may change while they are dumped: " + names)
 	}
-	if d.tool.flavor != d.result.Server.Flavor {
-		d.warn(fmt.Sprintf("%s is not made for this server: install %s", d.tool, packageFor(d.result.Server.Flavor)))
-	} else if d.tool.num/100 < d.result.Server.VersionNum/100 {
-		d.warn(fmt.Sprintf("%s is older than the server: install a newer %s", d.tool, packageFor(d.tool.flavor)))
+	if d.tool.num/100 < d.result.Server.VersionNum/100 {
+		d.warn(fmt.Sprintf("%s is older than the server: install one of the server's version", d.tool))
 	}
 }
 

@@ -120,6 +120,27 @@ func (r rights) lacking(database string, privileges []string) (missing []string)
 	return missing
 }
 
+// unseen are kinds of what a database may have that the user certainly cannot see: the
+// tools leave them out and say nothing. Each comes with the privilege that shows them.
+func (r rights) unseen(database string, flavor engine.Type) (kinds []string) {
+	if r.vague != "" {
+		return nil
+	}
+	if len(r.lacking(database, []string{"TRIGGER"})) > 0 {
+		kinds = append(kinds, "triggers (TRIGGER ON the database)")
+	}
+	// Any of these shows that there are routines; whose text is then refused is an error.
+	listed := []string{"EXECUTE", "ALTER ROUTINE", "CREATE ROUTINE", "SHOW_ROUTINE", "SHOW CREATE ROUTINE"}
+	where, grant := "mysql", "SELECT ON mysql.proc"
+	if flavor == engine.MySQL {
+		where, grant = "\x00", "SHOW_ROUTINE ON *.*" // no database: only what is granted on all counts
+	}
+	if len(r.lacking(database, listed)) == len(listed) && len(r.lacking(where, []string{"SELECT"})) > 0 {
+		kinds = append(kinds, "procedures and functions of others ("+grant+")")
+	}
+	return kinds
+}
+
 // makesNoScratch tells whether a restore may have to go into the target itself: the user
 // has no right, or none that is known of, to a database beside it.
 func (r rights) makesNoScratch() bool {

@@ -58,7 +58,9 @@ var usualPlaces = func() []string {
 }
 
 // choose returns the client of the server's kind and at least its version,
-// oldest first; else the newest older one; else the other kind's.
+// oldest first; else the newest older one. The other kind's is refused: MariaDB's writes
+// values of generated columns, which MySQL does not take back, and MySQL's knows nothing
+// that only MariaDB has. Neither says so at the dump.
 func (b toolbox) choose(ctx context.Context, names []string, server engine.ServerInfo) (program, error) {
 	var found []program
 	for _, dir := range b.directories() {
@@ -73,14 +75,18 @@ func (b toolbox) choose(ctx context.Context, names []string, server engine.Serve
 	}
 	if len(found) == 0 {
 		return program{}, errs.New(errs.Unavailable, errs.CodeDumpToolMissing,
-			"no %s is installed (looked in %s), and %s %s needs one: install it with `apt-get install %s`",
-			strings.Join(names, " or "), strings.Join(b.directories(), ", "), server.Flavor, server.Version, packageFor(server.Flavor))
+			"no %s is installed (looked in %s), and %s %s needs one: %s",
+			strings.Join(names, " or "), strings.Join(b.directories(), ", "), productOf(server.Flavor), server.Version, installation(server.Flavor))
+	}
+	other := found[0]
+	found = slices.DeleteFunc(found, func(p program) bool { return p.flavor != server.Flavor })
+	if len(found) == 0 {
+		return program{}, errs.New(errs.Unavailable, errs.CodeDumpToolMissing,
+			"only %s of %s is installed (looked in %s), and what it makes of %s %s may not come back: %s",
+			other, productOf(other.flavor), strings.Join(b.directories(), ", "), productOf(server.Flavor), server.Version, installation(server.Flavor))
 	}
 	rank := func(p program) int {
-		switch {
-		case p.flavor != server.Flavor:
-			return 2
-		case p.num/100 < server.VersionNum/100:
+		if p.num/100 < server.VersionNum/100 {
 			return 1
 		}
 		return 0
@@ -97,11 +103,13 @@ func (b toolbox) choose(ctx context.Context, names []string, server engine.Serve
 	return found[0], nil
 }
 
-func packageFor(flavor engine.Type) string {
+// installation says where the clients of a server come from. Debian's packages that are
+// called after MySQL's clients are often MariaDB's.
+func installation(flavor engine.Type) string {
 	if flavor == engine.MariaDB {
-		return "mariadb-client"
+		return "install it with `apt-get install mariadb-client`"
 	}
-	return "mysql-client"
+	return "install MySQL's own mysqldump and mysql (mysql-client of Ubuntu, or mysql-community-client of MySQL's own repository; Debian's default-mysql-client is MariaDB's)"
 }
 
 func inspect(ctx context.Context, path string) (program, bool) {
