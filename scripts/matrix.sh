@@ -21,8 +21,6 @@ readonly system_pg=$(find /usr/lib/postgresql -maxdepth 2 -name bin | sort -V | 
 
 # What a server that is newer than the tools is to do: refuse.
 readonly refusal='^TestAServerNewerThanTheToolsIsRefusedBeforeTheStart$'
-# What is not about one version of MySQL: tests written in MariaDB's own SQL are left out.
-readonly for_mysql='^(TestTLSModes|TestToolsThatFailOrLieAreFoundOut|TestTheFirstFailingStatementEndsARestore|TestSessionsEndOnlyWhenContentIsReplaced|TestTablesAreReplacedAmongOthersWithTheirKeysTriggersAndViews|TestOnlyWhatWasAskedForIsExchanged|TestWhatBelongsToTablesInUseIsNotWaitedForWithoutEnd)$'
 
 failed=0
 table=()
@@ -66,7 +64,7 @@ row mariadb-10.5-own-tools mysql . TESTKIT_MYSQL="$cache/bullseye/usr" TESTKIT_M
 row mariadb-10.5-system-tools mysql . TESTKIT_MYSQL="$cache/bullseye/usr" TESTKIT_MYSQL_CLIENTS=/usr/bin
 row mariadb-11.8-own-tools mysql . TESTKIT_MYSQL="$cache/trixie/usr" TESTKIT_MYSQL_CLIENTS="$cache/trixie/usr/bin"
 row mariadb-11.8-system-tools mysql . TESTKIT_MYSQL="$cache/trixie/usr" TESTKIT_MYSQL_CLIENTS=/usr/bin
-row mysql-9.7-own-tools mysql "$for_mysql" TESTKIT_MYSQL="$cache/sid/usr" TESTKIT_MYSQL_CLIENTS="$cache/sid/usr/bin"
+row mysql-9.7-own-tools mysql . TESTKIT_MYSQL="$cache/sid/usr" TESTKIT_MYSQL_CLIENTS="$cache/sid/usr/bin"
 
 if ((${#table[@]} == 0)); then
 	echo "matrix.sh: no row's name matches $pattern" >&2

@@ -8,7 +8,9 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -203,6 +205,7 @@ func (m *Maria) startOnce() error {
 		args = append(args, "--innodb-log-file-size=16M")
 		args = append(args, withoutDisk...)
 	}
+	args = append(args, m.withoutTLS()...)
 	process, err := launch(m.account.command(out, filepath.Join(m.scratch.dir, "db"), m.server, append(args, m.settings...)...), syscall.SIGKILL)
 	if err := errors.Join(err, out.Close()); err != nil {
 		return err
@@ -212,6 +215,18 @@ func (m *Maria) startOnce() error {
 	}
 	m.process = process
 	return nil
+}
+
+// withoutTLS keeps a server from making itself a certificate, as MySQL and newer
+// MariaDB do, unless it got one.
+func (m *Maria) withoutTLS() []string {
+	switch {
+	case slices.ContainsFunc(m.settings, func(flag string) bool { return strings.HasPrefix(flag, "--ssl-cert=") }):
+		return nil
+	case m.IsMySQL:
+		return []string{"--tls-version="}
+	}
+	return []string{"--skip-ssl"}
 }
 
 func (m *Maria) ping() error {

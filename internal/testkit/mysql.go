@@ -21,9 +21,27 @@ func (m *Maria) mysqlScript() string {
 		m.Password, numbersOf)
 }
 
-var sequence = regexp.MustCompile(`\bseq_1_to_(\d+)\b`)
+var (
+	sequence    = regexp.MustCompile(`\bseq_1_to_(\d+)\b`)
+	ownSequence = regexp.MustCompile(`CREATE SEQUENCE [^;]*(;|$)`)
+)
 
-// forMySQL gives statements for MariaDB to MySQL, which knows no tables of numbers.
+// forMySQL gives statements for MariaDB to MySQL, which knows no tables of numbers and
+// no sequences.
 func forMySQL(statements string) string {
+	statements = ownSequence.ReplaceAllString(statements, "")
 	return sequence.ReplaceAllString(statements, "(SELECT seq FROM "+numbersOf+" WHERE seq <= $1) AS seq_1_to_$1")
+}
+
+// Numbers is a table, as part of a statement, with the numbers from 1 to n as seq. Above
+// 20,000 MySQL has 400 million rows of lower ones.
+func (m *Maria) Numbers(n int) string {
+	table := fmt.Sprintf("seq_1_to_%d", n)
+	switch {
+	case !m.IsMySQL:
+		return table
+	case n <= 20_000:
+		return forMySQL(table)
+	}
+	return fmt.Sprintf("%[1]s JOIN (SELECT seq AS other FROM %[1]s) AS more", numbersOf)
 }

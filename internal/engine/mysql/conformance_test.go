@@ -12,7 +12,7 @@ import (
 	"github.com/dataguardian/dataguardian/internal/testkit"
 )
 
-// server lets the suite use a MariaDB server.
+// server lets the suite use a MariaDB or MySQL server.
 type server struct{ *testkit.Maria }
 
 func (s server) Conn(database string) engine.Conn { return connTo(s.Maria, database) }
@@ -82,17 +82,22 @@ func nameRune(r rune) rune {
 }
 
 func TestConformance(t *testing.T) {
+	m := testkit.MariaDB(t)
+	everything := everything
+	if m.IsMySQL {
+		everything = everythingOfMySQL
+	}
 	enginetest.Run(t, enginetest.Subject{
 		Engine:    New(Config{}),
-		Server:    server{testkit.MariaDB(t)},
+		Server:    server{m},
 		NewServer: func(t testing.TB) enginetest.MortalServer { return server{testkit.NewMariaDB(t)} },
-		Format:    FormatMariaDB, Member: Member,
+		Format:    formatOf(flavorOf(m)), Member: Member,
 		Hostile: richDatabase,
 		HostileTables: map[string]int64{
 			"people": 500, "pets": 300, "circle_a": 1, "circle_b": 1, "parts": 20, "od`d \"na'me. -x": 2, "--force": 1, "grün Ж 日": 1,
 			"line\nbreak": -1, "Upper": 1, "upper": 2, "latin": 3, "places": 1, "empty_one": 0,
 		},
-		Large:      "CREATE TABLE large AS SELECT seq g, repeat(md5(seq), 30) t FROM seq_1_to_13000",
+		Large:      "CREATE TABLE large AS SELECT seq g, repeat(sha2(seq, 256), 15) t FROM seq_1_to_13000",
 		Small:      "CREATE TABLE small AS SELECT seq g FROM seq_1_to_3",
 		Everything: everything,
 		Dialect: enginetest.Dialect{
@@ -119,11 +124,11 @@ func carryValue(t testing.TB, size int64) {
 	require.NoError(t, m.DB(t, "").QueryRow("SELECT @@global.max_allowed_packet").Scan(&before))
 	m.Exec(t, "", "SET GLOBAL max_allowed_packet = 1073741824")
 	t.Cleanup(func() { m.Exec(t, "", fmt.Sprintf("SET GLOBAL max_allowed_packet = %d", before)) })
-	enginetest.RunValue(t, enginetest.Subject{Engine: New(Config{}), Server: server{m}, Format: FormatMariaDB}, size,
-		fmt.Sprintf("CREATE TABLE vast AS SELECT repeat(md5('x'), %d DIV 32) v", size),
-		fmt.Sprintf(`BEGIN NOT ATOMIC
-	IF NOT (SELECT v = repeat(md5('x'), %d DIV 32) FROM vast) THEN SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'the value is not whole'; END IF;
-END`, size))
+	enginetest.RunValue(t, enginetest.Subject{Engine: New(Config{}), Server: server{m}, Format: formatOf(flavorOf(m))}, size,
+		fmt.Sprintf("CREATE TABLE vast AS SELECT repeat(sha2('x', 256), %d DIV 64) v", size),
+		fmt.Sprintf(`CREATE PROCEDURE whole() BEGIN
+	IF NOT (SELECT v = repeat(sha2('x', 256), %d DIV 64) FROM vast) THEN SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'the value is not whole'; END IF;
+END; CALL whole()`, size))
 }
 
 func TestALargeValueComesBackInBoundedMemory(t *testing.T) { carryValue(t, enginetest.LargeValue) }
@@ -137,16 +142,17 @@ func BenchmarkAValueOf300Megabytes(b *testing.B) {
 // The tables are of an engine that makes them quickly.
 func carryTables(t testing.TB, n int) {
 	t.Helper()
-	enginetest.RunTables(t, enginetest.Subject{Engine: New(Config{}), Server: server{testkit.MariaDB(t)}, Format: FormatMariaDB, Member: Member}, n,
-		`BEGIN NOT ATOMIC
-	FOR i IN 1..%d DO EXECUTE IMMEDIATE CONCAT('CREATE TABLE t', i, ' ENGINE=MyISAM AS SELECT ', i, ' AS g'); END FOR;
-END`, `BEGIN NOT ATOMIC
-	FOR i IN 1..%d DO
-		EXECUTE IMMEDIATE CONCAT('SELECT g INTO @found FROM t', i);
+	m := testkit.MariaDB(t)
+	enginetest.RunTables(t, enginetest.Subject{Engine: New(Config{}), Server: server{m}, Format: formatOf(flavorOf(m)), Member: Member}, n,
+		countingTo+`SET @s = CONCAT('CREATE TABLE t', i, ' ENGINE=MyISAM AS SELECT ', i, ' AS g'); PREPARE p FROM @s; EXECUTE p;
+	END WHILE; END; CALL counting(); DROP PROCEDURE counting`,
+		countingTo+`SET @s = CONCAT('SELECT g INTO @found FROM t', i); PREPARE p FROM @s; EXECUTE p;
 		IF @found <> i THEN SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'a table is not what it was'; END IF;
-	END FOR;
-END`)
+	END WHILE; END; CALL counting()`)
 }
+
+// countingTo begins a procedure that does what follows for i from 1 on.
+const countingTo = "CREATE PROCEDURE counting() BEGIN DECLARE i int DEFAULT 0; WHILE i < %d DO SET i = i + 1; "
 
 func TestManyTablesComeBack(t *testing.T) { carryTables(t, enginetest.ManyTables) }
 

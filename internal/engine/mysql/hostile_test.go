@@ -84,7 +84,11 @@ func TestTriggersThatNameTheirDatabaseAreMadeInTheRestoredOne(t *testing.T) {
 	require.NoError(t, New(Config{}).Restore(t.Context(), connTo(m, target), engine.RestoreOptions{DropExisting: true}, dump))
 	require.Equal(t, before, plain(t, m, source), "a restore beside the dumped database changed that")
 	restored := plain(t, m, target)
-	for _, head := range []string{"TRIGGER /* of " + source + ".notes */ one BEFORE INSERT ON notes FOR", "TRIGGER `two``s`\n\tAFTER update\n ON `odd.one`\n FOR EACH ROW\nBEGIN\n SET @a = '" + source + ".notes'", "TRIGGER three AFTER DELETE ON `odd.one` FOR"} {
+	heads := []string{"TRIGGER /* of " + source + ".notes */ one BEFORE INSERT ON notes FOR", "TRIGGER `two``s`\n\tAFTER update\n ON `odd.one`\n FOR EACH ROW\nBEGIN\n SET @a = '" + source + ".notes'", "TRIGGER three AFTER DELETE ON `odd.one` FOR"}
+	if m.IsMySQL { // it words heads anew
+		heads = []string{"TRIGGER `one` BEFORE INSERT ON `notes` FOR", "TRIGGER `two``s` AFTER UPDATE ON `odd.one` FOR EACH ROW BEGIN\n SET @a = '" + source + ".notes'", "TRIGGER `three` AFTER DELETE ON `odd.one` FOR"}
+	}
+	for _, head := range heads {
 		require.Contains(t, restored, head)
 	}
 	require.Equal(t, res.SchemaDigest, digestAgain(t, connTo(m, target)))

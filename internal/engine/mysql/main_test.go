@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/dataguardian/dataguardian/internal/engine"
 	"github.com/dataguardian/dataguardian/internal/engine/enginetest"
+	"github.com/dataguardian/dataguardian/internal/engine/tool"
 	"github.com/dataguardian/dataguardian/internal/testkit"
 )
 
@@ -26,9 +28,26 @@ func TestMain(m *testing.M) {
 
 func connTo(m *testkit.Maria, database string) engine.Conn {
 	return engine.Conn{
-		Type: engine.MariaDB, Host: m.Host, Port: m.Port, Database: database,
+		Type: flavorOf(m), Host: m.Host, Port: m.Port, Database: database,
 		Username: m.User, Password: m.Password, SSLMode: engine.SSLDisable,
 	}
+}
+
+func flavorOf(m *testkit.Maria) engine.Type {
+	if m.IsMySQL {
+		return engine.MySQL
+	}
+	return engine.MariaDB
+}
+
+// toolFor is the tool that the engine takes for a server; the names are those of
+// dumpNames or clientNames.
+func toolFor(t testing.TB, m *testkit.Maria, names [2]string) program {
+	t.Helper()
+	_, num := parseNumber(m.Version)
+	p, err := toolbox{}.choose(t.Context(), names[:], engine.ServerInfo{Flavor: flavorOf(m), Version: m.Version, VersionNum: num})
+	require.NoError(t, err)
+	return p
 }
 
 // lines collects log lines.
@@ -59,7 +78,14 @@ func fakeTool(t *testing.T, name, versionLine, script string) string {
 	return dir
 }
 
-const mariaLine = "mariadb-dump  Ver 10.19 Distrib 10.11.19-MariaDB, for debian-linux-gnu (x86_64)"
+// inPlaceOf puts a program into a directory of its own that says to be the given tool,
+// and returns the directory. Named before the tool's own it is taken for it.
+func inPlaceOf(t *testing.T, real program, script string) string {
+	t.Helper()
+	line, err := tool.VersionLine(t.Context(), real.path, "--no-defaults", "--version")
+	require.NoError(t, err)
+	return fakeTool(t, real.name, line, script)
+}
 
 // plain is a database as SQL text, without its name.
 func plain(t testing.TB, m *testkit.Maria, database string) string {
@@ -67,15 +93,21 @@ func plain(t testing.TB, m *testkit.Maria, database string) string {
 	cnf := filepath.Join(t.TempDir(), "c.cnf")
 	text := fmt.Sprintf("[client]\nhost=%s\nport=%d\nprotocol=tcp\nuser=%s\npassword=%s\n", m.Host, m.Port, m.User, m.Password)
 	require.NoError(t, os.WriteFile(cnf, []byte(text), 0o600))
-	cmd := exec.Command("mariadb-dump", "--defaults-file="+cnf, "--skip-comments", "--routines", "--events", "--hex-blob",
-		"--default-character-set=utf8mb4", "--order-by-primary", "--", database)
+	cmd := exec.Command(toolFor(t, m, dumpNames).path, "--defaults-file="+cnf, "--skip-comments", "--routines", "--events", "--hex-blob", "--no-tablespaces",
+		"--loose-set-gtid-purged=OFF", "--loose-column-statistics=0", "--default-character-set=utf8mb4", "--order-by-primary", "--", database)
 	out, err := cmd.Output()
 	require.NoError(t, err)
 	var collation string
 	require.NoError(t, m.DB(t, database).QueryRow("SELECT @@collation_database").Scan(&collation))
-	// MySQL keeps the semicolon of a trigger that came among other statements.
-	return collation + "\n" + strings.ReplaceAll(string(out), "; \n*/;;", " \n*/;;")
+	schema := surplusSemicolon.ReplaceAllString(string(out), "$1")
+	if m.IsMySQL {
+		schema = impliedCharset.ReplaceAllString(schema, " COLLATE")
+	}
+	return collation + "\n" + schema
 }
+
+// surplusSemicolon ends what came among other statements: MySQL keeps it.
+var surplusSemicolon = regexp.MustCompile(`;((?: \n?\*/)? ?;;)`)
 
 func dumpOf(t *testing.T, c engine.Conn, o engine.DumpOptions) (engine.DumpResult, *enginetest.Memory) {
 	t.Helper()

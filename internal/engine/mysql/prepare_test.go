@@ -22,7 +22,11 @@ func TestATargetIsLookedAtBeforeARestore(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, here, same)
 
-	found, err := e.Preflight(t.Context(), c, engine.RestoreOptions{Format: FormatMariaDB, DropExisting: true})
+	own, other := FormatMariaDB, FormatMySQL
+	if m.IsMySQL {
+		own, other = other, own
+	}
+	found, err := e.Preflight(t.Context(), c, engine.RestoreOptions{Format: own, DropExisting: true})
 	require.NoError(t, err)
 	require.True(t, found.Exists)
 	found, err = e.Preflight(t.Context(), absent, engine.RestoreOptions{CreateDatabase: true})
@@ -31,7 +35,7 @@ func TestATargetIsLookedAtBeforeARestore(t *testing.T) {
 	_, err = e.Preflight(t.Context(), absent, engine.RestoreOptions{})
 	require.Equal(t, errs.CodeDatabaseMissing, errs.CodeOf(err))
 
-	_, err = e.Preflight(t.Context(), c, engine.RestoreOptions{Format: FormatMySQL})
+	_, err = e.Preflight(t.Context(), c, engine.RestoreOptions{Format: other})
 	require.Equal(t, errs.CodeRestoreNotSupported, errs.CodeOf(err))
 	require.Contains(t, errs.Message(err), found.Server.Version)
 	_, err = e.Preflight(t.Context(), c, engine.RestoreOptions{DumpVersion: 990101})

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -50,8 +49,8 @@ func TestARestoreThatFailsLeavesTheTargetAsItWas(t *testing.T) {
 	before := plain(t, m, target)
 	lost := errors.New("storage lost")
 	cause := errors.New("operator said so")
-	real, err := exec.LookPath("mariadb")
-	require.NoError(t, err)
+	client := toolFor(t, m, clientNames)
+	real := client.path
 	for name, tc := range map[string]struct {
 		text   string
 		at     int // where reading ends
@@ -91,7 +90,7 @@ func TestARestoreThatFailsLeavesTheTargetAsItWas(t *testing.T) {
 			src.Put(Member, []byte(tc.text))
 			e := New(Config{})
 			if tc.script != "" {
-				dir := fakeTool(t, "mariadb", mariaLine, tc.script)
+				dir := inPlaceOf(t, client, tc.script)
 				e = New(Config{BinDirs: []string{dir, filepath.Dir(real)}})
 			}
 			err := e.Restore(ctx, connTo(m, target), engine.RestoreOptions{DropExisting: true, TempDir: t.TempDir()}, &src)
@@ -214,12 +213,16 @@ func TestAUserOfOneDatabaseRestoresIntoItWhenItIsEmpty(t *testing.T) {
 	require.NoError(t, err)
 	require.Empty(t, able.Warnings)
 	require.True(t, able.InPlace, "the whole backup has to be read before")
+	to := "FOR"
+	if m.IsMySQL {
+		to = "TO"
+	}
 	// Rights that come with a role count, once it is the default.
 	m.Exec(t, "", "CREATE ROLE restorer; GRANT ALL ON `dg\\_%`.* TO restorer; GRANT restorer TO weak@'127.0.0.1'")
 	t.Cleanup(func() { m.Exec(t, "", "DROP ROLE restorer") })
 	_, err = e.Preflight(t.Context(), c, engine.RestoreOptions{DropExisting: true})
 	require.Equal(t, errs.CodeDatasourcePermission, errs.CodeOf(err))
-	m.Exec(t, "", "SET DEFAULT ROLE restorer FOR weak@'127.0.0.1'")
+	m.Exec(t, "", "SET DEFAULT ROLE restorer "+to+" weak@'127.0.0.1'")
 	able, err = e.Preflight(t.Context(), c, engine.RestoreOptions{DropExisting: true})
 	require.NoError(t, err)
 	require.False(t, able.InPlace)
@@ -240,7 +243,7 @@ func TestAUserOfOneDatabaseRestoresIntoItWhenItIsEmpty(t *testing.T) {
 		require.Empty(t, scratchDatabases(t, m))
 	}
 	m.Exec(t, target, "DROP VIEW of_another; DROP TRIGGER of_another_too")
-	m.Exec(t, "", "SET DEFAULT ROLE NONE FOR weak@'127.0.0.1'")
+	m.Exec(t, "", "SET DEFAULT ROLE NONE "+to+" weak@'127.0.0.1'")
 	require.Equal(t, before, plain(t, m, target))
 	m.Exec(t, target, "DROP TABLE a")
 	require.NoError(t, e.Restore(t.Context(), c, engine.RestoreOptions{}, dump))

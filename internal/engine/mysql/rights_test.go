@@ -1,12 +1,15 @@
 package mysql
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/dataguardian/dataguardian/internal/engine"
+	"github.com/dataguardian/dataguardian/internal/engine/enginetest"
 	"github.com/dataguardian/dataguardian/internal/errs"
+	"github.com/dataguardian/dataguardian/internal/testkit"
 )
 
 // Answers of SHOW GRANTS, as MariaDB 10.11 and MySQL 8.0 write them.
@@ -49,4 +52,42 @@ func TestGrantsDecideOnlyWhatTheySay(t *testing.T) {
 	unknown := &restore{conn: engine.Conn{Database: "shop"}}
 	_, err := unknown.admits(rights{vague: "nothing is known"}, false)
 	require.NoError(t, err, "what is not known refuses nothing")
+}
+
+func TestWhatAUserCannotSeeIsTold(t *testing.T) {
+	m := testkit.MariaDB(t)
+	db := m.NewDatabase(t)
+	m.Exec(t, db, "CREATE TABLE a (x int); CREATE TRIGGER tr BEFORE INSERT ON a FOR EACH ROW SET NEW.x = 1; CREATE FUNCTION hidden_one() RETURNS int DETERMINISTIC RETURN 1")
+	m.Exec(t, "", "CREATE USER reader@'127.0.0.1' IDENTIFIED BY 'reads-only'; GRANT SELECT, LOCK TABLES, SHOW VIEW, EVENT ON "+db+".* TO reader@'127.0.0.1'")
+	t.Cleanup(func() { m.Exec(t, "", "DROP USER reader@'127.0.0.1'") })
+	c := connTo(m, db)
+	c.Username, c.Password = "reader", "reads-only"
+	var log lines
+	res, dump := dumpOf(t, c, engine.DumpOptions{Log: log.log})
+	require.NotContains(t, string(dump.Bytes(Member)), "TRIGGER")
+	require.NotContains(t, string(dump.Bytes(Member)), "hidden_one")
+	require.NotEmpty(t, res.Warning)
+	told := res.Warning[0]
+	require.Contains(t, told, "triggers (TRIGGER ON the database), procedures and functions of others")
+	require.Contains(t, log.String(), told)
+	some, _ := dumpOf(t, c, engine.DumpOptions{IncludeTables: []string{"a"}})
+	require.NotContains(t, strings.Join(some.Warning, "\n"), "procedures", "it has none in any case")
+
+	grant := "GRANT SELECT ON mysql.proc TO"
+	if m.IsMySQL {
+		grant = "GRANT SHOW_ROUTINE ON *.* TO"
+	}
+	m.Exec(t, "", "GRANT TRIGGER ON "+db+".* TO reader@'127.0.0.1'; "+grant+" reader@'127.0.0.1'")
+	res, dump = dumpOf(t, c, engine.DumpOptions{})
+	require.NotContains(t, strings.Join(res.Warning, "\n"), "cannot see")
+	require.Contains(t, string(dump.Bytes(Member)), "TRIGGER")
+	require.Contains(t, string(dump.Bytes(Member)), "hidden_one")
+
+	// What is seen and cannot be read ends the dump.
+	m.Exec(t, "", "REVOKE "+strings.TrimPrefix(strings.TrimSuffix(grant, " TO"), "GRANT ")+" FROM reader@'127.0.0.1'; GRANT EXECUTE ON "+db+".* TO reader@'127.0.0.1'")
+	var sink enginetest.Memory
+	_, err := New(Config{}).Dump(t.Context(), c, engine.DumpOptions{TempDir: t.TempDir()}, &sink)
+	require.Equal(t, errs.CodeDatasourcePermission, errs.CodeOf(err), "%v", err)
+	require.Contains(t, errs.Message(err), "hidden_one")
+	require.Contains(t, errs.Message(err), "SHOW_ROUTINE")
 }

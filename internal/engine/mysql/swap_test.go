@@ -99,8 +99,8 @@ func TestARestoreThatIsKilledWhileItsTablesMoveIsFinishedOrTakenBack(t *testing.
 	_, dump := dumpOf(t, connTo(m, source), engine.DumpOptions{})
 	file := filepath.Join(t.TempDir(), "dump")
 	require.NoError(t, os.WriteFile(file, dump.Bytes(Member), 0o600))
-	real, err := exec.LookPath("mariadb")
-	require.NoError(t, err)
+	client := toolFor(t, m, clientNames)
+	real := client.path
 	whole := plain(t, m, source)
 	for name, tc := range map[string]struct {
 		tables string // to restore; empty means all
@@ -136,7 +136,7 @@ func TestARestoreThatIsKilledWhileItsTablesMoveIsFinishedOrTakenBack(t *testing.
 			require.NoError(t, err)
 			defer holder.Close() //nolint:errcheck // the server ends what it holds
 			if tc.held == "" {
-				tools = fakeTool(t, "mariadb", mariaLine, dying(real, tc.does)) + ":" + tools
+				tools = inPlaceOf(t, client, dying(real, tc.does)) + ":" + tools
 			}
 			victim := exec.Command(os.Args[0], "-test.run=^TestHelperThatRestores$")
 			victim.Env = append(os.Environ(), "RESTORE_FILE="+file, "RESTORE_INTO="+target, "RESTORE_TOOLS="+tools, "RESTORE_TABLES="+tc.tables, "RESTORE_TOKEN="+token,
@@ -240,7 +240,8 @@ func TestTablesInUseKeepTheirTriggersAndKeys(t *testing.T) {
 	err = e.Restore(t.Context(), connTo(m, target), o, dump)
 	require.Equal(t, errs.CodeRestoreFailed, errs.CodeOf(err), "%v", err)
 	require.Equal(t, errs.Conflict, errs.KindOf(err))
-	require.Contains(t, errs.Message(err), `table "orders" of database`)
+	// MySQL locks what refers to a table along with it, and so it may be that one which is named.
+	require.Regexp(t, `table "(orders|people)" of database`, errs.Message(err))
 	require.Equal(t, before, plain(t, m, target))
 	require.Equal(t, made, madeAt(t, m, target), "triggers went and came back")
 	require.Empty(t, scratchDatabases(t, m))
@@ -322,7 +323,7 @@ func TestHelperThatRestores(t *testing.T) {
 	}
 	text, err := os.ReadFile(file)
 	require.NoError(t, err)
-	c := engine.Conn{Type: engine.MariaDB, Database: os.Getenv("RESTORE_INTO"), SSLMode: engine.SSLDisable}
+	c := engine.Conn{Database: os.Getenv("RESTORE_INTO"), SSLMode: engine.SSLDisable}
 	_, err = fmt.Sscan(os.Getenv("RESTORE_AT"), &c.Host, &c.Port, &c.Username, &c.Password)
 	require.NoError(t, err)
 	var dump enginetest.Memory
