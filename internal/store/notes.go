@@ -11,6 +11,7 @@ import (
 	"github.com/dataguardian/dataguardian/internal/errs"
 	"github.com/dataguardian/dataguardian/internal/execution"
 	"github.com/dataguardian/dataguardian/internal/location"
+	"github.com/dataguardian/dataguardian/internal/logs"
 	"github.com/dataguardian/dataguardian/internal/notification"
 	"github.com/dataguardian/dataguardian/internal/store/db"
 )
@@ -145,7 +146,7 @@ func cleanupNote(j backup.Job, deleted []backup.Backup) notification.Notificatio
 	return notification.Notification{
 		Type: notification.CleanupCompleted, Severity: notification.Info, EntityType: notification.BackupJob, EntityID: j.ID,
 		Title:    fmt.Sprintf("Old backups of %s were removed", j.DatasourceName),
-		Message:  fmt.Sprintf("The retention policy of %s removed %s and freed %s.", jobName(j.Name), count(int64(len(deleted)), "backup"), size(bytes)),
+		Message:  fmt.Sprintf("The retention policy of %s removed %s and freed %s.", jobName(j.Name), count(int64(len(deleted)), "backup"), logs.HumanBytes(bytes)),
 		Metadata: map[string]any{"job_id": j.ID, "datasource_id": j.DatasourceID, "deleted": len(deleted), "freed_bytes": bytes, "execution_ids": ids},
 	}
 }
@@ -227,11 +228,11 @@ func spaceNotes(before db.StorageLocation, status location.Status, low bool, ava
 	if low {
 		n.Type, n.Severity = notification.HealthDegraded, notification.Warning
 		n.Title = "The storage " + before.Name + " is nearly full"
-		n.Message = fmt.Sprintf("%s has %s left; remove old backups or make it larger before backups fail.", before.Name, size(*available))
+		n.Message = fmt.Sprintf("%s has %s left; remove old backups or make it larger before backups fail.", before.Name, logs.HumanBytes(*available))
 	} else {
 		n.Type, n.Severity = notification.StorageRestored, notification.Info
 		n.Title = "The storage " + before.Name + " has space again"
-		n.Message = fmt.Sprintf("%s has %s left.", before.Name, size(*available))
+		n.Message = fmt.Sprintf("%s has %s left.", before.Name, logs.HumanBytes(*available))
 	}
 	return []notification.Notification{n}
 }
@@ -273,20 +274,7 @@ func sizeOf(bytes *int64) string {
 	if bytes == nil {
 		return ""
 	}
-	return " (" + size(*bytes) + ")"
-}
-
-// size is a number of bytes for people.
-func size(bytes int64) string {
-	units := []string{"B", "KB", "MB", "GB", "TB", "PB"}
-	value, unit := float64(bytes), 0
-	for value >= 1000 && unit < len(units)-1 {
-		value, unit = value/1000, unit+1
-	}
-	if unit == 0 {
-		return fmt.Sprintf("%d %s", bytes, units[0])
-	}
-	return fmt.Sprintf("%.1f %s", value, units[unit])
+	return " (" + logs.HumanBytes(*bytes) + ")"
 }
 
 // reaped is why an execution whose worker vanished has failed. touched says that a

@@ -156,12 +156,12 @@ func catalogue(t *testing.T, w *world) {
 		before := notes(t, w)
 		require.NoError(t, s.NoteCleanup(t.Context(), j, nil))
 		require.Len(t, notes(t, w), len(before))
-		require.NoError(t, s.NoteCleanup(t.Context(), j, []backup.Backup{{ExecutionID: "a", StoredBytes: 1_500_000}, {ExecutionID: "b"}}))
+		require.NoError(t, s.NoteCleanup(t.Context(), j, []backup.Backup{{ExecutionID: "a", StoredBytes: 3 << 19}, {ExecutionID: "b"}}))
 		news := notes(t, w)[len(before):]
 		require.Equal(t, []notification.Type{notification.CleanupCompleted}, types(news))
 		require.Equal(t, j.ID, news[0].EntityID)
 		require.Contains(t, news[0].Message, "2 backups")
-		require.Contains(t, news[0].Message, "1.5 MB")
+		require.Contains(t, news[0].Message, "1.5 MiB")
 	})
 }
 
