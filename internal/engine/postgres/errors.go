@@ -27,6 +27,7 @@ const (
 	stateCrashShutdown = "57P02"
 	stateExists        = "42P04"
 	stateInUse         = "55006"
+	stateProtocol      = "08P01" // of a server that lets nobody in: a connection pooler's
 )
 
 // where names a server in messages.
@@ -97,6 +98,11 @@ func serverError(pg *pgconn.PgError, c engine.Conn) error {
 			"%s takes no connections now (%s): try again later", where(c), tool.Redact(pg.Message, c.Password))
 	case stateAdminShutdown, stateCrashShutdown:
 		return errs.Wrap(pg, errs.Unavailable, errs.CodeDatasourceLost, "%s ended the connection: it is shutting down or was told to", where(c))
+	}
+	if pg.Code == stateProtocol {
+		return errs.Wrap(pg, errs.Unavailable, errs.CodeDatasourceUnreachable,
+			"a connection pooler at %s refused (%s): name the PostgreSQL server's own address, or let the pooler reach database %q",
+			engine.Address(c), tool.Redact(pg.Message, c.Password), c.Database)
 	}
 	return errs.Wrap(pg, errs.Unavailable, errs.CodeDatasourceUnreachable,
 		"%s refused (%s, SQLSTATE %s)", where(c), tool.Redact(pg.Message, c.Password), pg.Code)

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgproto3"
 	"github.com/stretchr/testify/require"
 
 	"github.com/dataguardian/dataguardian/internal/engine"
@@ -70,6 +71,32 @@ func TestPingErrorsSayWhatIsWrong(t *testing.T) {
 			require.Contains(t, errs.Message(err), tc.says)
 			require.NotContains(t, err.Error(), c.Password)
 		})
+	}
+}
+
+// PgBouncer says so of a database that it does not know, or that the server has not.
+func TestAPoolersRefusalIsTold(t *testing.T) {
+	pooler, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, pooler.Close()) })
+	const said = `database "absent" does not exist`
+	answered := make(chan error, 1)
+	go func() {
+		c, err := pooler.Accept()
+		if err != nil {
+			answered <- err
+			return
+		}
+		b := pgproto3.NewBackend(c, c)
+		_, err = b.ReceiveStartupMessage()
+		b.Send(&pgproto3.ErrorResponse{Severity: "FATAL", Code: "08P01", Message: said})
+		answered <- errors.Join(err, b.Flush(), c.Close())
+	}()
+	_, err = New(Config{}).Ping(t.Context(), engine.Conn{Host: "127.0.0.1", Port: portOf(t, pooler), Database: "absent", Username: "x", SSLMode: engine.SSLDisable})
+	require.NoError(t, <-answered)
+	require.Equal(t, errs.CodeDatasourceUnreachable, errs.CodeOf(err), "%v", err)
+	for _, part := range []string{"connection pooler", said, "own address"} {
+		require.Contains(t, errs.Message(err), part)
 	}
 }
 

@@ -258,6 +258,33 @@ func TestSessionsEndOnlyWhenContentIsReplaced(t *testing.T) {
 	require.Contains(t, log.String(), "postgres")
 }
 
+// A connection pooler keeps sessions of the scratch database when our tools are gone.
+func TestIdleSessionsOfTheScratchDatabaseDoNotKeepItFromItsPlace(t *testing.T) {
+	pg := testkit.Postgres(t)
+	db := pg.NewDatabase(t)
+	pg.Exec(t, db, "CREATE TABLE a AS SELECT 1 AS x")
+	_, dump := dumpOf(t, connTo(pg, db), engine.DumpOptions{})
+	token := engine.NewScratchSuffix()
+	var idle *pgx.Conn
+	dump.OnRead = func(string, int64) (err error) {
+		if idle != nil {
+			return nil
+		}
+		var there bool
+		if err := pg.Conn(t, "postgres").QueryRow(t.Context(), "SELECT count(*) > 0 FROM pg_database WHERE datname = $1", engine.ScratchPrefix+token).Scan(&there); err != nil || !there {
+			return err
+		}
+		idle, err = pgx.Connect(t.Context(), pg.DSN(engine.ScratchPrefix+token))
+		return err
+	}
+	var log lines
+	require.NoError(t, New(Config{}).Restore(t.Context(), connTo(pg, db), engine.RestoreOptions{DropExisting: true, Token: token, TempDir: t.TempDir(), Log: log.log}, dump))
+	require.NotNil(t, idle, "the scratch database was seen")
+	require.Error(t, idle.Ping(t.Context()))
+	_ = idle.Close(t.Context()) // the server has ended it
+	require.NotContains(t, log.String(), "were ended to replace it", "nobody's session of the old one")
+}
+
 func TestCancellingARestoreEndsItAndLeavesTheTarget(t *testing.T) {
 	pg := testkit.Postgres(t)
 	db := pg.NewDatabase(t)

@@ -333,8 +333,13 @@ func (b *beside) exchange(ctx context.Context) error {
 	})
 }
 
-// endSessions ends who is connected to the old database, and says so.
+// endSessions ends who is connected to the old database, and says so. To the fresh one
+// only a connection pooler is, which keeps the sessions that our own tools had through it.
 func (b *beside) endSessions(ctx context.Context) error {
+	if _, err := b.conn.Exec(ctx, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+		WHERE datname = $1 AND pid <> pg_backend_pid() AND backend_type = 'client backend'`, b.fresh); err != nil {
+		return b.failed(ctx, err, "ending sessions")
+	}
 	var n int
 	var users string
 	err := b.conn.QueryRow(ctx, `SELECT count(*), coalesce(string_agg(DISTINCT usename, ', '), '')
