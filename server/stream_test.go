@@ -24,7 +24,7 @@ import (
 	"github.com/dataguardian/dataguardian/server/rpc"
 )
 
-const soon = 10 * time.Second
+const soon = time.Minute
 
 func (a *api) stream() string { return "/api/executions/" + someID + "/logs/stream" }
 
@@ -184,7 +184,7 @@ func TestAStreamThatFailsMidwayEndsWithItsError(t *testing.T) {
 }
 
 func TestShutdownEndsOpenStreamsWithinMoments(t *testing.T) {
-	a := start(t, func(c *Config) { c.ShutdownTimeout = time.Minute })
+	a := start(t, func(c *Config) { c.ShutdownTimeout = time.Hour })
 	a.executions.follow = idle
 
 	type ended struct {

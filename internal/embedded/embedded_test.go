@@ -153,5 +153,5 @@ func running(pid int) bool {
 
 func eventually(t *testing.T, condition func() bool) {
 	t.Helper()
-	require.Eventually(t, condition, 30*time.Second, 10*time.Millisecond)
+	require.Eventually(t, condition, time.Minute, 10*time.Millisecond)
 }

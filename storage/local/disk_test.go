@@ -106,7 +106,7 @@ func TestAKilledWriterLeavesNothingVisibleAndASweepCleans(t *testing.T) {
 		temporary = files[0]
 		info, err := os.Stat(temporary)
 		return err == nil && info.Size() > 1<<20
-	}, 20*time.Second, 5*time.Millisecond)
+	}, time.Minute, 5*time.Millisecond)
 	require.NoError(t, writer.Process.Kill())
 	require.Error(t, writer.Wait())
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -54,7 +55,7 @@ func RunFaults(t *testing.T, o FaultOptions) {
 }
 
 // generous is a stall limit no healthy answer exceeds.
-const generous = 30 * time.Second
+const generous = time.Minute
 
 type faultFixture struct{ FaultOptions }
 
@@ -207,15 +208,31 @@ func breaksMidway(t *testing.T, f faultFixture) {
 func stalls(t *testing.T, f faultFixture) {
 	network, d := f.networked(t, 300*time.Millisecond)
 	for _, direction := range []Direction{Sending, Receiving} {
-		d.put(t, "there", []byte("x"))
+		persist(t, func() error {
+			_, err := d.Put(t.Context(), "there", strings.NewReader("x"), storage.PutOptions{Size: 1})
+			return err
+		})
 		network.Poison(t, "timeout", direction, map[string]int64{"timeout": 0})
 		RequireCalls(t, d, requireRetriable)
 		network.Heal(t)
 		if o, err := d.Stat(t.Context(), "new"); err == nil {
 			require.Equal(t, Receiving, direction)
 			require.EqualValues(t, 1, o.Size, "it is whole")
-			require.NoError(t, d.Delete(t.Context(), "new"))
+			persist(t, func() error { return d.Delete(t.Context(), "new") })
 		}
+	}
+}
+
+// persist repeats a call until it succeeds: to a driver that gives up soon, a busy machine
+// may look like a network that stalls.
+func persist(t *testing.T, call func() error) {
+	t.Helper()
+	for limit := time.Now().Add(generous); ; {
+		err := call()
+		if err == nil {
+			return
+		}
+		require.True(t, time.Now().Before(limit), "%v", err)
 	}
 }
 
@@ -227,7 +244,7 @@ func deadline(t *testing.T, f faultFixture) {
 		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 		start := time.Now()
 		require.ErrorIs(t, call(ctx), context.DeadlineExceeded, name)
-		require.Less(t, time.Since(start), 10*time.Second, name)
+		require.Less(t, time.Since(start), generous, name)
 		cancel()
 	}
 }

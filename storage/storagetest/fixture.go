@@ -108,7 +108,7 @@ func (f fixture) requireNoLeftovers(t *testing.T) {
 		return
 	}
 	var left []string
-	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); {
+	for deadline := time.Now().Add(generous); time.Now().Before(deadline); {
 		if left = f.options.Leftovers(t, f.Driver); len(left) == 0 {
 			return
 		}

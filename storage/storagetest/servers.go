@@ -23,8 +23,8 @@ import (
 )
 
 const (
-	serverStartLimit = 30 * time.Second
-	serverStopLimit  = 10 * time.Second
+	serverStartLimit = 90 * time.Second
+	serverStopLimit  = 30 * time.Second
 	pollEvery        = 20 * time.Millisecond
 )
 
