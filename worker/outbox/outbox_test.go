@@ -326,7 +326,9 @@ type wall struct {
 func (w *wall) Report(_ context.Context, _ time.Duration, instances ...health.Instance) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.last = instances[0].LastError
+	for _, instance := range instances { // none where nobody is registered
+		w.last = instance.LastError
+	}
 	return nil
 }
 
