@@ -242,7 +242,7 @@ func retentionRemovesTheOldest(t *testing.T, s *harness.Server) {
 	datasource := s.Get(t, "/api/backup-jobs/"+job).Text("datasource_id")
 	require.Eventually(t, func() bool {
 		return s.Get(t, "/api/backups/datasources/"+datasource).Number("total_backups") == 3
-	}, 20*time.Second, 20*time.Millisecond)
+	}, time.Minute, 20*time.Millisecond)
 	require.Len(t, s.Get(t, "/api/backup-jobs/"+job+"/retention").List("keep"), 3)
 	notes := 0
 	for _, n := range s.Get(t, "/api/notifications?type=cleanup_completed&limit=100").List("data") {
@@ -255,7 +255,7 @@ func retentionRemovesTheOldest(t *testing.T, s *harness.Server) {
 
 func requireGone(t *testing.T, path string) {
 	t.Helper()
-	require.Eventually(t, func() bool { _, err := os.Lstat(path); return os.IsNotExist(err) }, 20*time.Second, 20*time.Millisecond, path)
+	require.Eventually(t, func() bool { _, err := os.Lstat(path); return os.IsNotExist(err) }, time.Minute, 20*time.Millisecond, path)
 }
 
 func retentionWaitsForTheObjects(t *testing.T, s *harness.Server) {
@@ -274,7 +274,7 @@ func retentionWaitsForTheObjects(t *testing.T, s *harness.Server) {
 	requireGone(t, filepath.Join(filepath.Dir(part), "manifest.json"))
 	require.Equal(t, "deleting", state(), "it is not deleted while objects are there")
 	unpin()
-	require.Eventually(t, func() bool { return state() == "deleted" }, 30*time.Second, 50*time.Millisecond)
+	require.Eventually(t, func() bool { return state() == "deleted" }, time.Minute, 50*time.Millisecond)
 	require.NoFileExists(t, part)
 }
 
@@ -322,7 +322,7 @@ func aRunningBackupIsCancelled(t *testing.T, s *harness.Server) {
 // requireNoFiles requires that soon nothing is stored below a directory.
 func requireNoFiles(t *testing.T, dir string) {
 	t.Helper()
-	require.EventuallyWithT(t, func(c *assert.CollectT) { assert.Empty(c, harness.Files(t, dir)) }, 20*time.Second, 50*time.Millisecond)
+	require.EventuallyWithT(t, func(c *assert.CollectT) { assert.Empty(c, harness.Files(t, dir)) }, time.Minute, 50*time.Millisecond)
 }
 
 func anExecutionIsDeletedWithItsObjects(t *testing.T, s *harness.Server) {

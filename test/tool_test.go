@@ -97,7 +97,7 @@ func TestWhatAFullStorageKeptForARetryIsRemovedWhenTheTimeForItIsOver(t *testing
 		spools, err := filepath.Glob(filepath.Join(s.DataDir, "spool", "[0-9a-f]*"))
 		assert.NoError(c, err)
 		assert.Empty(c, spools)
-	}, 20*time.Second, 50*time.Millisecond)
+	}, time.Minute, 50*time.Millisecond)
 	s.Backup(t, s.AddJob(t, s.AddDatasource(t, s.Plane.NewSource(t, 10).Config()), storage))
 }
 

@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -92,6 +93,13 @@ func (p *Plane) keep(process *Process) *Process {
 	defer p.mu.Unlock()
 	p.processes = append(p.processes, process)
 	return process
+}
+
+// hasLost tells whether a process of the plane was killed.
+func (p *Plane) hasLost() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.ContainsFunc(p.processes, func(process *Process) bool { return process.killed.Load() })
 }
 
 // Worker starts a worker process. It is stopped when the test ends.

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -31,6 +32,8 @@ type Process struct {
 	done chan struct{}
 	code int // read it after done
 	once sync.Once
+
+	killed atomic.Bool
 }
 
 // launch starts the program with an environment of its own. It is killed with
@@ -127,6 +130,7 @@ func (p *Process) Stop(t testing.TB) {
 func (p *Process) Kill(t testing.TB) {
 	t.Helper()
 	p.once.Do(func() {
+		p.killed.Store(true)
 		p.Signal(t, syscall.SIGKILL)
 		p.Wait(t)
 		p.requireNoChildren(t)
@@ -135,7 +139,7 @@ func (p *Process) Kill(t testing.TB) {
 
 func (p *Process) requireNoChildren(t testing.TB) {
 	t.Helper()
-	require.Eventually(t, func() bool { return len(p.Children(t)) == 0 }, 10*time.Second, 10*time.Millisecond, "children of %s that outlive it", p.name)
+	require.Eventually(t, func() bool { return len(p.Children(t)) == 0 }, patience, 10*time.Millisecond, "children of %s that outlive it", p.name)
 }
 
 // Child is a process that belongs to a Process: its environment, arguments or
