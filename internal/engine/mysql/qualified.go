@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"errors"
 	"regexp"
+	"sync"
 
 	"github.com/dataguardian/dataguardian/internal/errs"
 )
@@ -14,15 +15,21 @@ import (
 // is nobody's target, the dumped one among them.
 var (
 	triggerHead = []byte("/*!50003 CREATE*/ ")
-	triggerBody = regexp.MustCompile(`(?i)\b` + eachRow + `\b|;;\s*$`)
+	triggerBody = lazily(`(?i)\b` + eachRow + `\b|;;\s*$`)
 
-	qualifiedTrigger = regexp.MustCompile(qualifiedHead)
+	qualifiedTrigger = lazily(qualifiedHead)
 	// wholeHead is how reading on ends: a comment of the head may hold FOR EACH ROW, too.
-	wholeHead = regexp.MustCompile(qualifiedHead + gap + eachRow + `\b|;;\s*$`)
+	wholeHead = lazily(qualifiedHead + gap + eachRow + `\b|;;\s*$`)
 
 	// qualifies finds a head that may name a database all the same.
-	qualifies = regexp.MustCompile(`(?is)\bTRIGGER\b.*?\.`)
+	qualifies = lazily(`(?is)\bTRIGGER\b.*?\.`)
 )
+
+// lazily compiles an expression when it is first needed: those of heads are so large that
+// every start of the program would take twice as long.
+func lazily(expression string) func() *regexp.Regexp {
+	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(expression) })
+}
 
 const (
 	eachRow       = `FOR` + gap + `EACH` + gap + `ROW`
@@ -47,20 +54,20 @@ const anyName = "(?:`(?:[^`]|``)+`" + `|"(?:[^"]|"")+"|[\w$\x{80}-\x{10ffff}]+)`
 const maxTriggerHead = 64 << 10
 
 // unqualified is the beginning of a trigger's statement without the database.
-func unqualified(text []byte) []byte { return qualifiedTrigger.ReplaceAll(text, []byte("$1$2$3")) }
+func unqualified(text []byte) []byte { return qualifiedTrigger().ReplaceAll(text, []byte("$1$2$3")) }
 
 // trigger reads on from the first line of a trigger's statement to where its body
 // begins, and returns all that. long says that its last line goes on.
 func (f *filter) trigger(piece []byte) (text []byte, long bool) {
 	text = bytes.Clone(piece)
-	for f.err == nil && len(text) < maxTriggerHead && !wholeHead.Match(text) {
+	for f.err == nil && len(text) < maxTriggerHead && !wholeHead().Match(text) {
 		more, err := f.in.ReadSlice('\n')
 		text = append(text, more...)
 		if long = errors.Is(err, bufio.ErrBufferFull); err != nil && !long {
 			f.err = err
 		}
 	}
-	if head := triggerBody.FindIndex(text); f.err == nil && f.keep && !qualifiedTrigger.Match(text) && (head == nil || qualifies.Match(text[:head[0]])) {
+	if head := triggerBody().FindIndex(text); f.err == nil && f.keep && !qualifiedTrigger().Match(text) && (head == nil || qualifies().Match(text[:head[0]])) {
 		f.err = errs.New(errs.Conflict, errs.CodeRestoreFailed,
 			"the dump makes a trigger in a way that is not understood, and it may name another database: restore the backup's text by hand, or without that trigger (%.200q)", text)
 	}
