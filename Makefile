@@ -26,8 +26,8 @@ PACKAGES  ?= ./test/... ./internal/engine/... ./bench ./internal/store ./...
 TESTFLAGS ?= -race
 # "make lint" vets; without DWARF the many test binaries are linked in less time.
 FASTER := -vet=off -ldflags=-w
-# How often tests that failed are run again, alone, before they count as failed. They
-# are named either way; more than five failures, or a crash, count at once.
+# How often tests that failed are run again, alone, before they count as failed, and
+# whether a package that crashed is run again; see scripts/run-tests.sh.
 RERUNS ?= 0
 # For "make fuzz": how long each target runs.
 FUZZTIME ?= 1m
@@ -56,8 +56,7 @@ run: ## Start a server with demonstration data; installs PostgreSQL if it is mis
 test: ## Run every test, against real servers; installs those that are missing
 	scripts/install-packages.sh test
 	scripts/build-test-servers.sh
-	$(TESTSUM) --format pkgname --hide-summary=skipped --rerun-fails=$(RERUNS) --rerun-fails-max-failures=5 \
-		--packages="$(PACKAGES)" -- $(TESTFLAGS) $(FASTER) -count=1 -timeout=30m
+	TESTSUM='$(TESTSUM)' RERUNS=$(RERUNS) scripts/run-tests.sh '$(PACKAGES)' $(TESTFLAGS) $(FASTER) -count=1 -timeout=30m
 
 # For "make matrix": which rows, as an extended regular expression.
 ROWS ?= .
