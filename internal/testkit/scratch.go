@@ -45,10 +45,11 @@ type scratch struct {
 }
 
 func newScratch() (*scratch, error) {
-	if err := sweepScratch(); err != nil {
+	parent := scratchParent()
+	if err := sweepScratch(parent); err != nil {
 		return nil, err
 	}
-	dir, err := os.MkdirTemp("", scratchPrefix)
+	dir, err := os.MkdirTemp(parent, scratchPrefix)
 	if err != nil {
 		return nil, err
 	}
@@ -64,10 +65,28 @@ func newScratch() (*scratch, error) {
 
 func (s *scratch) remove() error { return errors.Join(os.RemoveAll(s.dir), s.lock.Close()) }
 
+const (
+	memory       = "/dev/shm"
+	memoryMagic  = 0x01021994 // of tmpfs, see statfs(2)
+	memoryWanted = 4 << 30
+)
+
+// scratchParent is in memory where there is much of it, unless TMPDIR says where: a
+// database is hundreds of files, and a disk spends most of a test making and removing
+// those. Programs that are no tests measure, and use the disk.
+func scratchParent() string {
+	var fs syscall.Statfs_t
+	if !testing.Testing() || os.Getenv("TMPDIR") != "" || syscall.Statfs(memory, &fs) != nil || int64(fs.Type) != memoryMagic ||
+		fs.Bavail*uint64(fs.Bsize) < memoryWanted { //nolint:gosec // a block has a size
+		return os.TempDir()
+	}
+	return memory
+}
+
 // sweepScratch removes directories of binaries that died. Young ones may not be
 // locked yet.
-func sweepScratch() error {
-	dirs, err := filepath.Glob(filepath.Join(os.TempDir(), scratchPrefix+"*"))
+func sweepScratch(parent string) error {
+	dirs, err := filepath.Glob(filepath.Join(parent, scratchPrefix+"*"))
 	if err != nil {
 		return err
 	}
