@@ -225,8 +225,14 @@ func (p *PG) Conn(t testing.TB, database string) *pgx.Conn {
 // server it is dropped when the test ends, whoever is connected.
 func (p *PG) NewDatabase(t testing.TB) string {
 	t.Helper()
+	return p.NewDatabaseLike(t, "template1")
+}
+
+// NewDatabaseLike is NewDatabase with what is in another one, which nobody uses meanwhile.
+func (p *PG) NewDatabaseLike(t testing.TB, template string) string {
+	t.Helper()
 	name := "test_" + randomHex(6)
-	p.Exec(t, "postgres", "CREATE DATABASE "+name)
+	p.Exec(t, "postgres", "CREATE DATABASE "+name+" TEMPLATE "+template)
 	if p.shared {
 		t.Cleanup(func() { p.Exec(t, "postgres", "DROP DATABASE IF EXISTS "+name+" WITH (FORCE)") })
 	}

@@ -17,8 +17,8 @@ import (
 	"github.com/dataguardian/dataguardian/internal/testkit"
 )
 
-// program is the path of the binary under test. It is the one piece of state
-// here: it is built before the first test and never changes.
+// program is the path of the binary under test: it is built before the first test and
+// never changes. Beside it only migrated is state here.
 var program string
 
 // Run builds the program, runs the tests and stops the servers they shared.
@@ -28,7 +28,7 @@ func Run(m *testing.M) int {
 		return fail(err)
 	}
 	program = filepath.Join(dir, "dataguardian")
-	build := exec.Command("go", "build", "-ldflags", "-X main.version=under-test", "-o", program,
+	build := exec.Command("go", "build", "-ldflags", "-w -X main.version=under-test", "-o", program,
 		"github.com/dataguardian/dataguardian/cmd/dataguardian")
 	if out, err := build.CombinedOutput(); err != nil {
 		return fail(fmt.Errorf("building the program: %w\n%s", err, out), os.RemoveAll(dir))

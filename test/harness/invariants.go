@@ -28,28 +28,23 @@ import (
 	"github.com/dataguardian/dataguardian/storage"
 )
 
-// watch records every change of state of the plane's executions, by a trigger
+// witness records every change of state of the plane's executions, by a trigger
 // in its database.
-func (p *Plane) watch(t testing.TB) {
-	t.Helper()
-	conn := p.Metadata(t)
-	_, err := conn.PgConn().Exec(context.Background(), `
-		CREATE SCHEMA witness;
-		CREATE TABLE witness.states (n bigserial PRIMARY KEY, id uuid, was text, became text, old_fence bigint, new_fence bigint,
-			trigger text, changed boolean);
-		CREATE FUNCTION witness.note() RETURNS trigger LANGUAGE plpgsql AS $$
-		BEGIN
-			IF OLD.status <> NEW.status OR OLD.fence <> NEW.fence OR OLD.status IN ('completed', 'failed', 'cancelled') THEN
-				INSERT INTO witness.states (id, was, became, old_fence, new_fence, trigger, changed)
-				VALUES (NEW.id, OLD.status, NEW.status, OLD.fence, NEW.fence, NEW.trigger,
-					(OLD.status, OLD.size_bytes, OLD.stored_bytes, OLD.error_code, OLD.finished_at, OLD.metadata->'execution_logs')
-						IS DISTINCT FROM (NEW.status, NEW.size_bytes, NEW.stored_bytes, NEW.error_code, NEW.finished_at, NEW.metadata->'execution_logs'));
-			END IF;
-			RETURN NEW;
-		END $$;
-		CREATE TRIGGER witness AFTER UPDATE ON backup_executions FOR EACH ROW EXECUTE FUNCTION witness.note();`).ReadAll()
-	require.NoError(t, err)
-}
+const witness = `
+	CREATE SCHEMA witness;
+	CREATE TABLE witness.states (n bigserial PRIMARY KEY, id uuid, was text, became text, old_fence bigint, new_fence bigint,
+		trigger text, changed boolean);
+	CREATE FUNCTION witness.note() RETURNS trigger LANGUAGE plpgsql AS $$
+	BEGIN
+		IF OLD.status <> NEW.status OR OLD.fence <> NEW.fence OR OLD.status IN ('completed', 'failed', 'cancelled') THEN
+			INSERT INTO witness.states (id, was, became, old_fence, new_fence, trigger, changed)
+			VALUES (NEW.id, OLD.status, NEW.status, OLD.fence, NEW.fence, NEW.trigger,
+				(OLD.status, OLD.size_bytes, OLD.stored_bytes, OLD.error_code, OLD.finished_at, OLD.metadata->'execution_logs')
+					IS DISTINCT FROM (NEW.status, NEW.size_bytes, NEW.stored_bytes, NEW.error_code, NEW.finished_at, NEW.metadata->'execution_logs'));
+		END IF;
+		RETURN NEW;
+	END $$;
+	CREATE TRIGGER witness AFTER UPDATE ON backup_executions FOR EACH ROW EXECUTE FUNCTION witness.note();`
 
 // Metadata opens a connection to the plane's database, closed when the test ends.
 func (p *Plane) Metadata(t testing.TB) *pgx.Conn {

@@ -46,20 +46,55 @@ var fast = []string{
 // What must always hold is checked when the test ends.
 func NewPlane(t testing.TB) *Plane {
 	t.Helper()
-	return NewPlaneOn(t, testkit.Postgres(t))
+	pg := testkit.Postgres(t)
+	return newPlane(t, pg.DSN(pg.NewDatabaseLike(t, migrated.on(t, pg))))
 }
 
 // NewPlaneOn is NewPlane on a PostgreSQL of the test's own, which it may stop.
 func NewPlaneOn(t testing.TB, pg *testkit.PG) *Plane {
 	t.Helper()
+	database := pg.NewDatabase(t)
+	migrate(t, pg, database)
+	return newPlane(t, pg.DSN(database))
+}
+
+func newPlane(t testing.TB, dsn string) *Plane {
+	t.Helper()
 	dir := testkit.Dir(t)
-	p := &Plane{Dir: dir, DSN: pg.DSN(pg.NewDatabase(t)), KeyFile: filepath.Join(dir, "keys.json"), Secret: plant()}
+	p := &Plane{Dir: dir, DSN: dsn, KeyFile: filepath.Join(dir, "keys.json"), Secret: plant()}
 	_, err := secret.Create(p.KeyFile)
 	require.NoError(t, err)
-	migrated := Start(t, dir, "migrate", nil, "migrate", "--database-url", p.DSN)
-	require.Zero(t, migrated.Code, migrated.Stderr)
-	p.watch(t)
 	return p
+}
+
+// migrate lets the program migrate an empty database, and the witness watch it.
+func migrate(t testing.TB, pg *testkit.PG, database string) {
+	t.Helper()
+	r := Start(t, testkit.Dir(t), "migrate", nil, "migrate", "--database-url", pg.DSN(database))
+	require.Zero(t, r.Code, r.Stderr)
+	pg.Exec(t, database, witness)
+}
+
+// migrated is the database of the shared PostgreSQL that those of planes are copies of:
+// the program makes it for the first of them.
+var migrated template
+
+type template struct {
+	mu   sync.Mutex
+	name string
+}
+
+func (m *template) on(t testing.TB, pg *testkit.PG) string {
+	t.Helper()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.name == "" {
+		name := "migrated_" + strings.ToLower(plant()[6:16])
+		pg.Exec(t, "postgres", "CREATE DATABASE "+name)
+		migrate(t, pg, name)
+		m.name = name
+	}
+	return m.name
 }
 
 // NewSharedRedisPlane is NewPlane with a Redis that processes have in common.
