@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
@@ -109,24 +108,27 @@ func (s Source) AwaitDump(t testing.TB) { t.Helper(); s.AwaitDumps(t, 1) }
 // AwaitDumps waits until so many sessions of pg_dump wait for the lock.
 func (s Source) AwaitDumps(t testing.TB, n int) {
 	t.Helper()
-	require.Eventually(t, func() bool { return s.sessions(t, "AND wait_event_type = 'Lock' AND query ILIKE 'LOCK TABLE%'") >= n },
-		patience, 20*time.Millisecond, "no dump waits for the lock")
+	s.awaitSessions(t, "AND wait_event_type = 'Lock' AND query ILIKE 'LOCK TABLE%'", func(sessions int) bool { return sessions >= n }, "no dump waits for the lock")
 }
 
 // AwaitNoDump waits until no session of a dump is left.
 func (s Source) AwaitNoDump(t testing.TB) {
 	t.Helper()
-	require.Eventually(t, func() bool { return s.sessions(t, "") == 0 }, patience, 20*time.Millisecond, "a dump goes on")
+	s.awaitSessions(t, "", func(sessions int) bool { return sessions == 0 }, "a dump goes on")
 }
 
-func (s Source) sessions(t testing.TB, and string) (n int) {
+// awaitSessions asks by one connection: each new one is a process of the server.
+func (s Source) awaitSessions(t testing.TB, and string, enough func(sessions int) bool, message string) {
 	t.Helper()
 	conn, err := pgx.Connect(context.Background(), s.PG.DSN("postgres"))
 	require.NoError(t, err)
 	defer func() { require.NoError(t, conn.Close(context.Background())) }()
-	require.NoError(t, conn.QueryRow(context.Background(),
-		"SELECT count(*) FROM pg_stat_activity WHERE datname = $1 AND application_name = 'dataguardian' "+and, s.Database).Scan(&n))
-	return n
+	Eventually(t, func() bool {
+		var n int
+		require.NoError(t, conn.QueryRow(context.Background(),
+			"SELECT count(*) FROM pg_stat_activity WHERE datname = $1 AND application_name = 'dataguardian' "+and, s.Database).Scan(&n))
+		return enough(n)
+	}, message)
 }
 
 // Super is Config with a user who may make databases, as a verification does.
@@ -223,6 +225,5 @@ func (s *Server) Fails(t testing.TB, job, code string) JSON {
 // AwaitStatus polls an execution until it has a status.
 func (s *Server) AwaitStatus(t testing.TB, execution, status string) {
 	t.Helper()
-	require.Eventually(t, func() bool { return s.Get(t, "/api/executions/"+execution).Text("status") == status },
-		patience, 20*time.Millisecond, "the execution is not %s: %s", status, s.Get(t, "/api/executions/"+execution))
+	Eventually(t, func() bool { return s.Get(t, "/api/executions/"+execution).Text("status") == status }, "the execution is not "+status)
 }
