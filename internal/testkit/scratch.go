@@ -76,8 +76,8 @@ const (
 // those. Programs that are no tests measure, and use the disk.
 func scratchParent() string {
 	var fs syscall.Statfs_t
-	if !testing.Testing() || os.Getenv("TMPDIR") != "" || syscall.Statfs(memory, &fs) != nil || int64(fs.Type) != memoryMagic ||
-		fs.Bavail*uint64(fs.Bsize) < memoryWanted { //nolint:gosec // a block has a size
+	if !testing.Testing() || os.Getenv("TMPDIR") != "" || syscall.Statfs(memory, &fs) != nil || fs.Type != memoryMagic ||
+		fs.Bavail*uint64(fs.Bsize) < memoryWanted {
 		return os.TempDir()
 	}
 	return memory
