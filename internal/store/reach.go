@@ -2,7 +2,10 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
+
+	"github.com/jackc/pgx/v5"
 
 	"github.com/dataguardian/dataguardian/internal/auth"
 	"github.com/dataguardian/dataguardian/internal/store/db"
@@ -32,6 +35,9 @@ func (s reach) InScope(ctx context.Context, thing auth.Thing, id string, tags []
 		in, err = s.q.NotificationInScope(ctx, db.NotificationInScopeParams{ID: id, Scope: tags})
 	default:
 		return false, fmt.Errorf("nobody knows what scope a %q lies in", thing)
+	}
+	if errors.Is(err, pgx.ErrNoRows) {
+		return false, nil
 	}
 	return in, failure(err)
 }

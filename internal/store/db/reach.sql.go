@@ -11,52 +11,54 @@ import (
 
 const DatasourceInScope = `-- name: DatasourceInScope :one
 
-select exists (select from datasources where id = $1 and tags && $2::text[])
+select (tags && $1::text[])::boolean as inside from datasources where id = $2
 `
 
 type DatasourceInScopeParams struct {
-	ID    string
 	Scope []string
+	ID    string
 }
 
-// What lies in a scope: datasources with one of its tags, and what belongs to them.
+// What lies in a scope: datasources with one of its tags, and what belongs to them. The
+// datasource is looked up inside of the query, not joined: every call by id of a caller
+// with a scope asks first, and a join takes longer to plan than all of it to run.
 func (q *Queries) DatasourceInScope(ctx context.Context, arg DatasourceInScopeParams) (bool, error) {
-	row := q.db.QueryRow(ctx, DatasourceInScope, arg.ID, arg.Scope)
-	var exists bool
-	err := row.Scan(&exists)
-	return exists, err
+	row := q.db.QueryRow(ctx, DatasourceInScope, arg.Scope, arg.ID)
+	var inside bool
+	err := row.Scan(&inside)
+	return inside, err
 }
 
 const ExecutionInScope = `-- name: ExecutionInScope :one
-select exists (select from backup_executions e join datasources d on d.id = e.datasource_id where e.id = $1 and d.tags && $2::text[])
+select (tags && $1::text[])::boolean as inside from datasources where id = (select e.datasource_id from backup_executions e where e.id = $2)
 `
 
 type ExecutionInScopeParams struct {
-	ID    string
 	Scope []string
+	ID    string
 }
 
 func (q *Queries) ExecutionInScope(ctx context.Context, arg ExecutionInScopeParams) (bool, error) {
-	row := q.db.QueryRow(ctx, ExecutionInScope, arg.ID, arg.Scope)
-	var exists bool
-	err := row.Scan(&exists)
-	return exists, err
+	row := q.db.QueryRow(ctx, ExecutionInScope, arg.Scope, arg.ID)
+	var inside bool
+	err := row.Scan(&inside)
+	return inside, err
 }
 
 const JobInScope = `-- name: JobInScope :one
-select exists (select from backup_jobs j join datasources d on d.id = j.datasource_id where j.id = $1 and d.tags && $2::text[])
+select (tags && $1::text[])::boolean as inside from datasources where id = (select j.datasource_id from backup_jobs j where j.id = $2)
 `
 
 type JobInScopeParams struct {
-	ID    string
 	Scope []string
+	ID    string
 }
 
 func (q *Queries) JobInScope(ctx context.Context, arg JobInScopeParams) (bool, error) {
-	row := q.db.QueryRow(ctx, JobInScope, arg.ID, arg.Scope)
-	var exists bool
-	err := row.Scan(&exists)
-	return exists, err
+	row := q.db.QueryRow(ctx, JobInScope, arg.Scope, arg.ID)
+	var inside bool
+	err := row.Scan(&inside)
+	return inside, err
 }
 
 const NotificationInScope = `-- name: NotificationInScope :one
