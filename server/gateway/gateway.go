@@ -116,6 +116,7 @@ func (g *gateway) admit(next runtime.HandlerFunc) runtime.HandlerFunc {
 			WriteError(w, err)
 			return
 		}
+		defer answer.end()
 		next(answer, r.WithContext(context.WithValue(r.Context(), responseKey{}, answer)), params)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
 	"google.golang.org/grpc/status"
@@ -24,6 +25,11 @@ type response struct {
 	events bool // Server-Sent Events, not newline-delimited JSON
 	begun  bool // the head is out
 	closed bool // the body is complete; drop what comes
+
+	mu      sync.Mutex // of one who writes or flushes
+	due     bool       // a flush is on its way
+	over    bool       // the handler has returned
+	flushed error      // why the last flush failed
 }
 
 // responseOf returns what admit put there; every route goes through it.
@@ -51,7 +57,40 @@ func (w *response) Write(b []byte) (int, error) {
 		return len(b), nil
 	}
 	w.begun = true
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	return w.ResponseWriter.Write(b)
+}
+
+// FlushError sends what was written, once the stream has no other message ready: it is
+// asked for after each. A goroutine does it, which gets its turn at once when the stream
+// waits; of messages that come together all are sent with one write. A failure is told by
+// the next call.
+func (w *response) FlushError() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.flushed == nil && !w.due {
+		w.due = true
+		go w.flush()
+	}
+	return w.flushed
+}
+
+func (w *response) flush() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.due = false
+	if !w.over {
+		w.flushed = http.NewResponseController(w.ResponseWriter).Flush()
+	}
+}
+
+// end leaves what was not flushed to the server, which does so when the handler returns:
+// nobody writes from then on.
+func (w *response) end() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.over = true
 }
 
 // begin sends the head of a stream as soon as the server says that the stream is
