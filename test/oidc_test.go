@@ -48,6 +48,9 @@ type identityProvider struct {
 	person config           // claims of whoever comes next
 	token  func(claims config) string
 	broken bool
+
+	slow chan struct{} // whoever shows a code that is none waits until it is closed; nil: nobody
+	held chan struct{} // gets one for each who waits
 }
 
 // grant is what a code stands for.
@@ -118,7 +121,32 @@ func (p *identityProvider) authorize(w http.ResponseWriter, r *http.Request) {
 	http.Redirect(w, r, oidcRedirect+"?"+url.Values{"code": {code}, "state": {q.Get("state")}}.Encode(), http.StatusFound)
 }
 
+// holdForged keeps those waiting who show a code that is none, until release.
+func (p *identityProvider) holdForged() (release func()) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.slow, p.held = make(chan struct{}), make(chan struct{}, 100)
+	return sync.OnceFunc(func() { close(p.slow) })
+}
+
+// wait holds up who shows a code that is none.
+func (p *identityProvider) wait(r *http.Request) {
+	p.mu.Lock()
+	_, known := p.grants[r.PostFormValue("code")]
+	slow, held := p.slow, p.held
+	p.mu.Unlock()
+	if known || slow == nil {
+		return
+	}
+	held <- struct{}{}
+	select {
+	case <-slow:
+	case <-r.Context().Done():
+	}
+}
+
 func (p *identityProvider) exchange(w http.ResponseWriter, r *http.Request) {
+	p.wait(r)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	answer := func(status int, body config) {
@@ -166,18 +194,34 @@ func newVisitor(t *testing.T, s *harness.Server) *visitor {
 
 func (v *visitor) get(address string, cookies ...*http.Cookie) harness.Answer {
 	v.t.Helper()
-	r, err := http.NewRequestWithContext(v.t.Context(), http.MethodGet, address, nil)
-	require.NoError(v.t, err)
-	for _, cookie := range cookies {
-		r.AddCookie(cookie)
-	}
-	r.Header.Set("X-Forwarded-For", fmt.Sprintf("198.51.100.%d", v.address))
-	resp, err := v.client.Do(r)
+	resp, err := v.ask(address, cookies...)
 	require.NoError(v.t, err)
 	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
 	require.NoError(v.t, err)
 	return harness.Answer{Status: resp.StatusCode, Header: resp.Header, Text: string(body)}
+}
+
+func (v *visitor) ask(address string, cookies ...*http.Cookie) (*http.Response, error) {
+	r, err := http.NewRequestWithContext(v.t.Context(), http.MethodGet, address, nil)
+	if err != nil {
+		return nil, err
+	}
+	for _, cookie := range cookies {
+		r.AddCookie(cookie)
+	}
+	r.Header.Set("X-Forwarded-For", fmt.Sprintf("198.51.100.%d", v.address))
+	return v.client.Do(r)
+}
+
+// back comes back from the provider and returns the status of the answer; 0: none came.
+func (v *visitor) back(l *login) int {
+	resp, err := v.ask(v.base+"/api/auth/oidc/callback?"+l.answer.Encode(), l.kept)
+	if err != nil {
+		return 0
+	}
+	_ = resp.Body.Close() // the status is all that counts
+	return resp.StatusCode
 }
 
 // login is one that the provider has let through: what it sends back, and the cookie.
@@ -229,11 +273,89 @@ func cookieNamed(a harness.Answer, name string) *http.Cookie {
 	return nil
 }
 
+// serve starts a server that takes the provider's word, and tells each address apart.
+func (p *identityProvider) serve(t *testing.T) *harness.Server {
+	t.Helper()
+	return harness.NewPlane(t).Serve(t, "api", "--trusted-proxies", "127.0.0.0/8", "--oidc-issuer", p.url, "--oidc-client-id", oidcClient, "--oidc-client-secret-file", writeFile(t, oidcSecret+"\n"),
+		"--oidc-redirect-url", oidcRedirect, "--oidc-scope", "groups", "--oidc-role", "backup-admins=admin", "--oidc-role", "backup-viewers=viewer")
+}
+
+// Strangers make up codes, which the provider takes its time to refuse.
+func TestStrangersWithForgedCodesDoNotKeepOthersFromLoggingIn(t *testing.T) {
+	provider := newIdentityProvider(t)
+	s := provider.serve(t)
+	provider.next(config{"sub": "7", "preferred_username": "oda", "groups": "backup-viewers"}, nil)
+	release := provider.holdForged()
+	defer release()
+	home := newVisitor(t, s)
+	enter := func(v *visitor, l *login) {
+		got, session := v.finish(l)
+		require.Equal(t, http.StatusOK, got.Status, got.Text)
+		require.NotNil(t, session)
+	}
+	enter(home, home.begin())
+	outside := newVisitor(t, s)
+	outside.address = 100
+	forge := func() *login {
+		l := outside.begin()
+		l.answer.Set("code", rand.Text())
+		return l
+	}
+
+	for range 30 { // states that nobody has made: as a browser keeps them, but for the key
+		state := rand.Text()
+		text, err := json.Marshal(config{"s": state, "n": rand.Text(), "v": rand.Text(), "t": time.Now().Add(time.Minute)})
+		require.NoError(t, err)
+		got, _ := outside.finish(&login{url.Values{"state": {state}, "code": {rand.Text()}}, &http.Cookie{Name: "dg_oidc", Value: base64.RawURLEncoding.EncodeToString(text)}})
+		require.Contains(t, got.Refused(t, http.StatusUnauthorized, "UNAUTHORIZED"), "begun in another browser")
+	}
+	require.Empty(t, provider.held, "the provider is not asked about them")
+
+	refused := make(chan int, 100)
+	var waiting sync.WaitGroup
+	defer waiting.Wait()
+	defer release()
+	hold := func(l *login) {
+		v := *outside
+		waiting.Go(func() { refused <- v.back(l) })
+		select {
+		case <-provider.held:
+		case status := <-refused:
+			require.FailNow(t, "a code was refused without asking the provider", "status %d", status)
+		case <-time.After(time.Minute):
+			require.FailNow(t, "the provider was not asked")
+		}
+	}
+	tooMany := func(v *visitor, l *login) {
+		got, _ := v.finish(l)
+		got.Refused(t, http.StatusTooManyRequests, "RATE_LIMITED")
+	}
+	for network := range 3 {
+		l := forge()
+		for range 4 {
+			hold(l)
+		}
+		tooMany(outside, l) // one network has few places
+		if network == 0 {
+			outside.address++
+			enter(outside, outside.begin()) // which leaves some for all others
+		}
+	}
+	tooMany(outside, forge()) // what is left is not for strangers
+
+	l := home.begin()
+	home.address = 1 // where somebody has logged in before
+	enter(home, l)
+	release()
+	for range 3 * 4 {
+		require.Equal(t, http.StatusUnauthorized, <-refused)
+	}
+	enter(outside, outside.begin())
+}
+
 func TestPeopleLogInWithAnOpenIDProvider(t *testing.T) {
 	provider := newIdentityProvider(t)
-	plane := harness.NewPlane(t)
-	s := plane.Serve(t, "api", "--trusted-proxies", "127.0.0.0/8", "--oidc-issuer", provider.url, "--oidc-client-id", oidcClient, "--oidc-client-secret-file", writeFile(t, oidcSecret+"\n"),
-		"--oidc-redirect-url", oidcRedirect, "--oidc-scope", "groups", "--oidc-role", "backup-admins=admin", "--oidc-role", "backup-viewers=viewer")
+	s := provider.serve(t)
 	v := newVisitor(t, s)
 	require.True(t, s.Get(t, "/api/auth/status").True("oidc"))
 	local := s.Post(t, "/api/auth/users", config{"username": "ada", "password": "correct horse battery", "role": "admin"}, http.StatusCreated).Text("id")
@@ -347,7 +469,7 @@ func TestPeopleLogInWithAnOpenIDProvider(t *testing.T) {
 	}, "every login is in the audit log")
 	provider.next(oda, nil)
 	l := v.begin()
-	l.answer.Set("state", rand.Text())
+	l.answer.Set("code", rand.Text())
 	for range 10 {
 		got, _ := v.finish(l)
 		require.Equal(t, http.StatusUnauthorized, got.Status, got.Text)

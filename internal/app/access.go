@@ -58,24 +58,19 @@ func (f *foundation) oidc(d *domain) (server.OIDC, error) {
 	}
 	return newProvider(oidc.Config{
 		Issuer: c.Issuer, ClientID: c.ClientID, ClientSecret: secret, RedirectURL: c.RedirectURL,
-		NameClaim: c.NameClaim, RoleClaim: c.RoleClaim, Roles: roles, Scopes: c.Scopes,
+		NameClaim: c.NameClaim, RoleClaim: c.RoleClaim, Roles: roles, Scopes: c.Scopes, Box: f.box,
 	}, d.access), nil
 }
-
-// maxBack is how many who come back from the OpenID provider are served at once: each
-// costs a call of the provider and statements of the database, whoever it is.
-const maxBack = 16
 
 // provider begins sessions of those whom an OpenID provider sends.
 type provider struct {
 	*oidc.Provider
 
 	access *auth.Service
-	back   chan struct{} // holds one for each who is served
 }
 
 func newProvider(c oidc.Config, access *auth.Service) provider {
-	return provider{Provider: oidc.New(c), access: access, back: make(chan struct{}, maxBack)}
+	return provider{Provider: oidc.New(c), access: access}
 }
 
 // Begin implements server.OIDC.
@@ -87,18 +82,19 @@ func (p provider) Begin(ctx context.Context, address string) (location, state st
 }
 
 // Finish implements server.OIDC. It returns the name, too, of somebody whom it
-// refuses, when the provider vouches for it: for the audit log.
+// refuses, when the provider vouches for it: for the audit log. What does not belong to
+// a login that was begun here is refused before it takes a place or a try.
 func (p provider) Finish(ctx context.Context, state string, answer url.Values, address string) (auth.User, string, error) {
-	select {
-	case p.back <- struct{}{}:
-		defer func() { <-p.back }()
-	default:
-		return auth.User{}, "", auth.ErrTooManyLogins
-	}
-	if err := p.access.AttemptExternal(ctx, address); err != nil {
+	login, err := p.Back(state, answer)
+	if err != nil {
 		return auth.User{}, "", err
 	}
-	identity, err := p.Identify(ctx, state, answer)
+	leave, err := p.access.AttemptExternal(ctx, address)
+	if err != nil {
+		return auth.User{}, "", err
+	}
+	defer leave()
+	identity, err := p.Identify(ctx, login, answer.Get("code"))
 	if err != nil {
 		return auth.User{Username: identity.Username}, "", err
 	}

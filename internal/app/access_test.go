@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -14,12 +15,14 @@ import (
 	"github.com/dataguardian/dataguardian/internal/auth"
 	"github.com/dataguardian/dataguardian/internal/errs"
 	"github.com/dataguardian/dataguardian/internal/oidc"
+	"github.com/dataguardian/dataguardian/internal/secret"
 )
 
 // Each who comes back from the OpenID provider costs a call of it. However many come,
 // only so many calls are made at once, and a place is free again after each.
 func TestOnlySoManyComeBackFromTheProviderAtOnce(t *testing.T) {
-	here, goOn := make(chan struct{}, 3*maxBack), make(chan struct{})
+	const strangers = 12
+	here, goOn := make(chan struct{}, 3*strangers), make(chan struct{})
 	mux := http.NewServeMux()
 	s := httptest.NewServer(mux)
 	t.Cleanup(s.Close)
@@ -36,23 +39,25 @@ func TestOnlySoManyComeBackFromTheProviderAtOnce(t *testing.T) {
 		}
 		w.WriteHeader(http.StatusBadRequest) // the code is none
 	})
-	p := newProvider(oidc.Config{Issuer: s.URL, ClientID: "us", RedirectURL: "https://us.example/callback"}, auth.NewService(auth.Config{}))
+	box, err := secret.Create(filepath.Join(t.TempDir(), "key"))
+	require.NoError(t, err)
+	p := newProvider(oidc.Config{Issuer: s.URL, ClientID: "us", RedirectURL: "https://us.example/callback", Box: box}, auth.NewService(auth.Config{}))
 	location, kept, err := p.Begin(t.Context(), "192.0.2.1")
 	require.NoError(t, err)
 	there, err := url.Parse(location)
 	require.NoError(t, err)
 	answer := url.Values{"state": {there.Query().Get("state")}, "code": {"none"}}
-	ended := make(chan error, maxBack)
+	ended := make(chan error, strangers)
 	comeBack := func(from int) error {
 		_, session, err := p.Finish(t.Context(), kept, answer, fmt.Sprint("198.51.100.", from))
 		assert.Empty(t, session)
 		return err
 	}
 	all := func() {
-		for i := range maxBack {
+		for i := range strangers {
 			go func() { ended <- comeBack(i) }()
 		}
-		for range maxBack {
+		for range strangers {
 			wait(t, here)
 		}
 	}
@@ -62,11 +67,11 @@ func TestOnlySoManyComeBackFromTheProviderAtOnce(t *testing.T) {
 	}
 	require.Empty(t, here)
 	close(goOn)
-	for range maxBack {
+	for range strangers {
 		require.Equal(t, errs.Unauthenticated, errs.KindOf(wait(t, ended)))
 	}
 	all() // every place is free again
-	for range maxBack {
+	for range strangers {
 		require.Equal(t, errs.Unauthenticated, errs.KindOf(wait(t, ended)))
 	}
 	require.Equal(t, errs.Unauthenticated, errs.KindOf(comeBack(90)), "a refusal cost no try")

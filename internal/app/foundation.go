@@ -38,6 +38,7 @@ type foundation struct {
 	config  Config
 	logger  *slog.Logger
 	cluster *embedded.Cluster // nil with --database-url
+	box     *secret.Box
 	store   *store.Store
 	client  rueidis.Client
 	queue   *queue.Queue
@@ -76,11 +77,10 @@ func lay(ctx context.Context, c Config) (_ *foundation, err error) {
 	if err != nil {
 		return nil, err
 	}
-	box, err := f.keys()
-	if err != nil {
+	if f.box, err = f.keys(); err != nil {
 		return nil, err
 	}
-	if f.store, err = store.Open(ctx, store.Config{DSN: dsn, Box: box, Logger: logger, Noted: f.note}); err != nil {
+	if f.store, err = store.Open(ctx, store.Config{DSN: dsn, Box: f.box, Logger: logger, Noted: f.note}); err != nil {
 		return nil, err
 	}
 	f.onClose(func() error { f.store.Close(); return nil })

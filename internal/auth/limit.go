@@ -21,6 +21,7 @@ type limits struct {
 	sites               *limiter // of IPv6: who has one network often has thousands
 	visits              *limiter // of an address that begins to log in with the OpenID provider
 	lookups             *limiter // of who has a session
+	returns             *places  // of who comes back from the OpenID provider
 	shared              TryStore // nil: this process is the only one
 	regulars            *regulars
 }
@@ -28,7 +29,7 @@ type limits struct {
 func newLimits(shared TryStore) limits {
 	return limits{
 		addresses: newLimiter(10, 6*time.Second), accounts: newLimiter(30, 2*time.Second), sites: newLimiter(40, time.Second),
-		visits: newLimiter(60, time.Second), lookups: newLimiter(20, 100*time.Millisecond), shared: shared, regulars: newRegulars(),
+		visits: newLimiter(60, time.Second), lookups: newLimiter(20, 100*time.Millisecond), returns: newPlaces(), shared: shared, regulars: newRegulars(),
 	}
 }
 

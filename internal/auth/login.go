@@ -150,10 +150,18 @@ func (s *Service) VisitExternal(address string) error {
 	return nil
 }
 
-// AttemptExternal takes a try of an address to come back from the OpenID provider;
-// LoginExternal gives it back.
-func (s *Service) AttemptExternal(ctx context.Context, address string) error {
-	return s.limits.take(ctx, visitor{address: address})
+// AttemptExternal takes a place among those who come back from the OpenID provider, until
+// leave is called, and a try of the address, which LoginExternal gives back.
+func (s *Service) AttemptExternal(ctx context.Context, address string) (leave func(), err error) {
+	leave, ok := s.limits.returns.take(address, s.limits.regulars.from(address))
+	if !ok {
+		return nil, ErrTooManyLogins
+	}
+	if err := s.limits.take(ctx, visitor{address: address}); err != nil {
+		leave()
+		return nil, err
+	}
+	return leave, nil
 }
 
 // LoginExternal begins a session of a person whom the OpenID provider has sent. The
@@ -172,6 +180,7 @@ func (s *Service) LoginExternal(ctx context.Context, i Identity, address string)
 		u, err = s.Users.Create(ctx, User{ID: uuid.NewString(), Username: i.Username, Role: i.Role, Subject: i.Subject})
 	}
 	if err == nil {
+		s.limits.regulars.add(address, u.Username)
 		err = s.limits.good(ctx, visitor{address: address})
 	}
 	if err != nil {

@@ -44,6 +44,15 @@ type Config struct {
 	// Scopes are asked for beside openid and profile: some providers send the claim with
 	// the role only for one of their own.
 	Scopes []string
+	// Box seals what the browser keeps: only a login that one of these servers has begun
+	// can go on.
+	Box Box
+}
+
+// Box seals and opens texts with a key that all servers share.
+type Box interface {
+	Seal(plain []byte, aad string) ([]byte, error)
+	Open(sealed []byte, aad string) ([]byte, error)
 }
 
 // Provider is an OpenID provider. It is asked for its addresses when somebody logs
@@ -69,9 +78,12 @@ func New(c Config) *Provider {
 	return &Provider{config: c, client: newClient()}
 }
 
-// pending is a login that is under way. The browser keeps it; nobody but the
-// provider's answer has to match it.
-type pending struct {
+// stateAAD is the place that a sealed login is bound to.
+const stateAAD = "OpenID login"
+
+// Login is one that is under way. The browser keeps it, sealed; the provider's answer
+// has to match it.
+type Login struct {
 	State    string    `json:"s"`
 	Nonce    string    `json:"n"`
 	Verifier string    `json:"v"`
@@ -84,35 +96,46 @@ func (p *Provider) Begin(ctx context.Context) (location, state string, err error
 	if err != nil {
 		return "", "", err
 	}
-	login := pending{State: rand.Text(), Nonce: rand.Text(), Verifier: oauth2.GenerateVerifier(), Until: time.Now().Add(loginTimeout)}
+	login := Login{State: rand.Text(), Nonce: rand.Text(), Verifier: oauth2.GenerateVerifier(), Until: time.Now().Add(loginTimeout)}
 	text, err := json.Marshal(login)
 	if err != nil {
 		return "", "", err
 	}
+	sealed, err := p.config.Box.Seal(text, stateAAD)
+	if err != nil {
+		return "", "", err
+	}
 	location = p.oauth(found).AuthCodeURL(login.State, oidc.Nonce(login.Nonce), oauth2.S256ChallengeOption(login.Verifier))
-	return location, base64.RawURLEncoding.EncodeToString(text), nil
+	return location, base64.RawURLEncoding.EncodeToString(sealed), nil
 }
 
-// Identify returns who the provider's answer speaks of. state is what Begin gave the
-// browser. The identity of somebody who is known to the provider, but has no role
-// here, comes with the error.
-func (p *Provider) Identify(ctx context.Context, state string, answer url.Values) (auth.Identity, error) {
-	login, err := read(state)
+// Back returns the login that goes on with the provider's answer. state is what Begin
+// gave the browser. It asks nobody, so that answers to logins that nobody has begun cost
+// nothing.
+func (p *Provider) Back(state string, answer url.Values) (Login, error) {
+	login, err := p.read(state)
 	if err != nil || subtle.ConstantTimeCompare([]byte(login.State), []byte(answer.Get("state"))) != 1 || time.Now().After(login.Until) {
-		return auth.Identity{}, errs.New(errs.Unauthenticated, errs.CodeUnauthorized, "the login took too long or was begun in another browser; begin again at /api/auth/oidc/login")
+		return Login{}, errs.New(errs.Unauthenticated, errs.CodeUnauthorized, "the login took too long or was begun in another browser; begin again at /api/auth/oidc/login")
 	}
 	if issuer := answer.Get("iss"); issuer != "" && issuer != p.config.Issuer { // RFC 9207
-		return auth.Identity{}, refused(errors.New("the answer is of another provider"))
+		return Login{}, refused(errors.New("the answer is of another provider"))
 	}
 	if answer.Get("error") != "" {
-		return auth.Identity{}, errs.New(errs.Unauthenticated, errs.CodeUnauthorized, "the OpenID provider has refused the login")
+		return Login{}, errs.New(errs.Unauthenticated, errs.CodeUnauthorized, "the OpenID provider has refused the login")
 	}
+	return login, nil
+}
+
+// Identify returns who a code of the provider speaks of, in a login that is Back. The
+// identity of somebody who is known to the provider, but has no role here, comes with
+// the error.
+func (p *Provider) Identify(ctx context.Context, login Login, code string) (auth.Identity, error) {
 	found, err := p.discover(ctx)
 	if err != nil {
 		return auth.Identity{}, err
 	}
 	ctx = oidc.ClientContext(ctx, p.client)
-	tokens, err := p.oauth(found).Exchange(ctx, answer.Get("code"), oauth2.VerifierOption(login.Verifier))
+	tokens, err := p.oauth(found).Exchange(ctx, code, oauth2.VerifierOption(login.Verifier))
 	if err != nil {
 		return auth.Identity{}, failed(err)
 	}
@@ -184,8 +207,11 @@ func at(claims map[string]any, name string) any {
 	return nil
 }
 
-func read(state string) (login pending, err error) {
+func (p *Provider) read(state string) (login Login, err error) {
 	text, err := base64.RawURLEncoding.DecodeString(state)
+	if err == nil {
+		text, err = p.config.Box.Open(text, stateAAD)
+	}
 	if err == nil {
 		err = json.Unmarshal(text, &login)
 	}
