@@ -39,6 +39,7 @@ func TestARunningControlPlane(t *testing.T) {
 		"takes paths literally":                                               pathsAreLiteral,
 		"lets nobody in without a credential":                                 nobodyComesInWithoutACredential,
 		"bounds everybody by role and scope, and writes down who did what":    accessIsBounded,
+		"streams nothing beyond a scope, by any streaming RPC":                streamsAreBoundedByScope,
 		"ends streams with their credential":                                  streamsEndWithTheirCredential,
 		"sends no secret to another place":                                    secretsDoNotTravel,
 		"does not reach where its callers could not":                          metadataAddressesAreNotReached,

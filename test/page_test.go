@@ -10,6 +10,8 @@ import (
 
 	"github.com/dop251/goja"
 	"github.com/stretchr/testify/require"
+
+	"github.com/dataguardian/dataguardian/test/harness"
 )
 
 // browserShim is as much of a browser as the example's page needs: elements without
@@ -140,7 +142,8 @@ func (p *page) lose() {
 	require.Equal(p.t, "connecting again", p.text("connection"))
 }
 
-// hearUntil gives events to the page until it shows that an execution has ended.
+// hearUntil gives events to the page until the stream tells that an execution has ended,
+// which the page must show.
 func (p *page) hearUntil(execution, status string) {
 	p.t.Helper()
 	for name := ""; p.in.Scan(); {
@@ -152,7 +155,8 @@ func (p *page) hearUntil(execution, status string) {
 			name = value
 		case "data":
 			p.call("receive", name, value)
-			if p.text(execution) != "" && p.call("classOf", execution).String() == status {
+			if e := harness.ParseJSON(p.t, value); name == "state" && e.Text("execution_id") == execution && e.Text("status") == status {
+				require.Equal(p.t, status, p.call("classOf", execution).String(), "the page shows no end of the execution")
 				return
 			}
 		}
