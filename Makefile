@@ -21,8 +21,9 @@ TESTSUM  := go tool -modfile=tools/go.mod gotestsum
 ARGS ?=
 # For "make test": which packages, and how. The race detector needs the C compiler
 # that the test packages bring.
-# Those that take longest start first.
-PACKAGES  ?= ./test/... ./internal/engine/... ./bench ./internal/store ./...
+# Those that take longest start first; beside the first, which compute most, those that
+# mostly wait for networks that stall.
+PACKAGES  ?= ./test/... ./storage/s3 ./storage/gcs ./internal/engine/... ./bench ./internal/store ./...
 TESTFLAGS ?= -race
 # "make lint" vets; without DWARF the many test binaries are linked in less time.
 FASTER := -vet=off -ldflags=-w
