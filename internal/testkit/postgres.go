@@ -92,6 +92,9 @@ func startPG(shared bool, options ...PGOption) (_ *PG, err error) {
 	if err := p.start(); err != nil {
 		return nil, errors.Join(err, p.destroy())
 	}
+	if err := p.shortenLogins(); err != nil {
+		return nil, errors.Join(err, p.destroy())
+	}
 	return p, nil
 }
 

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
@@ -39,6 +40,17 @@ func TestPostgresIsSharedAndDatabasesAreNot(t *testing.T) {
 	require.Equal(t, 1, super)
 	require.NoError(t, a.Conn(t, two).QueryRow(context.Background(), "SELECT count(*) FROM pg_tables WHERE tablename = 't'").Scan(&n))
 	require.Zero(t, n)
+}
+
+func TestAPasswordOfPostgresIsProvenInOneRoundAndAnotherOneIsRefused(t *testing.T) {
+	p := testkit.Postgres(t)
+	var secret string
+	require.NoError(t, p.Conn(t, "postgres").QueryRow(t.Context(), "SELECT rolpassword FROM pg_authid WHERE rolname = $1", p.User).Scan(&secret))
+	require.Contains(t, secret, "SCRAM-SHA-256$1:")
+	wrong := *p
+	wrong.Password += "x"
+	_, err := pgx.Connect(t.Context(), wrong.DSN("postgres"))
+	require.ErrorContains(t, err, "28P01")
 }
 
 func TestPostgresOfATestsOwnSurvivesACrash(t *testing.T) {
