@@ -273,6 +273,9 @@ func (p *Process) Kill(cause error) {
 	})
 }
 
+// Exited is closed when the child has ended, before Wait returns.
+func (p *Process) Exited() <-chan struct{} { return p.exited }
+
 // Pid returns the child's process id, which is also that of its group.
 func (p *Process) Pid() int { return p.pid }
 

@@ -21,6 +21,7 @@ const (
 	appName               = "dataguardian"
 	defaultConnectTimeout = 10 * time.Second
 	defaultLockWait       = 5 * time.Minute
+	defaultCleanupLimit   = 30 * time.Second
 	defaultShareFrom      = 8 << 20
 	defaultSliceSize      = 128 << 20
 )
@@ -43,8 +44,9 @@ type Engine struct {
 	tools          toolbox
 	connectTimeout time.Duration
 	lockWait       time.Duration
-	shareFrom      int64 // bytes of a table that are worth a member of its own
-	sliceSize      int64 // bytes on disk that one connection reads at a time
+	cleanupLimit   time.Duration // for putting things in order after a failure
+	shareFrom      int64         // bytes of a table that are worth a member of its own
+	sliceSize      int64         // bytes on disk that one connection reads at a time
 }
 
 var _ engine.Engine = (*Engine)(nil)
@@ -56,6 +58,7 @@ func New(c Config) *Engine {
 		tools:          toolbox{dirs: c.BinDirs},
 		connectTimeout: cmp.Or(c.ConnectTimeout, defaultConnectTimeout),
 		lockWait:       cmp.Or(c.LockWait, defaultLockWait),
+		cleanupLimit:   defaultCleanupLimit,
 		shareFrom:      defaultShareFrom,
 		sliceSize:      defaultSliceSize,
 	}

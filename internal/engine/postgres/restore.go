@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -17,7 +18,7 @@ import (
 )
 
 // Restore brings a dump of Dump, of one member or several, into c's database. Whatever fails, the
-// database is afterwards what it was before, with one exception:
+// database is afterwards what it was before:
 //
 //   - An absent database is made (CreateDatabase), and gets its name when the
 //     restore is done.
@@ -28,10 +29,12 @@ import (
 //     databases and, for a while, room for both.
 //   - Without DropExisting, and with IncludeTables into a database that is
 //     there, everything happens in one transaction in the database itself; with
-//     DropExisting the included tables are replaced in it. When the included tables
-//     end before the dump does, that transaction is committed before the rest of the
-//     dump is read: an error of the rest has engine.ErrUnsettled in it. Who reads the
-//     dump to its end before does not get there.
+//     DropExisting the included tables are replaced in it.
+//
+// What has to be committed is committed only after the dump was read to its end and is
+// proven whole. When the work is cancelled or the connection breaks at that very
+// moment, the server is asked whether it did commit: then the restore is done, and there
+// is no error. When it cannot tell, the error has engine.ErrUnsettled in it.
 //
 // IncludeTables are literal names, "schema.table" or "table"; what belongs to a
 // table (indexes, constraints, triggers, sequences, comments, partitions)
@@ -58,7 +61,8 @@ func (e *Engine) Restore(ctx context.Context, c engine.Conn, o engine.RestoreOpt
 	if err != nil {
 		return err
 	}
-	r := &restore{engine: e, conn: c, options: o, dir: dir, contentsLimit: maxContents, progress: engine.Progress{BytesTotal: size}}
+	o.Token = cmp.Or(o.Token, engine.NewScratchSuffix())
+	r := &restore{engine: e, conn: c, options: o, dir: dir, session: appName + "-" + o.Token, contentsLimit: maxContents, progress: engine.Progress{BytesTotal: size}}
 	return also(r.run(ctx, src, members), remove())
 }
 
@@ -84,6 +88,7 @@ type restore struct {
 	conn    engine.Conn
 	options engine.RestoreOptions
 	dir     string
+	session string // the name of ours on the server that change something, no other restore's
 
 	contentsLimit int
 
@@ -128,7 +133,7 @@ func (r *restore) run(ctx context.Context, src engine.Source, members []engine.M
 	if fresh {
 		return r.intoFresh(ctx, target.exists, input)
 	}
-	return r.feed(ctx, r.conn.Database, input, r.inPlaceArguments())
+	return r.inPlace(ctx, input)
 }
 
 // admit refuses a target that is absent or does not understand the dump.
@@ -232,7 +237,7 @@ func countData(entries []*archive.Entry, list *selectionList) (n int) {
 // arguments are those of every run. The database comes from the environment; a
 // value of --dbname is needed to connect at all.
 func (r *restore) arguments() []string {
-	args := []string{"--exit-on-error", "--no-password", "--dbname=application_name=" + appName}
+	args := []string{"--exit-on-error", "--no-password", "--dbname=application_name=" + r.session}
 	if !r.options.WithOwners {
 		args = append(args, "--no-owner", "--no-tablespaces")
 	}
@@ -242,52 +247,57 @@ func (r *restore) arguments() []string {
 	return args
 }
 
-func (r *restore) inPlaceArguments() []string {
-	args := []string{"--single-transaction"}
-	if r.options.DropExisting {
-		args = append(args, "--clean", "--if-exists")
-	}
-	return args
-}
-
-// feed runs the tool on a database.
-func (r *restore) feed(ctx context.Context, database string, input io.Reader, more []string) error {
+// feed runs the tool on a database. proven is that of tool.Feed.
+func (r *restore) feed(ctx context.Context, database string, input io.Reader, more []string, proven func(gone <-chan struct{})) (process.Result, error) {
 	conn := r.conn
 	conn.Database = database
+	notStarted := process.Result{ExitCode: -1}
 	env, err := r.engine.environment(conn, r.dir)
 	if err != nil {
-		return err
+		return notStarted, err
 	}
 	args := append(r.arguments(), more...)
 	if r.list != nil {
 		file, err := r.list.write(r.dir)
 		if err != nil {
-			return err
+			return notStarted, err
 		}
 		args = append(args, "--use-list="+file)
 	}
-	r.proof = archive.NewVerifier(archive.Events{Started: r.started, Finished: r.finished})
+	var left int     // parts of the dump that the tool has yet to read
+	var needed int64 // bytes up to the end of the last one it has read
+	r.proof = archive.NewVerifier(archive.Events{
+		Contents: func(_ archive.Header, entries []*archive.Entry) {
+			left, needed = r.countParts(entries), r.proof.ContentsEnd()
+		},
+		Started: r.started,
+		Finished: func(e *archive.Entry) {
+			if r.list.has(e) {
+				left, needed = left-1, r.proof.Position()
+			}
+			r.finished(e)
+		},
+	})
 	proof := &sourceProof{Verifier: r.proof}
 	result, err := tool.Feed{
 		Spec: process.Spec{
 			Path: r.tool.path, Args: args, Env: process.Environment(r.dir, env...), Dir: r.dir,
 			OnStderr: r.said, TailLines: 200,
 		},
-		Stall: r.options.StallTimeout, Source: input, Proof: proof, OnFeed: r.read,
+		Stall: r.options.StallTimeout, Source: input, Proof: proof, OnFeed: r.read, Proven: proven,
+		Needs: func() (int64, bool) { return needed, needed > 0 && left == 0 },
 	}.Run(ctx)
-	err = r.failure(ctx, err)
-	if err != nil && result.ExitCode == 0 && database == r.conn.Database {
-		return r.tooLate(err)
-	}
-	return err
+	return result, r.failure(ctx, err)
 }
 
-// tooLate makes err say that the target has changed: with a list the tool reads no
-// further than it has to, and commits.
-func (r *restore) tooLate(err error) error {
-	return errs.Wrap(errors.Join(err, engine.ErrUnsettled), errs.KindOf(err), errs.CodeOf(err),
-		"database %q on %s has changed: pg_restore had all it needs of the backup and committed it, before the rest of the backup failed: %s",
-		r.conn.Database, where(r.conn), errs.Message(err))
+// countParts counts the entries whose data is restored.
+func (r *restore) countParts(entries []*archive.Entry) (n int) {
+	for _, e := range entries {
+		if e.HasData && r.list.has(e) {
+			n++
+		}
+	}
+	return n
 }
 
 // said passes on what the tool says; statements that it quotes end in empty lines.

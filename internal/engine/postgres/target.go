@@ -1,7 +1,6 @@
 package postgres
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -24,7 +23,6 @@ const (
 	lockSpace = 0x4447
 	// swapPatience is how long the swap tries to get the old database alone.
 	swapPatience = 30 * time.Second
-	cleanupLimit = 30 * time.Second
 )
 
 // target is what a restore finds.
@@ -77,7 +75,7 @@ func (r *restore) intoFresh(ctx context.Context, replace bool, input io.Reader) 
 		return err
 	}
 	defer closeConn(ctx, conn)
-	b := beside{conn: conn, restore: r, suffix: cmp.Or(r.options.Token, engine.NewScratchSuffix())}
+	b := beside{conn: conn, restore: r, suffix: r.options.Token}
 	b.fresh, b.replaced = engine.ScratchPrefix+b.suffix, engine.ReplacedPrefix+b.suffix
 	if err := b.claim(ctx); err != nil {
 		return err
@@ -90,13 +88,16 @@ func (r *restore) intoFresh(ctx context.Context, replace bool, input io.Reader) 
 	if err := b.create(ctx, replace); err != nil {
 		return err
 	}
+	if err := b.identify(ctx); err != nil {
+		return err
+	}
 	if err := r.createSchemas(ctx, b.fresh); err != nil {
 		return err
 	}
 	if r.unpacks() {
 		err = r.feedParallel(ctx, conn, b.fresh, input)
 	} else {
-		err = r.feed(ctx, b.fresh, input, nil)
+		_, err = r.feed(ctx, b.fresh, input, nil, nil)
 	}
 	if err != nil {
 		return err
@@ -114,12 +115,14 @@ type beside struct {
 	suffix   string
 	fresh    string
 	replaced string
+	oid      uint32 // of the fresh one, which keeps it under any name
 }
 
 // claim marks our names as in use for as long as the connection lives, and
 // drops what restores left behind whose processes are gone.
 func (b *beside) claim(ctx context.Context) error {
-	if _, err := b.conn.Exec(ctx, "SELECT pg_advisory_lock($1, hashtext($2))", lockSpace, b.suffix); err != nil {
+	const claim = "SELECT set_config('application_name', $3, false), pg_advisory_lock($1, hashtext($2))"
+	if _, err := b.conn.Exec(ctx, claim, lockSpace, b.suffix, b.restore.session); err != nil {
 		return b.failed(ctx, err, "marking the restore as running")
 	}
 	rows, err := b.conn.Query(ctx, `SELECT datname FROM pg_database
@@ -218,6 +221,14 @@ func (b *beside) createError(ctx context.Context, err error) error {
 	return b.failed(ctx, err, "creating a database to restore into")
 }
 
+// identify notes which database is the fresh one.
+func (b *beside) identify(ctx context.Context) error {
+	if err := b.conn.QueryRow(ctx, "SELECT oid FROM pg_database WHERE datname = $1", b.fresh).Scan(&b.oid); err != nil {
+		return b.failed(ctx, err, "looking at the database to restore into")
+	}
+	return nil
+}
+
 // sqlOptions are options of CREATE DATABASE, for format().
 type sqlOptions struct {
 	format string
@@ -298,8 +309,39 @@ func (b *beside) rename(ctx context.Context) error {
 			"somebody made a database %q while the restore ran: choose another name, or drop_existing", b.restore.conn.Database)
 	}
 	if err != nil {
-		return b.failed(ctx, err, "naming the restored database")
+		return b.placed(ctx, err, b.failed(ctx, err, "naming the restored database"))
 	}
+	return nil
+}
+
+// placed tells what came of giving the fresh database the target's name, when err did:
+// nil when it has the name, failed when it has not. A connection that breaks, or is
+// given up, in the middle of COMMIT does not tell; the server does.
+func (b *beside) placed(ctx context.Context, err, failed error) error {
+	if pg, ok := errors.AsType[*pgconn.PgError](err); ok && pg.SeverityUnlocalized == "ERROR" {
+		return failed
+	}
+	r := b.restore
+	var answered, has bool
+	r.insist(ctx, r.engine.maintenance, func(ctx context.Context, conn *pgx.Conn) (done bool) {
+		var busy bool // the session of ours may not have noticed yet
+		const end = "SELECT coalesce(bool_or(pg_terminate_backend(pid)), false) FROM pg_stat_activity WHERE application_name = $1"
+		if err := conn.QueryRow(ctx, end, r.session).Scan(&busy); err != nil || busy {
+			return false
+		}
+		err := conn.QueryRow(ctx, "SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1 AND oid = $2)", r.conn.Database, b.oid).Scan(&has)
+		answered = err == nil
+		return answered
+	})
+	switch {
+	case !answered:
+		return errs.Wrap(errors.Join(failed, engine.ErrUnsettled), errs.KindOf(failed), errs.CodeOf(failed),
+			"the connection to %s ended while the restored database took the place of %q, and the server does not say whether it did: %q is either what it was or wholly restored; look at it before you run it again",
+			where(r.conn), r.conn.Database, r.conn.Database)
+	case !has:
+		return failed
+	}
+	r.log(engine.LevelWarn, fmt.Sprintf("the restore is done: the restored database had taken the place of %q already when this came: %s", r.conn.Database, reason(err)))
 	return nil
 }
 
@@ -316,8 +358,15 @@ func (b *beside) swap(ctx context.Context) error {
 		}
 		pg, ok := errors.AsType[*pgconn.PgError](err)
 		if !ok || pg.Code != stateInUse || time.Now().After(deadline) {
-			return errs.Wrap(err, errs.Unavailable, errs.CodeRestoreFailed,
+			var failed error = errs.Wrap(err, errs.Unavailable, errs.CodeRestoreFailed,
 				"the restored database could not take the place of %q, which is unchanged: %s", b.restore.conn.Database, reason(err))
+			if ctx.Err() != nil {
+				failed = ended(ctx)
+			}
+			if err := b.placed(ctx, err, failed); err != nil {
+				return err
+			}
+			break
 		}
 	}
 	b.restore.discardOrTell(ctx, b.replaced)
@@ -364,7 +413,7 @@ func (r *restore) discardOrTell(ctx context.Context, name string) {
 
 // discard drops one of our databases, also when ctx is over.
 func (r *restore) discard(ctx context.Context, name string) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupLimit)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.engine.cleanupLimit)
 	defer cancel()
 	conn, err := r.engine.maintenance(ctx, r.conn)
 	if err != nil {

@@ -18,14 +18,22 @@ type Feed struct {
 	Source io.Reader
 	Proof  Proof
 	OnFeed func(n int) // after each read of the source, may be nil
+	// Needs, which may be nil, is asked after each write to Proof how many bytes of the
+	// source are all that the tool will ever read, once that is known. What follows is
+	// read for the proof alone.
+	Needs func() (bytes int64, known bool)
+	// Proven, which may be nil, is called when the source was proven whole, and the tool
+	// has all that it needs but the last byte. gone is closed when the tool ends.
+	Proven func(gone <-chan struct{})
 }
 
-// Run returns when the tool is gone. nil means that it exited with 0 and that
-// the source was read to its end and is proven whole. The last bytes reach the
-// tool only then, so that one which reads all cannot finish on input that is broken;
-// one that needs less may: it then failed with an exit code of 0. That is -1 of a tool
-// that did not start. Of several errors the first of these is returned: the source's,
-// the proof's, the cause of ctx's end, ErrStalled, *process.ExitError.
+// Run returns when the tool is gone. nil means that it exited with 0, also when ctx
+// ended meanwhile, and that the source was read to its end and is proven whole. The
+// last bytes reach the tool only then, so that it cannot finish on input that is
+// broken; one that needs less than Needs says may: it then failed with an exit code of
+// 0. That is -1 of a tool that did not start. Of several errors the first of these is
+// returned: the source's, the proof's, the cause of ctx's end, ErrStalled,
+// *process.ExitError.
 func (f Feed) Run(ctx context.Context) (process.Result, error) {
 	spec := f.Spec
 	spec.Stdin, spec.Grace = true, grace
@@ -33,7 +41,7 @@ func (f Feed) Run(ctx context.Context) (process.Result, error) {
 	if err != nil {
 		return process.Result{ExitCode: -1}, err
 	}
-	err = f.pump(p.Stdin)
+	err = f.pump(p)
 	if err != nil {
 		p.Kill(err)
 	} else {
@@ -41,6 +49,8 @@ func (f Feed) Run(ctx context.Context) (process.Result, error) {
 	}
 	res, exit := p.Wait()
 	switch {
+	case err == nil && exit == nil:
+		return res, nil
 	case err != nil && !errors.Is(err, ErrStalled) && !onlyEnded(ctx, err):
 		return res, err
 	case ctx.Err() != nil:
@@ -54,14 +64,14 @@ func (f Feed) Run(ctx context.Context) (process.Result, error) {
 // pump holds one buffer back until the source has ended well. A tool that
 // stops reading has its reasons, which its exit status tells; the source is
 // then read to its end for the proof alone.
-func (f Feed) pump(stdin *os.File) error {
+func (f Feed) pump(p *process.Process) error {
 	now, last := make([]byte, bufferSize), make([]byte, 0, bufferSize)
-	deaf := false
+	deaf, enough, read := false, false, int64(0)
 	write := func(b []byte) error {
 		if deaf || len(b) == 0 {
 			return nil
 		}
-		err := f.write(stdin, b)
+		err := f.write(p.Stdin, b)
 		if errors.Is(err, syscall.EPIPE) {
 			deaf, err = true, nil
 		}
@@ -70,8 +80,10 @@ func (f Feed) pump(stdin *os.File) error {
 	for {
 		n, err := f.Source.Read(now)
 		if n > 0 {
-			if err := write(last); err != nil {
-				return err
+			if !enough {
+				if err := write(last); err != nil {
+					return err
+				}
 			}
 			if _, err := f.Proof.Write(now[:n]); err != nil {
 				return err
@@ -79,18 +91,42 @@ func (f Feed) pump(stdin *os.File) error {
 			if f.OnFeed != nil {
 				f.OnFeed(n)
 			}
-			now, last = last[:cap(last)], now[:n]
+			read += int64(n)
+			if !enough {
+				var surplus int64
+				surplus, enough = f.surplus(read)
+				now, last = last[:cap(last)], now[:int64(n)-surplus]
+			}
 		}
 		switch {
 		case errors.Is(err, io.EOF):
 			if err := f.Proof.Done(); err != nil {
 				return err
 			}
-			return write(last)
+			end := max(0, len(last)-1)
+			if err := write(last[:end]); err != nil {
+				return err
+			}
+			if f.Proven != nil {
+				f.Proven(p.Exited())
+			}
+			return write(last[end:])
 		case err != nil:
 			return err
 		}
 	}
+}
+
+// surplus returns how many of the bytes that were read the tool does not need.
+func (f Feed) surplus(read int64) (surplus int64, enough bool) {
+	if f.Needs == nil {
+		return 0, false
+	}
+	needs, enough := f.Needs()
+	if !enough {
+		return 0, false
+	}
+	return read - needs, true
 }
 
 // write fails with ErrStalled when the tool takes nothing for the stall time.

@@ -166,6 +166,55 @@ func TestAToolNeverGetsTheEndOfABrokenInput(t *testing.T) {
 	}
 }
 
+func TestAToolThatNeedsAPartOfItsInputWaitsForTheRest(t *testing.T) {
+	for name, last := range map[string]error{"all well": io.EOF, "a source that fails late": errSource} {
+		t.Run(name, func(t *testing.T) {
+			file := filepath.Join(t.TempDir(), "got")
+			spec := shell(`head -c 7 > "$OUT.tmp" && mv "$OUT.tmp" "$OUT"`) // "one two"
+			spec.Env = append(spec.Env, "OUT="+file)
+			proof := &ending{want: "the end"}
+			proven := false
+			f := Feed{
+				Spec: spec, Source: &stepwise{[]string{"one ", "two three ", "the end"}, last}, Proof: proof,
+				Needs: func() (int64, bool) { return 7, strings.Contains(proof.text.String(), "two") },
+				Proven: func(<-chan struct{}) {
+					proven = true
+					require.NoFileExists(t, file, "the tool had its last byte")
+				},
+			}
+			_, err := f.Run(t.Context())
+			if last == errSource {
+				require.ErrorIs(t, err, errSource)
+				require.False(t, proven)
+				require.NoFileExists(t, file)
+				return
+			}
+			require.NoError(t, err)
+			require.True(t, proven)
+			b, err := os.ReadFile(file)
+			require.NoError(t, err)
+			require.Equal(t, "one two", string(b), "bytes that follow reached the tool")
+		})
+	}
+}
+
+// What a tool has done is done, whenever the work was cancelled.
+func TestAToolThatIsDoneIsDone(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	file := filepath.Join(t.TempDir(), "ready")
+	spec := shell(`trap '' TERM; touch "$READY"; cat > /dev/null`)
+	spec.Env = append(spec.Env, "READY="+file)
+	f := Feed{
+		Spec: spec, Source: strings.NewReader("the end"), Proof: &ending{want: "the end"},
+		Proven: func(<-chan struct{}) {
+			require.Eventually(t, func() bool { _, err := os.Stat(file); return err == nil }, time.Minute, time.Millisecond)
+			cancel()
+		},
+	}
+	_, err := f.Run(ctx)
+	require.NoError(t, err)
+}
+
 func TestAToolThatStopsReadingIsJudgedByItsExit(t *testing.T) {
 	big := strings.Repeat("x", 4<<20) + "the end"
 	_, err := Feed{Spec: shell("exit 0"), Source: strings.NewReader(big), Proof: &ending{want: "the end"}}.Run(t.Context())

@@ -75,6 +75,9 @@ func NewVerifier(e Events) *Verifier {
 // Header returns what was read of the header.
 func (v *Verifier) Header() Header { return v.header }
 
+// Position returns how many bytes were followed; in an event, up to what it tells of.
+func (v *Verifier) Position() int64 { return v.pos }
+
 // Contents returns the table of contents, nil until it is complete.
 func (v *Verifier) Contents() []*Entry {
 	if v.stage != inBlocks {
