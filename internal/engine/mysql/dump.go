@@ -217,7 +217,7 @@ func (d *dump) stream(ctx context.Context, dir, file string, passes [][]string, 
 		_, err := tool.Stream{
 			Spec: process.Spec{
 				Path: d.tool.path, Args: append(d.toolOptions(file), pass...), Env: process.Environment(dir, "MYSQL_HOME="+dir), Dir: dir,
-				OnStderr: func(line string) { d.warn(tool.Redact(line, d.conn.Password)) },
+				OnStderr: tool.Pass(d.conn.Password, d.warn),
 			},
 			Stall: d.options.StallTimeout, Proof: proof, Member: member, OnRead: d.read,
 		}.Run(ctx)

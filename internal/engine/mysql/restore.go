@@ -198,19 +198,14 @@ func (r *restore) stream(ctx context.Context, database string, f *filter) error 
 	_, err = tool.Feed{
 		Spec: process.Spec{
 			Path: r.tool.path, Args: r.arguments(file, database), Env: process.Environment(r.dir, "MYSQL_HOME="+r.dir), Dir: r.dir,
-			OnStderr: r.said,
+			OnStderr: tool.Pass(r.conn.Password, r.warn),
 		},
 		Stall: r.options.StallTimeout, Source: f, Proof: proof,
 	}.Run(ctx)
 	return r.failure(ctx, err)
 }
 
-// said passes on what the client says; it puts empty lines around statements.
-func (r *restore) said(line string) {
-	if strings.TrimSpace(line) != "" {
-		r.log(engine.LevelWarn, tool.Redact(line, r.conn.Password))
-	}
-}
+func (r *restore) warn(message string) { r.log(engine.LevelWarn, message) }
 
 // counted tells how many bytes of a backup were read; what reaches the client is
 // another number.

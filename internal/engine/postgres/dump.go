@@ -155,7 +155,7 @@ func (d *dump) stream(ctx context.Context, dir string, env []string, member engi
 	_, err := tool.Stream{
 		Spec: process.Spec{
 			Path: d.tool.path, Args: d.arguments(), Env: process.Environment(dir, env...), Dir: dir,
-			OnStderr: func(line string) { d.warn(tool.Redact(line, d.conn.Password)) },
+			OnStderr: tool.Pass(d.conn.Password, d.warn),
 		},
 		Stall:  d.options.StallTimeout,
 		Proof:  proof,

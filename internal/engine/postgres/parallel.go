@@ -174,8 +174,8 @@ func (r *restore) hear(l *listener, line string) {
 			r.finishedItem(id)
 		}
 	}
-	if !l.passes(line) && strings.TrimSpace(line) != "" {
-		r.log(engine.LevelWarn, tool.Redact(line, r.conn.Password))
+	if !l.passes(line) {
+		tool.Pass(r.conn.Password, r.warn)(line)
 	}
 }
 

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"strconv"
-	"strings"
 
 	"github.com/dataguardian/dataguardian/internal/engine"
 	"github.com/dataguardian/dataguardian/internal/engine/postgres/archive"
@@ -282,7 +281,7 @@ func (r *restore) feed(ctx context.Context, database string, input io.Reader, mo
 	result, err := tool.Feed{
 		Spec: process.Spec{
 			Path: r.tool.path, Args: args, Env: process.Environment(r.dir, env...), Dir: r.dir,
-			OnStderr: r.said, TailLines: 200,
+			OnStderr: tool.Pass(r.conn.Password, r.warn), TailLines: 200,
 		},
 		Stall: r.options.StallTimeout, Source: input, Proof: proof, OnFeed: r.read, Proven: proven,
 		Needs: func() (int64, bool) { return needed, needed > 0 && left == 0 },
@@ -300,12 +299,7 @@ func (r *restore) countParts(entries []*archive.Entry) (n int) {
 	return n
 }
 
-// said passes on what the tool says; statements that it quotes end in empty lines.
-func (r *restore) said(line string) {
-	if strings.TrimSpace(line) != "" {
-		r.log(engine.LevelWarn, tool.Redact(line, r.conn.Password))
-	}
-}
+func (r *restore) warn(message string) { r.log(engine.LevelWarn, message) }
 
 // sourceProof makes broken bytes of a backup a matter of the backup.
 type sourceProof struct{ *archive.Verifier }

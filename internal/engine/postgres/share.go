@@ -125,7 +125,7 @@ func (s *sharing) runTool(ctx context.Context) error {
 	_, err := tool.Stream{
 		Spec: process.Spec{
 			Path: s.tool.path, Args: args, Env: process.Environment(s.dir, s.env...), Dir: s.dir,
-			OnStderr: func(line string) { s.warn(tool.Redact(line, s.conn.Password)) },
+			OnStderr: tool.Pass(s.conn.Password, s.warn),
 		},
 		Stall: s.options.StallTimeout, Proof: s.proof, Member: rest,
 	}.Run(ctx)

@@ -13,6 +13,16 @@ func Redact(line, secret string) string {
 	return strings.ReplaceAll(line, secret, "***")
 }
 
+// Pass returns a listener to a tool's lines that gives them to say without the secret.
+// Empty lines, which tools put around statements that they quote, are left out.
+func Pass(secret string, say func(line string)) func(line string) {
+	return func(line string) {
+		if strings.TrimSpace(line) != "" {
+			say(Redact(line, secret))
+		}
+	}
+}
+
 // LastWords joins the last lines a tool wrote into one, for an error.
 func LastWords(lines []string, secret string) string {
 	const most, longest = 4, 600

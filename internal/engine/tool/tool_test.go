@@ -241,6 +241,15 @@ func TestLastWordsAreShortAndHoldNoSecret(t *testing.T) {
 	require.Equal(t, "say a", Redact("say a", "a"), "hiding a short secret would tell it")
 }
 
+func TestWhatAToolSaysIsPassedOnWithoutEmptyLinesAndSecrets(t *testing.T) {
+	var said []string
+	hear := Pass("pass-word", func(line string) { said = append(said, line) })
+	for _, line := range []string{"one", "", " \t", "the pass-word", "  two"} {
+		hear(line)
+	}
+	require.Equal(t, []string{"one", "the ***", "  two"}, said)
+}
+
 func TestAProgramIsAskedForItsVersion(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "p")
 	require.NoError(t, os.WriteFile(file, []byte("#!/bin/sh\necho \"p $1 15.3\"; echo more\n"), 0o700))
