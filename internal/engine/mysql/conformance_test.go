@@ -84,8 +84,10 @@ func nameRune(r rune) rune {
 func TestConformance(t *testing.T) {
 	m := testkit.MariaDB(t)
 	everything := everything
-	if m.IsMySQL {
+	if _, num := parseNumber(m.Version); m.IsMySQL {
 		everything = everythingOfMySQL
+	} else if num < 100700 { // which has no type of that name
+		everything = strings.ReplaceAll(everything, "h uuid", "h char(36)")
 	}
 	enginetest.Run(t, enginetest.Subject{
 		Engine:    New(Config{}),

@@ -90,10 +90,10 @@ func inPlaceOf(t *testing.T, real program, script string) string {
 // plain is a database as SQL text, without its name.
 func plain(t testing.TB, m *testkit.Maria, database string) string {
 	t.Helper()
-	cnf := filepath.Join(t.TempDir(), "c.cnf")
-	text := fmt.Sprintf("[client]\nhost=%s\nport=%d\nprotocol=tcp\nuser=%s\npassword=%s\n", m.Host, m.Port, m.User, m.Password)
-	require.NoError(t, os.WriteFile(cnf, []byte(text), 0o600))
-	cmd := exec.Command(toolFor(t, m, dumpNames).path, "--defaults-file="+cnf, "--skip-comments", "--routines", "--events", "--hex-blob", "--no-tablespaces",
+	dumper := toolFor(t, m, dumpNames)
+	cnf, err := optionFile(connTo(m, database), dumper, t.TempDir())
+	require.NoError(t, err)
+	cmd := exec.Command(dumper.path, "--defaults-file="+cnf, "--skip-comments", "--routines", "--events", "--hex-blob", "--no-tablespaces",
 		"--loose-set-gtid-purged=OFF", "--loose-column-statistics=0", "--default-character-set=utf8mb4", "--order-by-primary", "--", database)
 	out, err := cmd.Output()
 	require.NoError(t, err)

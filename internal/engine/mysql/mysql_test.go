@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -121,14 +122,18 @@ func TestTablesOutsideTransactionsAreAnnounced(t *testing.T) {
 	m.Exec(t, db, "CREATE TABLE a (x int) ENGINE=MyISAM; CREATE TABLE b (x int) ENGINE=InnoDB; CREATE TABLE c (x int) ENGINE="+other+"; CREATE VIEW v AS SELECT * FROM a")
 	var log lines
 	res, _ := dumpOf(t, connTo(m, db), engine.DumpOptions{Log: log.log})
-	require.Len(t, res.Warning, 1)
-	require.Contains(t, res.Warning[0], "a (MyISAM), c ("+other+")")
+	// Tools of another version than the system's complain of its files of character sets.
+	ours := func(res engine.DumpResult) []string {
+		return slices.DeleteFunc(slices.Clone(res.Warning), func(w string) bool { return strings.Contains(w, "Warning: Charset id") })
+	}
+	require.Len(t, ours(res), 1)
+	require.Contains(t, ours(res)[0], "a (MyISAM), c ("+other+")")
 	require.Contains(t, log.String(), "warn these tables")
 	res, _ = dumpOf(t, connTo(m, db), engine.DumpOptions{IncludeTables: []string{"b"}, ParallelJobs: 1})
-	require.Empty(t, res.Warning)
+	require.Empty(t, ours(res))
 	res, _ = dumpOf(t, connTo(m, db), engine.DumpOptions{IncludeTables: []string{"b"}, ParallelJobs: 4})
-	require.Len(t, res.Warning, 1)
-	require.Contains(t, res.Warning[0], "parallel_jobs is 4")
+	require.Len(t, ours(res), 1)
+	require.Contains(t, ours(res)[0], "parallel_jobs is 4")
 }
 
 func TestToolsThatFailOrLieAreFoundOut(t *testing.T) {
