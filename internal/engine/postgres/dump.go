@@ -74,6 +74,9 @@ func (d *dump) prepare(ctx context.Context) error {
 		return err
 	}
 	d.result.Server.Latency = time.Since(began)
+	if err := d.engine.refuseShared(ctx, conn, d.conn); err != nil {
+		return err
+	}
 	if d.tool, err = d.engine.tools.chooseDump(ctx, majorOf(d.result.Server.VersionNum)); err != nil {
 		return err
 	}

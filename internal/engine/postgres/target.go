@@ -32,19 +32,20 @@ type target struct {
 }
 
 func (e *Engine) findTarget(ctx context.Context, c engine.Conn) (target, error) {
-	server, err := e.Ping(ctx, c)
-	switch errs.CodeOf(err) {
-	case errs.CodeDatabaseMissing:
-	default:
-		return target{exists: true, server: server}, err
+	conn, err := e.connect(ctx, c)
+	exists := errs.CodeOf(err) != errs.CodeDatabaseMissing
+	if !exists {
+		conn, err = e.maintenance(ctx, c)
 	}
-	conn, err := e.maintenance(ctx, c)
 	if err != nil {
-		return target{}, err
+		return target{exists: exists}, err
 	}
 	defer closeConn(ctx, conn)
-	server, err = serverInfo(ctx, conn, c)
-	return target{server: server}, err
+	server, err := serverInfo(ctx, conn, c)
+	if err != nil {
+		return target{exists: exists, server: server}, err
+	}
+	return target{exists: exists, server: server}, e.refuseShared(ctx, conn, c)
 }
 
 // maintenance connects to a database of the server that is not c's own.
