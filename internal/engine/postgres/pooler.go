@@ -40,7 +40,7 @@ func (e *Engine) refuseShared(ctx context.Context, conn *pgx.Conn, c engine.Conn
 		}
 		if own == theirs {
 			return errs.New(errs.Invalid, errs.CodeInvalidConnection,
-				"a connection pooler at %s shares its sessions between clients (pool_mode transaction or statement), and the tools would leave theirs without a search_path to others: name the PostgreSQL server's own address, or a pool with pool_mode session",
+				"a connection pooler at %s shares its sessions between clients (pool_mode transaction or statement), and the tools would leave one with an empty search_path to whoever comes next: name the PostgreSQL server's own address, or a pool with pool_mode session",
 				engine.Address(c))
 		}
 	}
