@@ -406,6 +406,8 @@ func (c *crowd) gauges(ctx context.Context) (g gauges, err error) {
 
 // settled waits until the server is rid of the tails and has collected the garbage,
 // and returns what it has more than before: a few goroutines may belong to connections.
+// Once it is rid of them it is asked without a pause: an idle program collects only every
+// two minutes, one that answers sooner.
 func (c *crowd) settled(ctx context.Context, before gauges) (left gauges, err error) {
 	const few = 40
 	ctx, cancel := context.WithTimeout(ctx, tailPatience)
@@ -418,6 +420,9 @@ func (c *crowd) settled(ctx context.Context, before gauges) (left gauges, err er
 		left = gauges{max(now.goroutines-before.goroutines, 0), max(now.heap-before.heap, 0)}
 		if left.goroutines <= few && (left.heap <= collected || time.Since(began) > collectPatience) {
 			return left, nil
+		}
+		if left.goroutines <= few {
+			continue
 		}
 		if err := c.control.pause(ctx); err != nil {
 			return left, fmt.Errorf("%d goroutines are left of the tails: %w", left.goroutines, err)
