@@ -40,6 +40,7 @@ func TestARunningControlPlane(t *testing.T) {
 		"lets nobody in without a credential":                                 nobodyComesInWithoutACredential,
 		"bounds everybody by role and scope, and writes down who did what":    accessIsBounded,
 		"streams nothing beyond a scope, by any streaming RPC":                streamsAreBoundedByScope,
+		"streams what comes into a scope and nothing that has left it":        tagsComeAndGo,
 		"ends streams with their credential":                                  streamsEndWithTheirCredential,
 		"sends no secret to another place":                                    secretsDoNotTravel,
 		"does not reach where its callers could not":                          metadataAddressesAreNotReached,

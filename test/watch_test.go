@@ -148,6 +148,66 @@ func aScopeShowsNothingElse(t *testing.T, s *harness.Server) {
 	scoped.Do(t, http.MethodGet, "/api/storage-locations", nil).Refused(t, http.StatusForbidden, "FORBIDDEN")
 }
 
+// tagsComeAndGo changes the tags of a datasource while it is backed up, before the eyes of
+// two tokens: one that the tags lead to, and one that they leave.
+func tagsComeAndGo(t *testing.T, s *harness.Server) {
+	source, other := s.Plane.NewSource(t, 10), s.Plane.NewSource(t, 10)
+	moving, _ := s.NewJob(t, source)
+	staying, _ := s.NewJob(t, other)
+	tag := func(job, tag string) {
+		datasource := s.Get(t, "/api/backup-jobs/"+job).Text("datasource_id")
+		s.Do(t, http.MethodPut, "/api/datasources/"+datasource, config{"tags": []string{tag}}).Expect(t, http.StatusOK)
+	}
+	tag(staying, "before")
+	watching := func(scope string) *harness.Stream {
+		token := s.Post(t, "/api/auth/tokens", config{"name": "sees " + scope, "role": "viewer", "scope": []string{scope}}, http.StatusCreated).Text("token")
+		stream := s.With(token).Stream(t, "/api/events?include_logs=true")
+		first, ok := stream.Line()
+		require.True(t, ok)
+		require.True(t, harness.ParseJSON(t, first).Has("heartbeat"), "the stream is on: %s", first)
+		return stream
+	}
+	before, after := watching("before"), watching("after")
+	release := source.Lock(t)
+	id := s.Run(t, moving)
+	source.AwaitDump(t)
+
+	tag(moving, "before")
+	first := nextEvent(t, before)
+	require.Equal(t, id, first.Text("execution_id"), "what comes into the scope is told")
+	lines := []string{}
+	for e := first; ; e = nextEvent(t, before) {
+		if e.Has("line") {
+			lines = append(lines, e.Text("line.seq"))
+			break
+		}
+	}
+	require.Equal(t, []string{"1"}, lines, "from its first line")
+	tag(moving, "after")
+	require.Equal(t, id, nextEvent(t, after).Text("execution_id"), "the tags were read again")
+	release()
+	s.Await(t, id)
+	eventsUntilEnd(t, after, id)
+	last := s.Backup(t, staying).Text("id")
+	for _, e := range eventsUntilEnd(t, before, last) {
+		if e.Text("execution_id") == id {
+			require.NotEqual(t, "completed", e.Text("status"), "what has left the scope is told no more: %s", e)
+		}
+	}
+}
+
+// nextEvent is the next that is no heartbeat.
+func nextEvent(t *testing.T, stream *harness.Stream) harness.JSON {
+	t.Helper()
+	for {
+		line, ok := stream.Line()
+		require.True(t, ok, "the stream has ended")
+		if e := harness.ParseJSON(t, line); !e.Has("heartbeat") {
+			return e
+		}
+	}
+}
+
 // untilState reads Server-Sent Events until one that an execution has completed, and
 // returns the lines with their names. Each is about that execution, and a heartbeat
 // about nothing.
