@@ -26,8 +26,8 @@ const ScratchPattern = "^(" + ScratchPrefix + "|" + ReplacedPrefix + ")[0-9a-f]{
 var scratchName = regexp.MustCompile(ScratchPattern)
 
 // ErrUnsettled is in the error of a restore whose target is neither what it was nor
-// restored, or may not be, or has changed for good before the restore failed. The error's
-// sentence says where the old content lies, or what has changed.
+// restored, or may be either, or has changed for good before the restore failed. The
+// error's sentence says which, and where the old content lies if it lies elsewhere.
 var ErrUnsettled = errors.New("the target could not be made what it was")
 
 const scratchDigits = 12

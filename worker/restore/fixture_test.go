@@ -191,7 +191,7 @@ func (w *world) Get(context.Context, string) (execution.Execution, error) {
 }
 
 func (w *world) Heartbeat(context.Context, execution.Lease, time.Duration, execution.Progress) (bool, error) {
-	return w.database.torn != nil, nil
+	return w.database.torn != nil || w.database.late, nil
 }
 
 func (w *world) SaveLogs(_ context.Context, _ execution.Lease, lines []logs.Line) error {
@@ -331,6 +331,7 @@ type database struct {
 	dropped  []string
 	dropping error
 	torn     error // what a restore comes to that is cancelled on its way
+	late     bool  // it is cancelled when it is done
 	inPlace  bool  // the database itself changes
 	hasty    bool  // it has changed before the backup is read to its end
 }
@@ -365,6 +366,9 @@ func (d *database) Restore(ctx context.Context, c engine.Conn, o engine.RestoreO
 		return err
 	}
 	d.content = content.Bytes()
+	if d.late {
+		<-ctx.Done()
+	}
 	return nil
 }
 

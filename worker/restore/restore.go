@@ -3,6 +3,7 @@
 package restore
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"strings"
@@ -75,7 +76,7 @@ type run struct {
 	sources    []execution.SourceAttempt // what came of the copies so far
 	noted      bool                      // the books say what may be left behind
 	touched    bool                      // the target may have been changed
-	unsettled  string                    // where the old content lies, when the target is not what it was
+	unsettled  string                    // what a person has to know, when the target may not be what it was
 }
 
 // Work does one leased execution and books how it ended.
@@ -87,6 +88,9 @@ func (r *Runner) Work(ctx context.Context, l *worker.Leased) error {
 	result, err := run.work(ctx)
 	if errors.Is(err, engine.ErrUnsettled) {
 		run.unsettled = errs.Message(err)
+	}
+	if err == nil && ctx.Err() != nil {
+		run.Log.Logf(engine.LevelWarn, "Everything was done already when this came: %s", errs.Message(context.Cause(ctx)))
 	}
 	err = attempt.Cause(ctx, err)
 	ending, cancel := attempt.Ending()
@@ -173,7 +177,8 @@ func (r *run) finish(ctx context.Context, result execution.Result, err error) {
 	took := time.Since(r.Started).Round(100 * time.Millisecond)
 	if err != nil {
 		if errors.Is(err, worker.ErrShutdown) {
-			err = errs.New(errs.Unavailable, errs.CodeRestoreInterrupted, "the worker was shut down in the middle of the restore; start it again")
+			err = errs.New(errs.Unavailable, errs.CodeRestoreInterrupted, "the worker was shut down in the middle of the restore; %s",
+				cmp.Or(r.unsettled, "start it again"))
 		}
 		r.Failure(&result, err)
 		if unsettled := r.Log.Clean(r.unsettled); !strings.Contains(result.ErrorMessage, unsettled) {

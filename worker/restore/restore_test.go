@@ -433,3 +433,11 @@ func TestACancellationDoesNotHideThatTheTargetIsTorn(t *testing.T) {
 	require.Equal(t, execution.Cancelled, r.Status, r.ErrorMessage)
 	require.Contains(t, r.ErrorMessage, "dg_replaced_1")
 }
+
+func TestWhatWasDoneWhenItWasCancelledIsDoneAndSaysSo(t *testing.T) {
+	w := newWorld(t, 1)
+	w.database.late = true
+	r := w.does(execution.Restore, execution.RestoreRequest{})
+	require.Equal(t, execution.Completed, r.Status, r.ErrorMessage)
+	require.Contains(t, fmt.Sprint(r.Logs), "Everything was done already when this came: cancelled on request")
+}

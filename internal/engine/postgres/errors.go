@@ -27,6 +27,7 @@ const (
 	stateCrashShutdown = "57P02"
 	stateExists        = "42P04"
 	stateInUse         = "55006"
+	stateInvalidValue  = "22023" // of txid_status: a transaction that the server has not begun
 	stateProtocol      = "08P01" // of a server that lets nobody in: a connection pooler's
 )
 

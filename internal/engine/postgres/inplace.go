@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/dataguardian/dataguardian/internal/engine"
 	"github.com/dataguardian/dataguardian/internal/errs"
@@ -15,8 +16,10 @@ import (
 )
 
 const (
-	// seekPause is between two looks for the tool's transaction.
-	seekPause = 20 * time.Millisecond
+	// seekPause is between the first two looks for the tool's transaction; it doubles
+	// up to seekPauseMax, for a tool may have nothing to do for long.
+	seekPause    = 20 * time.Millisecond
+	seekPauseMax = 250 * time.Millisecond
 	// seekPatience is how long the tool waits for its last bytes until its transaction
 	// was seen: behind some poolers it never is.
 	seekPatience = 5 * time.Second
@@ -35,6 +38,9 @@ func (r *restore) inPlace(ctx context.Context, input io.Reader) error {
 	tx, err := r.seek(ctx)
 	if err != nil {
 		return err
+	}
+	if r.list != nil {
+		r.log(engine.LevelInfo, "The tables stay locked until the whole backup was read, which may take longer than they do")
 	}
 	proven := false
 	result, err := r.feed(ctx, r.conn.Database, input, args, func(gone <-chan struct{}) {
@@ -77,8 +83,10 @@ type toolTransaction struct {
 	session string // the name of the tool's
 	stop    func() // ends the looking
 	ended   chan struct{}
-	pid     int   // once ended is closed
-	id      int64 // with its epoch; 0 when it was not seen
+	// Once ended is closed:
+	pid     int
+	id      int64  // with its epoch; 0 when it was not seen
+	history string // the server's timeline at that time
 }
 
 // seek begins to look for the transaction of the tool that is about to start.
@@ -98,23 +106,37 @@ func (r *restore) seek(ctx context.Context) (*toolTransaction, error) {
 	return t, nil
 }
 
+const (
+	// A transaction that began a moment ago may be as new as the newest that is known
+	// here, or newer; its epoch is the one that makes it the nearest. Sessions that are
+	// older than the one that asks are of another attempt.
+	seekTransaction = `SELECT pid, newest + ((xid - newest + 2147483648) & 4294967295) - 2147483648
+		FROM (SELECT pid, backend_xid::text::bigint AS xid, txid_snapshot_xmax(txid_current_snapshot()) AS newest
+			FROM pg_stat_activity WHERE application_name = $1 AND backend_xid IS NOT NULL
+				AND backend_start > (SELECT backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid())) AS tool`
+	// What is written after a transaction began keeps a server that crashes from giving
+	// its number to another one afterwards. A standby that takes over may still do so; it
+	// begins a timeline.
+	timeline = "left(pg_walfile_name(pg_current_wal_insert_lsn()), 8)"
+	pin      = "SELECT " + timeline + " FROM set_config('synchronous_commit', 'local', true), pg_logical_emit_message(true, 'dataguardian', '')"
+)
+
 // look returns when the transaction was seen, or cannot be.
 func (t *toolTransaction) look(ctx context.Context, conn *pgx.Conn) {
-	tick := time.NewTicker(seekPause)
-	defer tick.Stop()
-	for {
-		// A transaction that began a moment ago may be as new as the newest that is known
-		// here, or newer; its epoch is the one that makes it the nearest.
-		err := conn.QueryRow(ctx, `SELECT pid, newest + ((xid - newest + 2147483648) & 4294967295) - 2147483648
-			FROM (SELECT pid, backend_xid::text::bigint AS xid, txid_snapshot_xmax(txid_current_snapshot()) AS newest
-				FROM pg_stat_activity WHERE application_name = $1 AND backend_xid IS NOT NULL) AS tool`, t.session).Scan(&t.pid, &t.id)
+	for next := seekPause; ; next = min(2*next, seekPauseMax) {
+		err := conn.QueryRow(ctx, seekTransaction, t.session).Scan(&t.pid, &t.id)
+		if err == nil {
+			if err := conn.QueryRow(ctx, pin).Scan(&t.history); err != nil {
+				t.id = 0 // its number might mean another one one day
+			}
+		}
 		if !errors.Is(err, pgx.ErrNoRows) {
 			return
 		}
 		select {
 		case <-ctx.Done():
 			return
-		case <-tick.C:
+		case <-time.After(next):
 		}
 	}
 }
@@ -130,6 +152,9 @@ func (t *toolTransaction) await(gone <-chan struct{}) {
 	}
 }
 
+// unheardWords are of a tool that did not hear the server out.
+var unheardWords = append([]string{"terminated by user"}, lostWords...)
+
 // became asks what became of the transaction of a tool that has ended, with err. A
 // session that still runs is ended. A tool that had not got its last bytes cannot
 // commit, as far as we know it.
@@ -139,7 +164,7 @@ func (t *toolTransaction) became(ctx context.Context, r *restore, result process
 	}
 	found := uncertain
 	_, failed := errors.AsType[*process.ExitError](err)
-	told := failed && result.Signal == 0 && errs.CodeOf(err) != errs.CodeDatasourceLost // by the server
+	told := failed && result.Signal == 0 && !containsAny(errs.Message(err), unheardWords) // by the server
 	if told || !proven {
 		found = rolledBack
 	}
@@ -147,9 +172,17 @@ func (t *toolTransaction) became(ctx context.Context, r *restore, result process
 		return found
 	}
 	r.insist(ctx, r.engine.connect, func(ctx context.Context, conn *pgx.Conn) (done bool) {
-		var status string
-		if err := conn.QueryRow(ctx, "SELECT coalesce(txid_status($1), '')", t.id).Scan(&status); err != nil {
+		var status, history string
+		err := conn.QueryRow(ctx, "SELECT coalesce(txid_status($1), ''), "+timeline, t.id).Scan(&status, &history)
+		pg, refused := errors.AsType[*pgconn.PgError](err)
+		switch {
+		case refused && pg.Code == stateInvalidValue: // it has not begun it, or forgotten it in a crash
+			found = rolledBack
+			return true
+		case err != nil:
 			return false
+		case history != t.history: // the number may be another one's
+			return true
 		}
 		switch status {
 		case "committed":

@@ -9,14 +9,17 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
 	"github.com/dataguardian/dataguardian/internal/engine"
 	"github.com/dataguardian/dataguardian/internal/engine/enginetest"
 	"github.com/dataguardian/dataguardian/internal/errs"
+	"github.com/dataguardian/dataguardian/internal/process"
 	"github.com/dataguardian/dataguardian/internal/testkit"
 )
 
@@ -252,4 +255,34 @@ func isRestored(t *testing.T, pg *testkit.PG, database, question string) (is boo
 		require.NoError(t, conn.QueryRow(t.Context(), question).Scan(&is))
 	}
 	return is
+}
+
+// A server that crashes may forget a transaction, and give its number to the next.
+func TestATransactionThatACrashUndidIsNotTakenForTheOneAfterIt(t *testing.T) {
+	pg := testkit.NewPostgres(t)
+	db := pg.NewDatabase(t)
+	r := &restore{engine: New(Config{}), conn: connTo(pg, db), session: appName + "-crash"}
+	tx, err := r.seek(t.Context())
+	require.NoError(t, err)
+	tool, err := pgx.Connect(t.Context(), pg.DSN(db)+"&application_name="+r.session)
+	require.NoError(t, err)
+	defer func() { _ = tool.Close(context.Background()) }() // its server is gone
+	_, err = tool.Exec(t.Context(), "BEGIN; SELECT txid_current()")
+	require.NoError(t, err)
+	tx.await(nil)
+	tx.stop()
+	require.NotZero(t, tx.id)
+
+	pg.Crash(t)
+	pg.Start(t)
+	for range 10 {
+		pg.Exec(t, db, "CREATE TABLE IF NOT EXISTS others (x int); INSERT INTO others VALUES (1)")
+	}
+	killed := process.Result{ExitCode: -1, Signal: syscall.SIGTERM}
+	require.Equal(t, rolledBack, tx.became(t.Context(), r, killed, errors.New("lost"), true))
+
+	tx.history = "00000002" // as a standby would say that took over
+	require.Equal(t, uncertain, tx.became(t.Context(), r, killed, errors.New("lost"), true))
+	tx.id += 1000 // as if this server had never heard of it
+	require.Equal(t, rolledBack, tx.became(t.Context(), r, killed, errors.New("lost"), true))
 }

@@ -234,9 +234,10 @@ func countData(entries []*archive.Entry, list *selectionList) (n int) {
 }
 
 // arguments are those of every run. The database comes from the environment; a
-// value of --dbname is needed to connect at all.
+// value of --dbname is needed to connect at all. A tool that has all it needs says
+// nothing while the rest of the dump is read.
 func (r *restore) arguments() []string {
-	args := []string{"--exit-on-error", "--no-password", "--dbname=application_name=" + r.session}
+	args := []string{"--exit-on-error", "--no-password", "--dbname=keepalives_idle=60 application_name=" + r.session}
 	if !r.options.WithOwners {
 		args = append(args, "--no-owner", "--no-tablespaces")
 	}

@@ -316,8 +316,9 @@ func (b *beside) rename(ctx context.Context) error {
 }
 
 // placed tells what came of giving the fresh database the target's name, when err did:
-// nil when it has the name, failed when it has not. A connection that breaks, or is
-// given up, in the middle of COMMIT does not tell; the server does.
+// nil when it has the name, failed when it has not, engine.ErrUnsettled when the server
+// does not say. A connection that breaks, or is given up, in the middle of COMMIT does
+// not tell, nor does FATAL, which may come after it; ERROR comes before.
 func (b *beside) placed(ctx context.Context, err, failed error) error {
 	if pg, ok := errors.AsType[*pgconn.PgError](err); ok && pg.SeverityUnlocalized == "ERROR" {
 		return failed
@@ -326,7 +327,7 @@ func (b *beside) placed(ctx context.Context, err, failed error) error {
 	var answered, has bool
 	r.insist(ctx, r.engine.maintenance, func(ctx context.Context, conn *pgx.Conn) (done bool) {
 		var busy bool // the session of ours may not have noticed yet
-		const end = "SELECT coalesce(bool_or(pg_terminate_backend(pid)), false) FROM pg_stat_activity WHERE application_name = $1"
+		const end = "SELECT coalesce(bool_or(pg_terminate_backend(pid)), false) FROM pg_stat_activity WHERE application_name = $1 AND usename = session_user"
 		if err := conn.QueryRow(ctx, end, r.session).Scan(&busy); err != nil || busy {
 			return false
 		}
