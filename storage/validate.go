@@ -80,6 +80,24 @@ func Validate(ctx context.Context, d Driver, o ValidateOptions) (Report, error) 
 	return v.report, nil
 }
 
+// SweepChecks removes what a Validate that was killed has left behind, once it is older
+// than age, and returns the keys.
+func SweepChecks(ctx context.Context, d Driver, age time.Duration) (removed []string, err error) {
+	for o, err := range d.List(ctx, ValidatePrefix) {
+		if err == nil && time.Since(o.Modified) < age {
+			continue
+		}
+		if err == nil {
+			err = d.Delete(ctx, o.Key)
+		}
+		if err != nil {
+			return removed, Explain(err)
+		}
+		removed = append(removed, o.Key)
+	}
+	return removed, nil
+}
+
 type step struct {
 	name    string
 	failure string

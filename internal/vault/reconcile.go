@@ -17,7 +17,7 @@ const inventoryPage = 500
 
 // Reconcile compares a storage with the catalogue, both ways. Objects on the path
 // of a backup that no copy and no manifest owns are removed once the newest of
-// them is older than grace. A whole backup that the catalogue does not know is
+// them is older than grace, and so is what a check of the storage left behind. A whole backup that the catalogue does not know is
 // kept: it may be somebody's only copy. A copy that should be there and has lost
 // objects is recorded as missing.
 func (v *Vault) Reconcile(ctx context.Context, locationID string, grace time.Duration) (backup.Findings, error) {
@@ -56,7 +56,10 @@ func (v *Vault) reconcile(ctx context.Context, d storage.Driver, locationID stri
 		}
 		after = page[len(page)-1].ExecutionID
 	}
-	return f, removeOrphans(ctx, d, &f, shelf, owned, grace)
+	err = removeOrphans(ctx, d, &f, shelf, owned, grace)
+	checks, sweepErr := storage.SweepChecks(ctx, d, grace)
+	f.Removed = append(f.Removed, checks...)
+	return f, errors.Join(err, sweepErr)
 }
 
 // pile is what lies on one path.

@@ -104,6 +104,8 @@ func TestReconcileRemovesOrphansKeepsWholeBackupsAndReportsWhatIsGone(t *testing
 	for _, path := range []string{good, short, headless, running, orphan, foreign} {
 		put(path + "/backup.dump.zst")
 	}
+	const check = storage.ValidatePrefix + "of-a-process-that-was-killed"
+	put(check)
 	put("somebody's file")
 	put("db/notes.txt")
 	require.NoError(t, d.Close())
@@ -125,7 +127,7 @@ func TestReconcileRemovesOrphansKeepsWholeBackupsAndReportsWhatIsGone(t *testing
 
 	f, err = v.Reconcile(t.Context(), "l", 0)
 	require.NoError(t, err)
-	require.Equal(t, []string{orphan}, f.Removed)
+	require.Equal(t, []string{orphan, check}, f.Removed)
 	left := map[string]bool{}
 	d, err = local.New(local.Config{Path: place.path})
 	require.NoError(t, err)
@@ -135,6 +137,7 @@ func TestReconcileRemovesOrphansKeepsWholeBackupsAndReportsWhatIsGone(t *testing
 	}
 	require.NoError(t, d.Close())
 	require.NotContains(t, left, orphan+"/backup.dump.zst")
+	require.NotContains(t, left, check)
 	for _, key := range []string{good + "/manifest.json", running + "/backup.dump.zst", foreign + "/backup.dump.zst", "somebody's file", "db/notes.txt"} {
 		require.Contains(t, left, key)
 	}
