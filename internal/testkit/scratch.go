@@ -45,11 +45,13 @@ type scratch struct {
 }
 
 func newScratch() (*scratch, error) {
-	parent := scratchParent()
-	if err := sweepScratch(parent); err != nil {
-		return nil, err
+	// Both places, whichever is chosen now: what is left in memory is what makes it scarce.
+	for _, place := range []string{memory, os.TempDir()} {
+		if err := sweepScratch(place); err != nil {
+			return nil, err
+		}
 	}
-	dir, err := os.MkdirTemp(parent, scratchPrefix)
+	dir, err := os.MkdirTemp(scratchParent(), scratchPrefix)
 	if err != nil {
 		return nil, err
 	}
@@ -76,11 +78,16 @@ const (
 // those. Programs that are no tests measure, and use the disk.
 func scratchParent() string {
 	var fs syscall.Statfs_t
-	if !testing.Testing() || os.Getenv("TMPDIR") != "" || syscall.Statfs(memory, &fs) != nil || fs.Type != memoryMagic ||
-		fs.Bavail*uint64(fs.Bsize) < memoryWanted {
+	if !testing.Testing() || os.Getenv("TMPDIR") != "" || syscall.Statfs(memory, &fs) != nil || !serves(&fs) {
 		return os.TempDir()
 	}
 	return memory
+}
+
+// serves reports whether a file system is in memory, has room and runs programs, which
+// tests put there, too.
+func serves(fs *syscall.Statfs_t) bool {
+	return fs.Type == memoryMagic && fs.Flags&syscall.MS_NOEXEC == 0 && fs.Bavail*uint64(fs.Bsize) >= memoryWanted
 }
 
 // sweepScratch removes directories of binaries that died. Young ones may not be

@@ -144,17 +144,24 @@ func TestChildStartsServers(t *testing.T) {
 	select {}
 }
 
-func TestSweepRemovesOnlyWhatNobodyHolds(t *testing.T) {
+func TestSweepRemovesOnlyWhatNobodyHoldsInMemoryAndOnDisk(t *testing.T) {
 	held := testkit.Dir(t)
-	dead, err := os.MkdirTemp(filepath.Dir(filepath.Dir(held)), "dgtest-")
-	require.NoError(t, err)
-	lock := filepath.Join(dead, "lock")
-	require.NoError(t, os.WriteFile(lock, nil, 0o600))
+	t.Setenv("TMPDIR", testkit.Dir(t))
 	old := time.Now().Add(-time.Hour)
-	require.NoError(t, os.Chtimes(lock, old, old))
+	var dead []string
+	for _, place := range []string{"/dev/shm", os.TempDir()} {
+		dir, err := os.MkdirTemp(place, "dgtest-")
+		require.NoError(t, err)
+		lock := filepath.Join(dir, "lock")
+		require.NoError(t, os.WriteFile(lock, nil, 0o600))
+		require.NoError(t, os.Chtimes(lock, old, old))
+		dead = append(dead, dir)
+	}
 	require.NoError(t, os.Chtimes(filepath.Join(filepath.Dir(held), "lock"), old, old))
 	testkit.Dir(t)
-	require.NoDirExists(t, dead)
+	for _, dir := range dead {
+		require.NoDirExists(t, dir)
+	}
 	require.DirExists(t, held)
 }
 
