@@ -219,8 +219,8 @@ func (c checker) unowned() []string {
 	for _, row := range c.rows("SELECT DISTINCT config->>'path' AS root FROM storage_locations WHERE type = 'local' AND deleted_at IS NULL") {
 		for _, file := range Files(c.t, row.Text("root")) {
 			// Who is killed while it checks a storage cannot take back what it wrote for that.
-			check := strings.HasPrefix(filepath.Base(file), storage.ValidatePrefix)
-			if !owned[filepath.Dir(file)] && !(check && c.server.Plane.hasLost()) {
+			orphaned := strings.HasPrefix(filepath.Base(file), storage.ValidatePrefix) && c.server.Plane.hasLost()
+			if !owned[filepath.Dir(file)] && !orphaned {
 				extra = append(extra, file)
 			}
 		}

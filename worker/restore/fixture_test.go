@@ -191,7 +191,8 @@ func (w *world) Get(context.Context, string) (execution.Execution, error) {
 }
 
 func (w *world) Heartbeat(context.Context, execution.Lease, time.Duration, execution.Progress) (bool, error) {
-	return w.database.torn != nil || w.database.late, nil
+	cancelled := w.database.late || w.database.torn != nil
+	return cancelled, nil
 }
 
 func (w *world) SaveLogs(_ context.Context, _ execution.Lease, lines []logs.Line) error {

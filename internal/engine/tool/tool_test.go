@@ -183,7 +183,7 @@ func TestAToolThatNeedsAPartOfItsInputWaitsForTheRest(t *testing.T) {
 				},
 			}
 			_, err := f.Run(t.Context())
-			if last == errSource {
+			if errors.Is(last, errSource) {
 				require.ErrorIs(t, err, errSource)
 				require.False(t, proven)
 				require.NoFileExists(t, file)
