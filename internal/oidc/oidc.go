@@ -9,6 +9,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"maps"
 	"net/http"
 	"net/url"
@@ -114,8 +115,15 @@ func (p *Provider) Begin(ctx context.Context) (location, state string, err error
 // nothing.
 func (p *Provider) Back(state string, answer url.Values) (Login, error) {
 	login, err := p.read(state)
-	if err != nil || subtle.ConstantTimeCompare([]byte(login.State), []byte(answer.Get("state"))) != 1 || time.Now().After(login.Until) {
-		return Login{}, errs.New(errs.Unauthenticated, errs.CodeUnauthorized, "the login took too long or was begun in another browser; begin again at /api/auth/oidc/login")
+	switch {
+	case err != nil: // the key file may be the reason
+	case subtle.ConstantTimeCompare([]byte(login.State), []byte(answer.Get("state"))) != 1:
+		err = errors.New("the answer is to another login")
+	case time.Now().After(login.Until):
+		err = fmt.Errorf("the login was to be over at %s", login.Until.Format(time.RFC3339))
+	}
+	if err != nil {
+		return Login{}, errs.Wrap(err, errs.Unauthenticated, errs.CodeUnauthorized, "the login took too long or was begun in another browser; begin again at /api/auth/oidc/login")
 	}
 	if issuer := answer.Get("iss"); issuer != "" && issuer != p.config.Issuer { // RFC 9207
 		return Login{}, refused(errors.New("the answer is of another provider"))

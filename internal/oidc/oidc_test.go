@@ -5,6 +5,7 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"encoding/json"
+	"errors"
 	"maps"
 	"net/http"
 	"net/http/httptest"
@@ -171,6 +172,28 @@ func TestAProviderThatIsAwayIsNotAskedByEverybody(t *testing.T) {
 	}
 	require.Less(t, p.discovered, 5, "the failure is told for a while")
 }
+
+func TestOnlyTheLogIsToldWhyALoginDoesNotGoOn(t *testing.T) {
+	p := newProvider(t)
+	unreadable := errors.New("the key file cannot be read")
+	for cause, box := range map[string]Box{unreadable.Error(): lostBox{err: unreadable}, "the answer is to another login": openBox{}} {
+		ours := New(Config{Issuer: p.URL, Box: box})
+		_, state, err := ours.Begin(t.Context())
+		require.NoError(t, err)
+		_, err = ours.Back(state, url.Values{"state": {"other"}})
+		require.Equal(t, errs.Unauthenticated, errs.KindOf(err))
+		require.ErrorContains(t, err, cause)
+		require.NotContains(t, errs.Message(err), cause)
+	}
+}
+
+// lostBox opens nothing.
+type lostBox struct {
+	openBox
+	err error
+}
+
+func (b lostBox) Open([]byte, string) ([]byte, error) { return nil, b.err }
 
 // What a provider or a browser sends is read without a panic, and gives a role only
 // for one of its words.

@@ -29,8 +29,21 @@ type Box struct {
 	path string
 	keys atomic.Pointer[keys]
 
-	mu sync.Mutex // one reads or writes the file
+	mu     sync.Mutex // one reads or writes the file
+	looked look
 }
+
+// look is the last one at the file.
+type look struct {
+	at   time.Time
+	file stamp
+	keys *keys // nil: see err
+	err  error
+}
+
+// lookAgain is how long an unchanged file is not read again for keys that are unknown:
+// strangers can send ciphertexts, too, and name any key.
+const lookAgain = time.Second
 
 // keys are what a key file held when it was read.
 type keys struct {
@@ -90,8 +103,8 @@ func (b *Box) Refresh() error {
 func (b *Box) current() (*keys, error) {
 	k := b.keys.Load()
 	if now, err := stampOf(b.path); err == nil && now != k.file {
-		if k = b.reload(k.shares); k == nil {
-			return nil, errs.New(errs.Internal, errs.CodeWrongKey,
+		if k, err = b.reload(0, k.shares); k == nil {
+			return nil, errs.Wrap(err, errs.Internal, errs.CodeWrongKey,
 				"the key file %s was replaced by one that has none of the keys before; put the right one back, or restart this process", b.path)
 		}
 	}
@@ -106,11 +119,15 @@ func (b *Box) Open(sealed []byte, aad string) ([]byte, error) {
 	if id, ok := KeyID(sealed); ok && !k.has(id) {
 		// A file whose key opens this is the right one, whatever it held before.
 		opens := func(next *keys) bool {
+			if !next.has(id) {
+				return false
+			}
 			_, err := next.aead.Decrypt(sealed, []byte(aad))
-			return next.has(id) && err == nil
+			return err == nil
 		}
-		if k = b.reload(opens); k == nil {
-			return nil, errs.New(errs.Internal, errs.CodeWrongKey,
+		var err error
+		if k, err = b.reload(lookAgain, opens); k == nil {
+			return nil, errs.Wrap(err, errs.Internal, errs.CodeWrongKey,
 				"the stored credentials were encrypted with another key than those in %s; start with the key file that belongs to this database", b.path)
 		}
 	}
@@ -122,23 +139,36 @@ func (b *Box) Open(sealed []byte, aad string) ([]byte, error) {
 	return plain, nil
 }
 
-// reload reads the file again and uses its keys when they are right, else returns
-// nil. While the file is gone or cannot be read, the keys before stay in use: they
-// are returned when they are right themselves.
-func (b *Box) reload(right func(*keys) bool) *keys {
+// reload looks at the file and uses its keys when they are right, else returns nil and
+// why the file could not be read, if it could not. While it is gone or cannot be read,
+// the keys before stay in use: they are returned when they are right themselves.
+func (b *Box) reload(again time.Duration, right func(*keys) bool) (*keys, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	next := b.keys.Load()
-	if handle, file, err := read(b.path); err == nil {
-		if read, err := newKeys(b.path, handle, file); err == nil {
-			next = read
-		}
+	next, err := b.look(again)
+	if err != nil {
+		next = b.keys.Load()
 	}
 	if !right(next) {
-		return nil
+		return nil, err
 	}
 	b.keys.Store(next)
-	return next
+	return next, nil
+}
+
+// look reads the file, unless it was read less than again ago and has not changed since.
+func (b *Box) look(again time.Duration) (*keys, error) {
+	now, err := stampOf(b.path)
+	if err == nil && now == b.looked.file && time.Since(b.looked.at) < again {
+		return b.looked.keys, b.looked.err
+	}
+	b.looked = look{at: time.Now(), file: now}
+	handle, file, err := read(b.path)
+	if err == nil {
+		b.looked.keys, err = newKeys(b.path, handle, file)
+	}
+	b.looked.err = err
+	return b.looked.keys, err
 }
 
 func stampOf(path string) (stamp, error) {

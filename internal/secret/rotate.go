@@ -66,9 +66,9 @@ var errUnchanged = fmt.Errorf("nothing to change")
 // change reads the file, changes the keyset and replaces the file. Callers see to it
 // that one process at a time does so.
 func (b *Box) change(how func(k *keys, m *keyset.Manager) error) error {
-	k := b.reload(b.keys.Load().shares)
+	k, err := b.reload(0, b.keys.Load().shares)
 	if k == nil {
-		return unusable(nil, errs.Conflict, "the key file %s was replaced by one that has none of the keys before; put the right one back", b.path)
+		return unusable(err, errs.Conflict, "the key file %s was replaced by one that has none of the keys before; put the right one back", b.path)
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -93,11 +93,7 @@ func (b *Box) change(how func(k *keys, m *keyset.Manager) error) error {
 	if err := replace(b.path, text); err != nil {
 		return unusable(err, errs.Unavailable, "the key file %s cannot be replaced; let the server write to its directory for the time of the rotation", b.path)
 	}
-	handle, file, err := read(b.path)
-	if err != nil {
-		return err
-	}
-	if k, err = newKeys(b.path, handle, file); err == nil {
+	if k, err = b.look(0); err == nil {
 		b.keys.Store(k)
 	}
 	return err

@@ -4,6 +4,8 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"github.com/tink-crypto/tink-go/v2/aead"
@@ -139,6 +141,42 @@ func TestASecondKeyWritesWhileTheFirstStillReads(t *testing.T) {
 	require.Equal(t, rotated.Primary(), id)
 	_, err = old.Open(fresh, "t/c/1")
 	require.Equal(t, errs.CodeWrongKey, errs.CodeOf(err))
+}
+
+func TestStrangersWithUnknownKeysLetTheFileBeReadOnceASecondAndRotatedKeysAreFoundBeside(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		box := create(t)
+		rotated := rotate(t, box.Path())
+		fresh, err := rotated.Seal([]byte("s3cret"), "t/c/1")
+		require.NoError(t, err)
+		forged, err := create(t).Seal([]byte("x"), "t/c/1")
+		require.NoError(t, err)
+		refused := func(sealed []byte, why string) {
+			t.Helper()
+			_, err := box.Open(sealed, "t/c/1")
+			require.Equal(t, errs.CodeWrongKey, errs.CodeOf(err))
+			require.ErrorContains(t, err, why)
+		}
+
+		refused(forged, "another key than those")
+		require.NoError(t, os.Rename(rotated.Path(), box.Path()))
+		require.NoError(t, os.Chmod(box.Path(), 0o640))
+		refused(forged, "run chmod 600")
+		require.NoError(t, os.Chmod(box.Path(), 0o600)) // neither its size nor its time changes
+		refused(fresh, "run chmod 600")
+		<-time.After(time.Second)
+		refused(forged, "another key than those")
+		opened, err := box.Open(fresh, "t/c/1") // without a further look
+		require.NoError(t, err)
+		require.Equal(t, "s3cret", string(opened))
+
+		again := rotate(t, box.Path())
+		fresh, err = again.Seal([]byte("s3cret"), "t/c/1")
+		require.NoError(t, err)
+		require.NoError(t, os.Rename(again.Path(), box.Path()))
+		_, err = box.Open(fresh, "t/c/1")
+		require.NoError(t, err, "a file that has changed is read at once")
+	})
 }
 
 // rotate writes a key file that has a new primary key beside those of path.
