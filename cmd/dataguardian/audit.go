@@ -63,7 +63,7 @@ func keyRotate() *cobra.Command {
 			return shown(cmd, r, err, func(r *pb.RotateKeyResponse) *table {
 				t := newTable()
 				t.add("Key", r.GetKeyId())
-				t.add("Key file", fmt.Sprintf("%s (%d keys)", r.GetKeyFile(), r.GetKeys()))
+				t.add("Key file", fmt.Sprintf("%s (%s)", r.GetKeyFile(), count(r.GetKeys(), "key")))
 				t.add("Encrypted anew", strconv.Itoa(int(r.GetResealed())))
 				t.add("", r.GetMessage())
 				return t

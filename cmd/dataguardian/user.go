@@ -96,7 +96,7 @@ func accountTable(u *pb.Account) *table {
 	t := newTable()
 	t.add("Name", u.GetUsername())
 	t.add("Role", u.GetRole().String())
-	t.add("Id", u.GetId())
+	t.add("ID", u.GetId())
 	return t
 }
 
