@@ -240,8 +240,11 @@ func TestTablesInUseKeepTheirTriggersAndKeys(t *testing.T) {
 	err = e.Restore(t.Context(), connTo(m, target), o, dump)
 	require.Equal(t, errs.CodeRestoreFailed, errs.CodeOf(err), "%v", err)
 	require.Equal(t, errs.Conflict, errs.KindOf(err))
-	// MySQL locks what refers to a table along with it, and so it may be that one which is named.
-	require.Regexp(t, `table "(orders|people)" of database`, errs.Message(err))
+	busy := "orders"
+	if m.IsMySQL {
+		busy = "(orders|people)" // it locks what refers to a table along with it, and may name that one
+	}
+	require.Regexp(t, `table "`+busy+`" of database`, errs.Message(err))
 	require.Equal(t, before, plain(t, m, target))
 	require.Equal(t, made, madeAt(t, m, target), "triggers went and came back")
 	require.Empty(t, scratchDatabases(t, m))
