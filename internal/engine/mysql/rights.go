@@ -28,6 +28,7 @@ type rights struct {
 type grant struct {
 	privileges []string // upper case
 	database   *regexp.Regexp
+	only       string // the one table or routine; empty for the whole database
 }
 
 // askRights reads the grants of the session's user, with those of its roles.
@@ -52,7 +53,7 @@ func (s *session) askRights(ctx context.Context, flavor engine.Type) rights {
 }
 
 var (
-	grantLine = regexp.MustCompile("^GRANT (.+) ON ((?:`(?:[^`]|``)*`|\\*)\\.(?:`(?:[^`]|``)*`|\\*)) TO ")
+	grantLine = regexp.MustCompile("^GRANT (.+) ON (?:(?:TABLE|FUNCTION|PROCEDURE|PACKAGE|PACKAGE BODY|LIBRARY) )?(`(?:[^`]|``)*`|\\*)\\.(`(?:[^`]|``)*`|\\*) TO ")
 	roleLine  = regexp.MustCompile("^GRANT [`'][^ ]* TO ")
 )
 
@@ -64,16 +65,21 @@ func readGrants(lines []string) (r rights) {
 			// a role that is in use has lines of its own
 		case m == nil:
 			r.vague = "the server shows a grant that is not understood"
-		case m[2] == "*.*":
+		case m[2] == "*":
 			r.grants = append(r.grants, grant{privileges: privilegesOf(m[1]), database: regexp.MustCompile("")})
-		case strings.HasSuffix(m[2], ".*"):
-			pattern := unquoteName(strings.TrimSuffix(strings.TrimPrefix(m[2], "`"), "`.*"))
-			r.grants = append(r.grants, grant{privileges: privilegesOf(m[1]), database: likePattern(pattern)})
-		default:
-			r.vague = "the user has grants of single tables or routines"
+		case m[3] == "*":
+			r.grants = append(r.grants, grant{privileges: privilegesOf(m[1]), database: likePattern(nameOf(m[2]))})
+		default: // where no character stands for others
+			exact := regexp.MustCompile("(?is)^" + regexp.QuoteMeta(nameOf(m[2])) + "$")
+			r.grants = append(r.grants, grant{privileges: privilegesOf(m[1]), database: exact, only: nameOf(m[3])})
 		}
 	}
 	return r
+}
+
+// nameOf is a name as grants quote it.
+func nameOf(quoted string) string {
+	return unquoteName(strings.TrimSuffix(strings.TrimPrefix(quoted, "`"), "`"))
 }
 
 var inColumns = regexp.MustCompile(`\([^)]*\)`)
@@ -108,16 +114,33 @@ func likePattern(pattern string) *regexp.Regexp {
 	return regexp.MustCompile("(?is)^" + b.String() + "$")
 }
 
-// lacking are those of the privileges that no grant gives in a database.
+// has tells whether a grant of a database, or of one table in it, gives a privilege.
+func (g grant) has(database, privilege string) bool {
+	return g.database.MatchString(database) &&
+		(slices.Contains(g.privileges, privilege) || slices.Contains(g.privileges, "ALL PRIVILEGES") || slices.Contains(g.privileges, "ALL"))
+}
+
+// lacking are those of the privileges that no grant gives in a whole database.
 func (r rights) lacking(database string, privileges []string) (missing []string) {
 	for _, p := range privileges {
-		if !slices.ContainsFunc(r.grants, func(g grant) bool {
-			return g.database.MatchString(database) && (slices.Contains(g.privileges, p) || slices.Contains(g.privileges, "ALL PRIVILEGES") || slices.Contains(g.privileges, "ALL"))
-		}) {
+		if !slices.ContainsFunc(r.grants, func(g grant) bool { return g.only == "" && g.has(database, p) }) {
 			missing = append(missing, p)
 		}
 	}
 	return missing
+}
+
+// readsRoutines tells whether the user sees the text of MariaDB's routines.
+func (r rights) readsRoutines() bool {
+	return slices.ContainsFunc(r.grants, func(g grant) bool { return (g.only == "" || g.only == "proc") && g.has("mysql", "SELECT") })
+}
+
+// uncertain is why what no grant gives in a whole database may be allowed all the same.
+func (r rights) uncertain() string {
+	if r.vague == "" && slices.ContainsFunc(r.grants, func(g grant) bool { return g.only != "" && !g.database.MatchString("mysql") }) {
+		return "the user has grants of single tables or routines"
+	}
+	return r.vague
 }
 
 // unseen are kinds of what a database may have that the user certainly cannot see: the
@@ -126,16 +149,18 @@ func (r rights) unseen(database string, flavor engine.Type) (kinds []string) {
 	if r.vague != "" {
 		return nil
 	}
-	if len(r.lacking(database, []string{"TRIGGER"})) > 0 {
+	// Who has TRIGGER on single tables may have it on all of them.
+	if !slices.ContainsFunc(r.grants, func(g grant) bool { return g.has(database, "TRIGGER") }) {
 		kinds = append(kinds, "triggers (TRIGGER ON the database)")
 	}
 	// Any of these shows that there are routines; whose text is then refused is an error.
 	listed := []string{"EXECUTE", "ALTER ROUTINE", "CREATE ROUTINE", "SHOW_ROUTINE", "SHOW CREATE ROUTINE"}
-	where, grant := "mysql", "SELECT ON mysql.proc"
+	reads, grant := r.readsRoutines(), "SELECT ON mysql.proc"
 	if flavor == engine.MySQL {
-		where, grant = "\x00", "SHOW_ROUTINE ON *.*" // no database: only what is granted on all counts
+		// no database: only what is granted on all counts
+		reads, grant = len(r.lacking("\x00", []string{"SELECT"})) == 0, "SHOW_ROUTINE ON *.*"
 	}
-	if len(r.lacking(database, listed)) == len(listed) && len(r.lacking(where, []string{"SELECT"})) > 0 {
+	if len(r.lacking(database, listed)) == len(listed) && !reads {
 		kinds = append(kinds, "procedures and functions of others ("+grant+")")
 	}
 	return kinds
@@ -174,8 +199,8 @@ func (r *restore) admits(u rights, exists bool) (warning string, err error) {
 	switch {
 	case why == "":
 		return "", nil
-	case u.vague != "":
-		return "it seems that " + why + ". That is not certain, for " + u.vague + ", so it is tried", nil
+	case u.uncertain() != "":
+		return "it seems that " + why + ". That is not certain, for " + u.uncertain() + ", so it is tried", nil
 	}
 	return "", errs.New(errs.Unavailable, errs.CodeDatasourcePermission, "%s", why)
 }

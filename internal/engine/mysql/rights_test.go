@@ -30,6 +30,8 @@ func TestGrantsDecideOnlyWhatTheySay(t *testing.T) {
 		"wildcards that are none":      {[]string{"GRANT ALL PRIVILEGES ON `sh_p`.* TO `u`@`%`", "GRANT ALL PRIVILEGES ON `%`.* TO `u`@`%`"}, allowed},
 		"to read":                      {[]string{"GRANT SELECT, LOCK TABLES ON *.* TO `u`@`%`"}, refused},
 		"columns":                      {[]string{"GRANT SELECT (`a`, `b`), INSERT (`a`) ON `shop`.`t` TO `u`@`%`"}, warned},
+		"a routine":                    {[]string{"GRANT EXECUTE ON FUNCTION `shop`.`f` TO `u`@`%`"}, warned},
+		"MariaDB's routines":           {[]string{"GRANT ALL PRIVILEGES ON `shop`.* TO `u`@`%`", "GRANT SELECT ON `mysql`.`proc` TO `u`@`%`"}, refused},
 		"a role not in use":            {[]string{"GRANT USAGE ON *.* TO `u`@`%`", "GRANT `r`@`%` TO `u`@`%`"}, refused},
 		"a partial revoke":             {[]string{"GRANT SELECT ON *.* TO `u`@`%`", "REVOKE SELECT ON `mysql`.* FROM `u`@`%`"}, warned},
 		"something from the future":    {[]string{"GRANT EVERYTHING FOR `u`@`%`"}, warned},
@@ -77,7 +79,15 @@ func TestWhatAUserCannotSeeIsTold(t *testing.T) {
 	if m.IsMySQL {
 		grant = "GRANT SHOW_ROUTINE ON *.* TO"
 	}
-	m.Exec(t, "", "GRANT TRIGGER ON "+db+".* TO reader@'127.0.0.1'; "+grant+" reader@'127.0.0.1'")
+	m.Exec(t, "", grant+" reader@'127.0.0.1'")
+	res, dump = dumpOf(t, c, engine.DumpOptions{})
+	require.Contains(t, strings.Join(res.Warning, "\n"), "if there are any: triggers (TRIGGER ON the database);", "and no more than that")
+	require.NotContains(t, string(dump.Bytes(Member)), "TRIGGER")
+	require.Contains(t, string(dump.Bytes(Member)), "hidden_one")
+	m.Exec(t, "", "GRANT TRIGGER ON "+db+".a TO reader@'127.0.0.1'")
+	res, _ = dumpOf(t, c, engine.DumpOptions{})
+	require.NotContains(t, strings.Join(res.Warning, "\n"), "cannot see", "it may be all tables")
+	m.Exec(t, "", "REVOKE TRIGGER ON "+db+".a FROM reader@'127.0.0.1'; GRANT TRIGGER ON "+db+".* TO reader@'127.0.0.1'")
 	res, dump = dumpOf(t, c, engine.DumpOptions{})
 	require.NotContains(t, strings.Join(res.Warning, "\n"), "cannot see")
 	require.Contains(t, string(dump.Bytes(Member)), "TRIGGER")
