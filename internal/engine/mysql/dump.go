@@ -100,6 +100,9 @@ func (d *dump) prepare(ctx context.Context) error {
 	if d.selection, err = choose(all, d.conn.Database, d.options); err != nil {
 		return err
 	}
+	if err := d.refuseLoss(ctx, s); err != nil {
+		return err
+	}
 	d.announce()
 	d.warnOfUnseen(s.askRights(ctx, d.result.Server.Flavor))
 	return nil
@@ -131,7 +134,9 @@ func (d *dump) announce() {
 	if names := d.selection.inconsistent(); names != "" {
 		d.warn("these tables take no part in transactions, so they may change while they are dumped: " + names)
 	}
-	if d.tool.num/100 < d.result.Server.VersionNum/100 {
+	if warning := d.tool.foreign(d.result.Server.Flavor); warning != "" {
+		d.warn(warning)
+	} else if d.tool.num/100 < d.result.Server.VersionNum/100 {
 		d.warn(fmt.Sprintf("%s is older than the server: install one of the server's version", d.tool))
 	}
 }

@@ -109,7 +109,10 @@ func (f *filter) next() {
 		}
 		f.see(strings.TrimSuffix(string(piece[:min(len(piece), lineHead)]), "\n"))
 	}
-	f.midLine, piece = long, withoutSurplus(piece)
+	if f.midLine = long; bytes.HasSuffix(piece, spacedLine) {
+		piece = f.beforeEnd(bytes.Clone(piece)) // looking on may move what was read
+	}
+	piece = withoutSurplus(piece)
 	switch {
 	case f.keep && f.inView && f.setAside:
 		if f.views.Write(piece); f.views.Len() > maxDefinition {
@@ -118,6 +121,22 @@ func (f *filter) next() {
 	case f.keep:
 		f.pending = piece
 	}
+}
+
+var spacedLine = []byte(" \n") // as MariaDB's tool ends a statement whose comment ends on the next
+
+// beforeEnd takes the surplus off a line that is the last in its comment.
+func (f *filter) beforeEnd(line []byte) []byte {
+	next, err := f.in.Peek(len(spacedEnd))
+	if err != nil && !errors.Is(err, io.EOF) {
+		f.err = err
+	}
+	if bytes.HasPrefix(next, commentEnd) || bytes.HasPrefix(next, spacedEnd) {
+		if text, ok := bytes.CutSuffix(bytes.TrimRight(line, " \n"), []byte(";")); ok {
+			return append(text, spacedLine...)
+		}
+	}
+	return line
 }
 
 func (f *filter) see(line string) {

@@ -1,6 +1,7 @@
 package mysql
 
 import (
+	"errors"
 	"io"
 	"strings"
 	"testing"
@@ -68,4 +69,34 @@ func TestOnlyTheSectionsOfWantedTablesPass(t *testing.T) {
 	raw, err := io.ReadAll(newFilter(strings.NewReader(whole), "shop", nil))
 	require.NoError(t, err)
 	require.Equal(t, whole, string(raw), "without include_tables all passes")
+}
+
+// MySQL keeps the semicolon of a statement that came among others, where it is the last of
+// its comment; any other is part of a body or of the data.
+func TestASurplusSemicolonBeforeTheEndOfACommentIsLeftOut(t *testing.T) {
+	const trigger = "/*!50003 CREATE*/ /*!50003 TRIGGER `tr` BEFORE INSERT ON `a` FOR EACH ROW SET NEW.x = ';'"
+	const event = "/*!50106 CREATE*/ /*!50106 EVENT `e` ON SCHEDULE EVERY 1 DAY DO\nBEGIN SELECT 1; \n END"
+	for name, text := range map[string]string{
+		"MySQL":        headOfText + "DELIMITER ;;\n" + trigger + "; */;;\n" + event + "; */ ;;\nDELIMITER ;\n" + footOfText,
+		"MariaDB":      headOfText + "DELIMITER ;;\n" + trigger + "; \n*/;;\n" + event + "; \n*/ ;;\nDELIMITER ;\n" + footOfText,
+		"at the end":   headOfText + "DELIMITER ;;\n" + trigger + ";  \n*/;;\n" + event + "; \n*/ ;;\n",
+		"none":         headOfText + "DELIMITER ;;\n" + trigger + " \n*/;;\n" + event + " \n*/ ;;\nDELIMITER ;\n" + footOfText,
+		"a short rest": trigger + "; \n*/",
+		"no rest":      trigger + "; \n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			raw, err := io.ReadAll(newFilter(iotest.OneByteReader(strings.NewReader(text)), "shop", nil))
+			require.NoError(t, err)
+			want := text
+			for _, end := range []string{"; */;;", "; */ ;;", "; \n*/;;", ";  \n*/;;", "; \n*/ ;;"} {
+				want = strings.ReplaceAll(want, end, strings.TrimLeft(strings.TrimPrefix(end, ";"), " "))
+			}
+			squeeze := strings.NewReplacer(" \n*/", "*/", "\n*/", "*/", " */", "*/").Replace
+			require.Equal(t, squeeze(want), squeeze(string(raw)))
+			require.Equal(t, squeeze(strings.ReplaceAll(want, "\n\n", "\n")), squeeze(strings.ReplaceAll(string(withoutTables([]byte(text))), "\n\n", "\n")))
+		})
+	}
+	broken := errors.New("storage lost")
+	_, err := io.ReadAll(newFilter(io.MultiReader(strings.NewReader(trigger+"; \n"), iotest.ErrReader(broken)), "shop", nil))
+	require.ErrorIs(t, err, broken)
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/dataguardian/dataguardian/internal/engine"
 	"github.com/dataguardian/dataguardian/internal/engine/enginetest"
+	"github.com/dataguardian/dataguardian/internal/engine/tool"
 	"github.com/dataguardian/dataguardian/internal/errs"
 	"github.com/dataguardian/dataguardian/internal/testkit"
 )
@@ -218,6 +219,14 @@ func TestClientsAreChosenByKindAndVersion(t *testing.T) {
 			[]tool{{"mysqldump", "mysqldump  Ver 10.13 Distrib 5.7.44, for linux-glibc2.12 (x86_64)"}, {"mysqldump", "mysqldump  Ver 8.0.36 for Linux"}},
 			engine.ServerInfo{Flavor: engine.MySQL, VersionNum: 90100}, "8.0.36",
 		},
+		"the other kind's after all others": {
+			[]tool{{"mariadb-dump", "mariadb-dump from 11.4.2-MariaDB, client 10.19 for linux-systemd (x86_64)"}, {"mysqldump", "mysqldump  Ver 10.13 Distrib 5.7.44, for linux-glibc2.12 (x86_64)"}},
+			engine.ServerInfo{Flavor: engine.MySQL, VersionNum: 90100}, "5.7.44",
+		},
+		"only the other kind's": {
+			[]tool{{"mariadb-dump", "mariadb-dump from 11.4.2-MariaDB, client 10.19 for linux-systemd (x86_64)"}},
+			engine.ServerInfo{Flavor: engine.MySQL, VersionNum: 90100}, "11.4.2",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var dirs []string
@@ -234,30 +243,109 @@ func TestClientsAreChosenByKindAndVersion(t *testing.T) {
 	require.Contains(t, errs.Message(err), "apt-get install mariadb-client")
 }
 
-// MariaDB's tool writes values of generated columns, which MySQL refuses when they come
-// back; MySQL's tool cannot write sequences. Both say that all went well.
-func TestToolsOfTheOtherKindAreRefused(t *testing.T) {
+// toolsOfTheOtherKind are an engine that finds only those: of MySQL the system's own, of
+// MariaDB its own under the name of MySQL's, for whose tools there is no package.
+func toolsOfTheOtherKind(t *testing.T, m *testkit.Maria) *Engine {
+	t.Helper()
+	var dirs []string
+	for name, real := range map[string]string{"mysqldump": "mariadb-dump", "mysql": "mariadb"} {
+		path, err := exec.LookPath(real)
+		require.NoError(t, err)
+		line, script := name+"  Ver 9.7.4 for Linux on x86_64 (MySQL Community Server - GPL)", withoutOptionsOfMySQL
+		if m.IsMySQL {
+			script = ""
+			line, err = tool.VersionLine(t.Context(), path, "--no-defaults", "--version")
+			require.NoError(t, err)
+		}
+		dirs = append(dirs, fakeTool(t, name, line, script+"exec "+path+` "$@"`))
+	}
+	return New(Config{BinDirs: dirs})
+}
+
+// withoutOptionsOfMySQL takes away what MariaDB's tools do not know.
+const withoutOptionsOfMySQL = `sed -i s/^ssl-mode=.*/skip-ssl/ "${1#--defaults-file=}"
+for arg; do shift; case "$arg" in --loose-set-gtid-purged*|--loose-column-statistics*) ;; *) set -- "$@" "$arg" ;; esac; done
+`
+
+func TestToolsOfTheOtherKindDumpAndRestoreWithAWarning(t *testing.T) {
 	m := testkit.MariaDB(t)
-	db := m.NewDatabase(t)
-	m.Exec(t, db, "CREATE TABLE a (x int, y int AS (x * 2) STORED)")
-	theirs, says := "mysqldump  Ver 9.7.4 for Linux on x86_64 ((Debian))", []string{"mysqldump 9.7.4 of MySQL", "MariaDB 1", "apt-get install mariadb-client"}
+	source, target := m.NewDatabase(t), m.NewDatabase(t)
+	warning := "mysqldump 9.7.4 is MySQL's and not made for this server: install it with `apt-get install mariadb-client`"
 	if m.IsMySQL {
-		theirs = "mysqldump from 11.8.6-MariaDB, client 10.19 for debian-linux-gnu (x86_64)"
-		says = []string{"mysqldump 11.8.6 of MariaDB", "MySQL 9", "mysql-community-client", "default-mysql-client is MariaDB's"}
+		warning = "is MariaDB's and not made for this server: install MySQL's own mysqldump and mysql"
 	}
-	e := New(Config{BinDirs: []string{fakeTool(t, "mysqldump", theirs, "echo '-- Dump completed'"), fakeTool(t, "mysql", theirs, "exit 0")}})
-	var sink enginetest.Memory
-	_, err := e.Dump(t.Context(), connTo(m, db), engine.DumpOptions{TempDir: t.TempDir()}, &sink)
-	require.Equal(t, errs.CodeDumpToolMissing, errs.CodeOf(err), "%v", err)
-	for _, said := range says {
-		require.Contains(t, errs.Message(err), said)
+	m.Exec(t, source, townsPeopleOrders)
+	m.Exec(t, source, "CREATE EVENT e ON SCHEDULE EVERY 1 DAY STARTS '2030-01-01 00:00:00' DO BEGIN SELECT 1; END; CREATE TABLE odd (h int DEFAULT 3 INVISIBLE, j json, b blob); INSERT INTO odd (j, b) VALUES ('{\"a\": \"ä😀\"}', x'00ff0a27')")
+	e := toolsOfTheOtherKind(t, m)
+	var log lines
+	var dump enginetest.Memory
+	res, err := e.Dump(t.Context(), connTo(m, source), engine.DumpOptions{Log: log.log, TempDir: t.TempDir()}, &dump)
+	require.NoError(t, err)
+	require.Len(t, res.Warning, 1)
+	require.Contains(t, res.Warning[0], warning)
+	require.Contains(t, log.String(), "warn "+res.Warning[0])
+
+	m.Exec(t, target, townsPeopleOrders)
+	m.Exec(t, target, grown)
+	found, err := e.Preflight(t.Context(), connTo(m, target), engine.RestoreOptions{DropExisting: true})
+	require.NoError(t, err)
+	require.Len(t, found.Warnings, 1)
+	warning = strings.Replace(warning, "mysqldump 9.7.4 is", "mysql 9.7.4 is", 1)
+	require.Contains(t, found.Warnings[0], warning)
+	var restoring lines
+	o := engine.RestoreOptions{DropExisting: true, IncludeTables: []string{"people"}, TempDir: t.TempDir(), Log: restoring.log}
+	require.NoError(t, e.Restore(t.Context(), connTo(m, target), o, &dump), "some tables")
+	require.Contains(t, restoring.String(), "warn "+found.Warnings[0])
+	o.IncludeTables = nil
+	for _, e := range []*Engine{e, New(Config{})} {
+		require.NoError(t, e.Restore(t.Context(), connTo(m, target), o, &dump))
+		require.Equal(t, plain(t, m, source), plain(t, m, target))
+		m.Exec(t, target, "DROP TABLE odd, orders; DROP TRIGGER greet")
 	}
-	require.Empty(t, sink.Members())
-	_, err = e.Preflight(t.Context(), connTo(m, db), engine.RestoreOptions{})
-	require.Equal(t, errs.CodeDumpToolMissing, errs.CodeOf(err), "%v", err)
-	_, dump := dumpOf(t, connTo(m, db), engine.DumpOptions{})
-	err = e.Restore(t.Context(), connTo(m, db), engine.RestoreOptions{DropExisting: true, TempDir: t.TempDir()}, dump)
-	require.Equal(t, errs.CodeDumpToolMissing, errs.CodeOf(err), "%v", err)
+}
+
+// What such a tool would lose, or write so that it does not come back, it says nothing of.
+func TestToolsOfTheOtherKindAreRefusedForWhatTheyLose(t *testing.T) {
+	m := testkit.MariaDB(t)
+	_, num := parseNumber(m.Version)
+	type lost struct {
+		makes, says string
+		without     engine.DumpOptions // goes
+	}
+	cases := map[string]lost{
+		"a package": {"SET sql_mode = ORACLE; CREATE PACKAGE pack AS PROCEDURE p; END", `"pack" is a package`, engine.DumpOptions{IncludeTables: []string{"a"}}},
+	}
+	install, server := "apt-get install mariadb-client", "only mysqldump 9.7.4 of MySQL"
+	if m.IsMySQL {
+		install, server = "mysql-community-client", "of MariaDB is installed"
+		cases = map[string]lost{
+			"virtual columns": {"CREATE TABLE sums (x int, y int AS (x * 2) VIRTUAL)", `table "sums" has generated columns`, engine.DumpOptions{ExcludeTableData: []string{"sums"}}},
+			"stored columns":  {"CREATE TABLE sums (x int, y int AS (x * 2) STORED)", `table "sums" has generated columns`, engine.DumpOptions{ExcludeTables: []string{"sums"}}},
+		}
+		if num >= 90000 {
+			cases["vectors"] = lost{"CREATE TABLE points (v vector(3))", `table "points" has vectors`, engine.DumpOptions{IncludeTables: []string{"a"}}}
+		}
+		if num >= 90200 {
+			cases["a library"] = lost{"CREATE LIBRARY lib LANGUAGE JAVASCRIPT AS 'export function f(n) { return n }'", `"lib" is a library`, engine.DumpOptions{IncludeTables: []string{"a"}}}
+		}
+	}
+	e := toolsOfTheOtherKind(t, m)
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			db := m.NewDatabase(t)
+			m.Exec(t, db, "CREATE TABLE a (x int DEFAULT (1 + 1)); CREATE VIEW v AS SELECT * FROM a; "+tc.makes)
+			var sink enginetest.Memory
+			_, err := e.Dump(t.Context(), connTo(m, db), engine.DumpOptions{TempDir: t.TempDir()}, &sink)
+			require.Equal(t, errs.CodeDumpToolMissing, errs.CodeOf(err), "%v", err)
+			for _, said := range []string{tc.says, install, server} {
+				require.Contains(t, errs.Message(err), said)
+			}
+			require.Empty(t, sink.Members())
+			_, err = e.Dump(t.Context(), connTo(m, db), tc.without, &sink)
+			require.NoError(t, err)
+			dumpOf(t, connTo(m, db), engine.DumpOptions{})
+		})
+	}
 }
 
 func TestVersionsAreNumbers(t *testing.T) {

@@ -15,13 +15,18 @@ import (
 // objects returns a script that makes what a database has besides its tables:
 // triggers, views, routines and events. With names it is only what belongs to those
 // tables, and those views.
-func (r *restore) objects(ctx context.Context, database string, names ...string) ([]byte, error) {
+func (r *restore) objects(ctx context.Context, s *session, database string, names ...string) ([]byte, error) {
 	conn := r.conn
 	conn.Database = database
 	d := &dump{engine: r.engine, conn: conn}
 	var err error
 	if d.tool, err = r.engine.tools.choose(ctx, dumpNames[:], r.server); err != nil {
 		return nil, err
+	}
+	if len(names) == 0 {
+		if err := s.refuseLostRoutines(ctx, d.tool, r.server, database); err != nil {
+			return nil, err
+		}
 	}
 	file, err := optionFile(conn, d.tool, r.dir)
 	if err != nil {
@@ -52,7 +57,7 @@ func withoutTables(text []byte) []byte {
 	var kept, statement bytes.Buffer
 	delimiter := ";"
 	for line := range bytes.Lines(text) {
-		line := withoutSurplus(retargeted(line))
+		line := retargeted(line)
 		plain := strings.TrimSpace(string(line))
 		if statement.Len() == 0 && (plain == "" || strings.HasPrefix(plain, "--") || plain == delimiterBegin || plain == delimiterEnd) {
 			switch plain {
@@ -67,7 +72,7 @@ func withoutTables(text []byte) []byte {
 		statement.Write(line)
 		if strings.HasSuffix(plain, delimiter) {
 			if !ofTables.Match(statement.Bytes()) {
-				kept.Write(statement.Bytes())
+				kept.Write(withoutSurplus(statement.Bytes()))
 			}
 			statement.Reset()
 		}
@@ -100,9 +105,10 @@ func retargeted(line []byte) []byte {
 }
 
 // MySQL keeps the semicolon after a trigger or an event that came among other
-// statements, and mysqldump writes it into a comment, where no server takes it.
+// statements, and the tools write it into a comment, where no server takes it. MySQL's
+// ends that comment on the same line, MariaDB's on the next.
 var (
-	surplusEnd = regexp.MustCompile(`;\s*( \*/ ?;;\n)$`)
+	surplusEnd = regexp.MustCompile(`;\s*(\s\*/ ?;;\n)$`)
 	commentEnd = []byte("*/;;\n")
 	spacedEnd  = []byte("*/ ;;\n")
 )

@@ -49,8 +49,11 @@ func (e *Engine) Preflight(ctx context.Context, c engine.Conn, o engine.RestoreO
 	if err := r.refuse(); err != nil {
 		return found, err
 	}
-	if _, err = e.tools.choose(ctx, clientNames[:], r.server); err != nil {
+	if r.tool, err = e.tools.choose(ctx, clientNames[:], r.server); err != nil {
 		return found, err
+	}
+	if warning := r.tool.foreign(r.server.Flavor); warning != "" {
+		found.Warnings = append(found.Warnings, warning)
 	}
 	u := s.askRights(ctx, r.server.Flavor)
 	warning, err := r.admits(u, exists)

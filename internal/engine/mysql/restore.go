@@ -105,6 +105,9 @@ func (r *restore) run(ctx context.Context, src engine.Source) (err error) {
 		return err
 	}
 	r.log(engine.LevelInfo, fmt.Sprintf("%s %s, client %s", r.server.Flavor, r.server.Version, r.tool))
+	if warning := r.tool.foreign(r.server.Flavor); warning != "" {
+		r.warn(warning)
+	}
 	input := io.MultiReader(bytes.NewReader(head), in)
 	return r.intoFresh(ctx, s, exists, input)
 }

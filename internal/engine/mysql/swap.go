@@ -61,7 +61,7 @@ func (b *beside) plan(ctx context.Context) (*swap, error) {
 	if err := b.refuseOthers(ctx, w); err != nil {
 		return nil, err
 	}
-	if w.Objects, err = r.objects(ctx, b.fresh); err != nil {
+	if w.Objects, err = r.objects(ctx, b.s, b.fresh); err != nil {
 		return nil, err
 	}
 	if w.Ours, err = b.s.objectsOf(ctx, b.fresh); err != nil {
@@ -170,7 +170,7 @@ func (b *beside) planReplaced(ctx context.Context, w *swap) error {
 		if w.Theirs, err = b.s.objectsOf(ctx, w.Target); err != nil {
 			return err
 		}
-		w.Old, err = r.objects(ctx, w.Target)
+		w.Old, err = r.objects(ctx, b.s, w.Target)
 	case len(w.Outgoing)+len(w.Views) > 0:
 		old := slices.Clone(w.Outgoing)
 		views, viewErr := b.s.views(ctx, w.Target)
@@ -183,7 +183,7 @@ func (b *beside) planReplaced(ctx context.Context, w *swap) error {
 			}
 		}
 		if len(old) > 0 {
-			w.Old, err = r.objects(ctx, w.Target, old...)
+			w.Old, err = r.objects(ctx, b.s, w.Target, old...)
 		}
 	}
 	if err != nil {

@@ -58,9 +58,7 @@ var usualPlaces = func() []string {
 }
 
 // choose returns the client of the server's kind and at least its version,
-// oldest first; else the newest older one. The other kind's is refused: MariaDB's writes
-// values of generated columns, which MySQL does not take back, and MySQL's knows nothing
-// that only MariaDB has. Neither says so at the dump.
+// oldest first; else the newest older one; else the other kind's, see refuseLoss.
 func (b toolbox) choose(ctx context.Context, names []string, server engine.ServerInfo) (program, error) {
 	var found []program
 	for _, dir := range b.directories() {
@@ -78,15 +76,11 @@ func (b toolbox) choose(ctx context.Context, names []string, server engine.Serve
 			"no %s is installed (looked in %s), and %s %s needs one: %s",
 			strings.Join(names, " or "), strings.Join(b.directories(), ", "), productOf(server.Flavor), server.Version, installation(server.Flavor))
 	}
-	other := found[0]
-	found = slices.DeleteFunc(found, func(p program) bool { return p.flavor != server.Flavor })
-	if len(found) == 0 {
-		return program{}, errs.New(errs.Unavailable, errs.CodeDumpToolMissing,
-			"only %s of %s is installed (looked in %s), and what it makes of %s %s may not come back: %s",
-			other, productOf(other.flavor), strings.Join(b.directories(), ", "), productOf(server.Flavor), server.Version, installation(server.Flavor))
-	}
 	rank := func(p program) int {
-		if p.num/100 < server.VersionNum/100 {
+		switch {
+		case p.flavor != server.Flavor:
+			return 2
+		case p.num/100 < server.VersionNum/100:
 			return 1
 		}
 		return 0
