@@ -21,12 +21,13 @@ import (
 )
 
 const (
-	defaultGrace   = 3 * time.Second
 	defaultMaxLine = 4 << 10
 	defaultTail    = 20
 	pipeSize       = 1 << 20
 	lingerLimit    = time.Second
 )
+
+var defaultGrace = 3 * time.Second // tests make it longer, to tell it from another
 
 var errKilled = errors.New("the process was killed")
 

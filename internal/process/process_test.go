@@ -177,6 +177,9 @@ func TestAnEndedContextStartsNothing(t *testing.T) {
 }
 
 func TestCancellingEndsAWholeGroupThatIgnoresPolitenessAndGivesTheCause(t *testing.T) {
+	grace := defaultGrace
+	t.Cleanup(func() { defaultGrace = grace })
+	defaultGrace = 2 * time.Minute // not what this test asks for
 	cause := errors.New("operator said so")
 	ctx, cancel := context.WithCancelCause(t.Context())
 	s := shell(`trap '' TERM; (trap '' TERM; while :; do sleep 1; done) & echo $!; echo ready; while :; do sleep 1; done`)
