@@ -7,8 +7,10 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"os"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -78,12 +80,8 @@ func TestOneLateAnswerIsNotAnOutageButTwoAreWhichIsNoticedWithinFiveSecondsAsIsT
 		server, err := embedded.StartRedis()
 		require.NoError(t, err)
 		var late atomic.Int64 // nanoseconds that the next answer takes
-		opt := server.ClientOption()
-		opt.DialCtxFn = func(ctx context.Context, _ string, _ *net.Dialer, _ *tls.Config) (net.Conn, error) {
-			conn, err := server.Dial(ctx, "", nil, nil)
-			return lateConn{conn, &late}, err
-		}
-		client, err := queue.Connect(opt)
+		var gone atomic.Bool  // for new connections
+		client, err := queue.Connect(lateOption(server, &late, &gone))
 		require.NoError(t, err)
 		m := queue.NewMonitor(client, queue.MonitorConfig{})
 		ctx, cancel := context.WithCancel(t.Context())
@@ -99,16 +97,18 @@ func TestOneLateAnswerIsNotAnOutageButTwoAreWhichIsNoticedWithinFiveSecondsAsIsT
 		require.Equal(t, changed, m.Changed(), "nothing has changed")
 
 		began := time.Now()
+		gone.Store(true)
 		late.Store(int64(time.Minute))
 		<-changed
 		require.False(t, m.Up())
 		require.Less(t, time.Since(began), 5*time.Second)
 		changed = m.Changed()
-		pass(time.Minute) // the late answer has come by then
+		pass(2 * time.Minute)
+		require.False(t, m.Up(), "the late answer came on a connection that is closed")
+		gone.Store(false)
 		returned := time.Now()
-		if !m.Up() {
-			<-changed
-		}
+		<-changed
+		require.True(t, m.Up())
 		require.Less(t, time.Since(returned), 5*time.Second)
 
 		cancel()
@@ -118,15 +118,40 @@ func TestOneLateAnswerIsNotAnOutageButTwoAreWhichIsNoticedWithinFiveSecondsAsIsT
 	})
 }
 
+// lateOption leads to a server whose next answer takes as long as late says, and which takes
+// no new connections while it is gone.
+func lateOption(server *embedded.Redis, late *atomic.Int64, gone *atomic.Bool) rueidis.ClientOption {
+	opt := server.ClientOption()
+	opt.DialCtxFn = func(ctx context.Context, _ string, _ *net.Dialer, _ *tls.Config) (net.Conn, error) {
+		if gone.Load() {
+			return nil, syscall.ECONNREFUSED
+		}
+		conn, err := server.Dial(ctx, "", nil, nil)
+		return &lateConn{Conn: conn, late: late}, err
+	}
+	return opt
+}
+
 // lateConn is a connection on which one answer may be late.
 type lateConn struct {
 	net.Conn
-	late *atomic.Int64
+	late     *atomic.Int64
+	deadline atomic.Pointer[time.Time]
 }
 
-func (c lateConn) Read(p []byte) (int, error) {
+func (c *lateConn) SetDeadline(end time.Time) error {
+	c.deadline.Store(&end)
+	return c.Conn.SetDeadline(end)
+}
+
+func (c *lateConn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
-	if late := time.Duration(c.late.Swap(0)); late > 0 {
+	late := time.Duration(c.late.Swap(0))
+	if end := c.deadline.Load(); late > 0 && end != nil && !end.IsZero() && time.Until(*end) < late {
+		pass(time.Until(*end))
+		return 0, os.ErrDeadlineExceeded
+	}
+	if late > 0 {
 		pass(late)
 	}
 	return n, err

@@ -8,11 +8,14 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/redis/rueidis"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/dataguardian/dataguardian/internal/embedded"
 	"github.com/dataguardian/dataguardian/internal/errs"
 	"github.com/dataguardian/dataguardian/internal/queue"
 	"github.com/dataguardian/dataguardian/internal/testkit"
@@ -133,6 +136,37 @@ func TestWithoutRedisWakeFailsAndWaitPolls(t *testing.T) {
 			require.Eventually(t, func() bool { return q.Wake(t.Context(), "backup") == nil }, long, 10*time.Millisecond)
 		})
 	}
+}
+
+func TestAnAnswerThatDoesNotComeHoldsUpNobodyForLongerThanTheQueueWasTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		server, err := embedded.StartRedis()
+		require.NoError(t, err)
+		other, err := queue.Connect(server.ClientOption())
+		require.NoError(t, err)
+		var late atomic.Int64
+		client, err := queue.Connect(lateOption(server, &late, new(atomic.Bool)))
+		require.NoError(t, err)
+		q := queue.New(client, queue.Config{Timeout: 100 * time.Millisecond, Slice: 50 * time.Millisecond})
+		require.NoError(t, q.Wait(t.Context(), "backup", 10*time.Millisecond)) // connects
+
+		time.AfterFunc(500*time.Millisecond, func() { assert.NoError(t, queue.New(other, queue.Config{}).Wake(t.Context(), "backup")) })
+		began := time.Now()
+		late.Store(int64(time.Minute))
+		require.NoError(t, q.Wait(t.Context(), "backup", long))
+		require.Zero(t, late.Load(), "an answer was late")
+		require.Less(t, time.Since(began), time.Second, "the wait went on with another answer")
+
+		began = time.Now()
+		late.Store(int64(time.Minute))
+		require.Equal(t, errs.CodeRedisUnavailable, errs.CodeOf(q.Wake(t.Context(), "backup")))
+		require.Less(t, time.Since(began), time.Second)
+
+		pass(2 * time.Minute) // the late answers have come by then
+		client.Close()
+		other.Close()
+		require.NoError(t, server.Close())
+	})
 }
 
 func TestWaitDoesNotSpinWithoutRedis(t *testing.T) {
