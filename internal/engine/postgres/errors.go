@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -102,11 +103,25 @@ func serverError(pg *pgconn.PgError, c engine.Conn) error {
 	}
 	if pg.Code == stateProtocol {
 		return errs.Wrap(pg, errs.Unavailable, errs.CodeDatasourceUnreachable,
-			"a connection pooler at %s refused (%s): name the PostgreSQL server's own address, or let the pooler reach database %q",
-			engine.Address(c), tool.Redact(pg.Message, c.Password), c.Database)
+			"%s refused (%s), which looks like a connection pooler's refusal: name the PostgreSQL server's own address, or %s",
+			where(c), tool.Redact(pg.Message, c.Password), poolerAdvice(pg.Message, c))
 	}
 	return errs.Wrap(pg, errs.Unavailable, errs.CodeDatasourceUnreachable,
 		"%s refused (%s, SQLSTATE %s)", where(c), tool.Redact(pg.Message, c.Password), pg.Code)
+}
+
+// poolerAdvice is what helps behind a pooler that refuses with these words.
+func poolerAdvice(words string, c engine.Conn) string {
+	words = strings.ToLower(words)
+	switch {
+	case strings.Contains(words, "database"):
+		return fmt.Sprintf("let the pooler reach database %q", c.Database)
+	case containsAny(words, []string{"timeout", "timed out", "no more connections"}):
+		return "give the pooler more connections, or try again when it has a free one"
+	case containsAny(words, []string{"login", "auth", "password", "user"}):
+		return fmt.Sprintf("check username %q and its password there, at the pooler and at the server behind it", c.Username)
+	}
+	return "look for the reason in the pooler's log"
 }
 
 // queryError is serverError for statements of ours on an open connection.
@@ -116,8 +131,12 @@ func queryError(ctx context.Context, err error, c engine.Conn, doing string) err
 	}
 	if pg, ok := errors.AsType[*pgconn.PgError](err); ok {
 		switch pg.Code {
-		case stateNoPrivilege, stateAdminShutdown, stateCrashShutdown:
+		case stateNoPrivilege, stateAdminShutdown, stateCrashShutdown, stateTooMany:
 			return serverError(pg, c)
+		case stateProtocol:
+			if pg.Severity == "FATAL" { // else of the statement
+				return serverError(pg, c)
+			}
 		}
 		return errs.Wrap(err, errs.Unavailable, errs.CodeInternal, "%s failed in database %q: %s (SQLSTATE %s)",
 			doing, c.Database, tool.Redact(pg.Message, c.Password), pg.Code)

@@ -6,9 +6,11 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgproto3"
 	"github.com/stretchr/testify/require"
 
@@ -101,6 +103,32 @@ func TestAPoolersRefusalIsTold(t *testing.T) {
 	for _, part := range []string{"connection pooler", said, "own address"} {
 		require.Contains(t, errs.Message(err), part)
 	}
+}
+
+func TestAPoolersRefusalIsToldWithWhatHelps(t *testing.T) {
+	for said, advice := range map[string]string{
+		`database "shop" does not exist`:                                     `let the pooler reach database "shop"`,
+		"no such database: shop":                                             `let the pooler reach database "shop"`,
+		"query_wait_timeout":                                                 "try again",
+		"client_login_timeout (server down)":                                 "try again",
+		"no more connections allowed (max_client_conn)":                      "try again",
+		"server login has been failed, try again later (server_login_retry)": `check username "keeper"`,
+		"SASL authentication failed":                                         `check username "keeper"`,
+		"no such user: keeper":                                               `check username "keeper"`,
+		"pooler is shut down":                                                "pooler's log",
+	} {
+		refused := &pgconn.PgError{Severity: "FATAL", Code: stateProtocol, Message: said}
+		c := engine.Conn{Host: "127.0.0.1", Port: 6432, Database: "shop", Username: "keeper"}
+		for _, err := range []error{serverError(refused, c), queryError(t.Context(), refused, c, "asking")} {
+			require.Equal(t, errs.CodeDatasourceUnreachable, errs.CodeOf(err), "%v", err)
+			for _, part := range []string{"looks like a connection pooler's refusal", said, "own address", advice} {
+				require.Contains(t, errs.Message(err), part)
+			}
+			require.Equal(t, strings.Contains(advice, "let the pooler"), strings.Contains(errs.Message(err), "let the pooler"))
+		}
+	}
+	ofTheStatement := &pgconn.PgError{Severity: "ERROR", Code: stateProtocol, Message: "bind message supplies 1 parameters"}
+	require.Equal(t, errs.CodeInternal, errs.CodeOf(queryError(t.Context(), ofTheStatement, engine.Conn{}, "asking")))
 }
 
 func TestACancelledPingGivesItsCause(t *testing.T) {

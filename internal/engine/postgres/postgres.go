@@ -22,6 +22,7 @@ const (
 	defaultConnectTimeout = 10 * time.Second
 	defaultLockWait       = 5 * time.Minute
 	defaultCleanupLimit   = 30 * time.Second
+	defaultSharingLimit   = 5 * time.Second
 	defaultShareFrom      = 8 << 20
 	defaultSliceSize      = 128 << 20
 )
@@ -45,6 +46,7 @@ type Engine struct {
 	connectTimeout time.Duration
 	lockWait       time.Duration
 	cleanupLimit   time.Duration // for putting things in order after a failure
+	sharingLimit   time.Duration // for a second connection to compare sessions with
 	shareFrom      int64         // bytes of a table that are worth a member of its own
 	sliceSize      int64         // bytes on disk that one connection reads at a time
 }
@@ -59,6 +61,7 @@ func New(c Config) *Engine {
 		connectTimeout: cmp.Or(c.ConnectTimeout, defaultConnectTimeout),
 		lockWait:       cmp.Or(c.LockWait, defaultLockWait),
 		cleanupLimit:   defaultCleanupLimit,
+		sharingLimit:   defaultSharingLimit,
 		shareFrom:      defaultShareFrom,
 		sliceSize:      defaultSliceSize,
 	}

@@ -258,31 +258,78 @@ func TestSessionsEndOnlyWhenContentIsReplaced(t *testing.T) {
 	require.Contains(t, log.String(), "postgres")
 }
 
-// A connection pooler keeps sessions of the scratch database when our tools are gone.
-func TestIdleSessionsOfTheScratchDatabaseDoNotKeepItFromItsPlace(t *testing.T) {
-	pg := testkit.Postgres(t)
-	db := pg.NewDatabase(t)
-	pg.Exec(t, db, "CREATE TABLE a AS SELECT 1 AS x")
-	_, dump := dumpOf(t, connTo(pg, db), engine.DumpOptions{})
-	token := engine.NewScratchSuffix()
-	var idle *pgx.Conn
+// scratchGuest connects to the scratch database of a restore as soon as dump is read
+// while it is there.
+func scratchGuest(t *testing.T, pg *testkit.PG, dump *enginetest.Memory, token string) (guest func() *pgx.Conn) {
+	var conn *pgx.Conn
 	dump.OnRead = func(string, int64) (err error) {
-		if idle != nil {
+		if conn != nil {
 			return nil
 		}
 		var there bool
 		if err := pg.Conn(t, "postgres").QueryRow(t.Context(), "SELECT count(*) > 0 FROM pg_database WHERE datname = $1", engine.ScratchPrefix+token).Scan(&there); err != nil || !there {
 			return err
 		}
-		idle, err = pgx.Connect(t.Context(), pg.DSN(engine.ScratchPrefix+token))
+		conn, err = pgx.Connect(t.Context(), pg.DSN(engine.ScratchPrefix+token))
 		return err
 	}
-	var log lines
-	require.NoError(t, New(Config{}).Restore(t.Context(), connTo(pg, db), engine.RestoreOptions{DropExisting: true, Token: token, TempDir: t.TempDir(), Log: log.log}, dump))
-	require.NotNil(t, idle, "the scratch database was seen")
-	require.Error(t, idle.Ping(t.Context()))
-	_ = idle.Close(t.Context()) // the server has ended it
-	require.NotContains(t, log.String(), "were ended to replace it", "nobody's session of the old one")
+	return func() *pgx.Conn { return conn }
+}
+
+// A connection pooler keeps sessions of the scratch database when our tools are gone.
+func TestIdleSessionsOfTheScratchDatabaseDoNotKeepItFromItsPlace(t *testing.T) {
+	pg := testkit.Postgres(t)
+	db := pg.NewDatabase(t)
+	pg.Exec(t, db, "CREATE TABLE a AS SELECT 1 AS x")
+	_, dump := dumpOf(t, connTo(pg, db), engine.DumpOptions{})
+	absent := "absent_" + engine.NewScratchSuffix()
+	t.Cleanup(func() { pg.Exec(t, "postgres", "DROP DATABASE IF EXISTS "+absent) })
+	for target, o := range map[string]engine.RestoreOptions{db: {DropExisting: true}, absent: {CreateDatabase: true}} {
+		var log lines
+		o.Token, o.TempDir, o.Log = engine.NewScratchSuffix(), t.TempDir(), log.log
+		guest := scratchGuest(t, pg, dump, o.Token)
+		require.NoError(t, New(Config{}).Restore(t.Context(), connTo(pg, target), o, dump))
+		idle := guest()
+		require.NotNil(t, idle, "the scratch database was seen")
+		require.Error(t, idle.Ping(t.Context()))
+		_ = idle.Close(t.Context()) // the server has ended it
+		require.NotContains(t, log.String(), "were ended to replace it", "nobody's session of the old one")
+		require.True(t, isRestored(t, pg, target, "SELECT x = 1 FROM a"))
+	}
+}
+
+// A monitoring's session is not ours to end, and a superuser's we cannot.
+func TestSessionsOfOthersOnTheScratchDatabaseAreWaitedForWhenItTakesItsPlace(t *testing.T) {
+	pg := testkit.Postgres(t)
+	db := pg.NewDatabase(t)
+	pg.Exec(t, db, "CREATE TABLE a AS SELECT 1 AS x")
+	_, dump := dumpOf(t, connTo(pg, db), engine.DumpOptions{})
+	role := "plain_" + engine.NewScratchSuffix()
+	absent := "absent_" + engine.NewScratchSuffix()
+	pg.Exec(t, "postgres", "CREATE ROLE "+role+" LOGIN CREATEDB PASSWORD 'plain-password'; ALTER DATABASE "+db+" OWNER TO "+role)
+	t.Cleanup(func() {
+		pg.Exec(t, "postgres", "DROP DATABASE IF EXISTS "+absent)
+		pg.Exec(t, "postgres", "ALTER DATABASE "+db+" OWNER TO postgres")
+		pg.Exec(t, db, "DROP OWNED BY "+role)
+		pg.Exec(t, "postgres", "DROP ROLE "+role)
+	})
+	watching := pg.Conn(t, "postgres")
+	for target, o := range map[string]engine.RestoreOptions{db: {DropExisting: true}, absent: {CreateDatabase: true}} {
+		o.Token, o.TempDir = engine.NewScratchSuffix(), t.TempDir()
+		guest := scratchGuest(t, pg, dump, o.Token)
+		c := connTo(pg, target)
+		c.Username, c.Password = role, "plain-password"
+		restored := make(chan error, 1)
+		go func() { restored <- New(Config{}).Restore(t.Context(), c, o, dump) }()
+		require.Eventually(t, func() (waits bool) {
+			const renaming = "SELECT count(*) > 0 FROM pg_stat_activity WHERE state = 'active' AND query LIKE 'ALTER DATABASE ' || $1 || ' RENAME TO %'"
+			return watching.QueryRow(t.Context(), renaming, engine.ScratchPrefix+o.Token).Scan(&waits) == nil && waits
+		}, time.Minute, 10*time.Millisecond, "it does not come to the renaming")
+		require.NoError(t, guest().Ping(t.Context()), "somebody else's session was ended")
+		require.NoError(t, guest().Close(t.Context()))
+		require.NoError(t, <-restored)
+		require.True(t, isRestored(t, pg, target, "SELECT x = 1 FROM a"))
+	}
 }
 
 func TestCancellingARestoreEndsItAndLeavesTheTarget(t *testing.T) {

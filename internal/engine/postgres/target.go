@@ -304,15 +304,41 @@ func (r *restore) missingSchemas() []string {
 
 // rename gives the fresh database its name.
 func (b *beside) rename(ctx context.Context) error {
-	err := b.exec(ctx, "ALTER DATABASE %I RENAME TO %I", b.fresh, b.restore.conn.Database)
-	if pg, ok := errors.AsType[*pgconn.PgError](err); ok && pg.Code == stateExists {
-		return errs.Wrap(err, errs.Conflict, errs.CodeRestoreFailed,
-			"somebody made a database %q while the restore ran: choose another name, or drop_existing", b.restore.conn.Database)
+	give := func(ctx context.Context) error {
+		return b.exec(ctx, "ALTER DATABASE %I RENAME TO %I", b.fresh, b.restore.conn.Database)
 	}
-	if err != nil {
-		return b.placed(ctx, err, b.failed(ctx, err, "naming the restored database"))
+	return b.take(ctx, b.endOwn, give, func(err error) error {
+		pg, _ := errors.AsType[*pgconn.PgError](err)
+		switch {
+		case pg != nil && pg.Code == stateExists:
+			return errs.Wrap(err, errs.Conflict, errs.CodeRestoreFailed,
+				"somebody made a database %q while the restore ran: choose another name, or drop_existing", b.restore.conn.Database)
+		case pg != nil && pg.Code == stateInUse && ctx.Err() == nil:
+			return errs.Wrap(err, errs.Unavailable, errs.CodeRestoreFailed,
+				"the restored database could not be named %q: %s; keep others away from databases named %s..., and run it again",
+				b.restore.conn.Database, reason(err), engine.ScratchPrefix)
+		}
+		return b.failed(ctx, err, "naming the restored database")
+	})
+}
+
+// take ends the sessions that are in the way of giving the fresh database its name, and
+// gives it; again while somebody is there, for as long as swapPatience. told says why it
+// could not be given.
+func (b *beside) take(ctx context.Context, end, give func(context.Context) error, told func(error) error) error {
+	deadline := time.Now().Add(swapPatience)
+	for {
+		if err := end(ctx); err != nil {
+			return err
+		}
+		err := give(ctx) // waits a few seconds itself for sessions to leave
+		if err == nil {
+			return nil
+		}
+		if pg, ok := errors.AsType[*pgconn.PgError](err); !ok || pg.Code != stateInUse || time.Now().After(deadline) {
+			return b.placed(ctx, err, told(err))
+		}
 	}
-	return nil
 }
 
 // placed tells what came of giving the fresh database the target's name, when err did:
@@ -349,27 +375,15 @@ func (b *beside) placed(ctx context.Context, err, failed error) error {
 
 // swap lets the fresh database take the place of the old one.
 func (b *beside) swap(ctx context.Context) error {
-	deadline := time.Now().Add(swapPatience)
-	for {
-		if err := b.endSessions(ctx); err != nil {
-			return err
+	err := b.take(ctx, b.endSessions, b.exchange, func(err error) error {
+		if ctx.Err() != nil {
+			return ended(ctx)
 		}
-		err := b.exchange(ctx)
-		if err == nil {
-			break
-		}
-		pg, ok := errors.AsType[*pgconn.PgError](err)
-		if !ok || pg.Code != stateInUse || time.Now().After(deadline) {
-			var failed error = errs.Wrap(err, errs.Unavailable, errs.CodeRestoreFailed,
-				"the restored database could not take the place of %q, which is unchanged: %s", b.restore.conn.Database, reason(err))
-			if ctx.Err() != nil {
-				failed = ended(ctx)
-			}
-			if err := b.placed(ctx, err, failed); err != nil {
-				return err
-			}
-			break
-		}
+		return errs.Wrap(err, errs.Unavailable, errs.CodeRestoreFailed,
+			"the restored database could not take the place of %q, which is unchanged: %s", b.restore.conn.Database, reason(err))
+	})
+	if err != nil {
+		return err
 	}
 	b.restore.discardOrTell(ctx, b.replaced)
 	return nil
@@ -384,12 +398,21 @@ func (b *beside) exchange(ctx context.Context) error {
 	})
 }
 
-// endSessions ends who is connected to the old database, and says so. To the fresh one
-// only a connection pooler is, which keeps the sessions that our own tools had through it.
-func (b *beside) endSessions(ctx context.Context) error {
+// endOwn ends the sessions of our own user on the fresh database: those that a connection
+// pooler keeps when the tools that had them are gone. Others, a monitoring's or a person's,
+// may be there, too; they are not ours to end, and are waited for.
+func (b *beside) endOwn(ctx context.Context) error {
 	if _, err := b.conn.Exec(ctx, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-		WHERE datname = $1 AND pid <> pg_backend_pid() AND backend_type = 'client backend'`, b.fresh); err != nil {
+		WHERE datname = $1 AND usename = current_user AND pid <> pg_backend_pid() AND backend_type = 'client backend'`, b.fresh); err != nil {
 		return b.failed(ctx, err, "ending sessions")
+	}
+	return nil
+}
+
+// endSessions ends who is connected to the old database, and says so, and endOwn's.
+func (b *beside) endSessions(ctx context.Context) error {
+	if err := b.endOwn(ctx); err != nil {
+		return err
 	}
 	var n int
 	var users string
