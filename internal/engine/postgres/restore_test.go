@@ -298,7 +298,8 @@ func TestIdleSessionsOfTheScratchDatabaseDoNotKeepItFromItsPlace(t *testing.T) {
 	}
 }
 
-// A monitoring's session is not ours to end, and a superuser's we cannot.
+// A monitoring's session is not ours to end, and a superuser's we cannot, even where we
+// see what it is.
 func TestSessionsOfOthersOnTheScratchDatabaseAreWaitedForWhenItTakesItsPlace(t *testing.T) {
 	pg := testkit.Postgres(t)
 	db := pg.NewDatabase(t)
@@ -306,7 +307,7 @@ func TestSessionsOfOthersOnTheScratchDatabaseAreWaitedForWhenItTakesItsPlace(t *
 	_, dump := dumpOf(t, connTo(pg, db), engine.DumpOptions{})
 	role := "plain_" + engine.NewScratchSuffix()
 	absent := "absent_" + engine.NewScratchSuffix()
-	pg.Exec(t, "postgres", "CREATE ROLE "+role+" LOGIN CREATEDB PASSWORD 'plain-password'; ALTER DATABASE "+db+" OWNER TO "+role)
+	pg.Exec(t, "postgres", "CREATE ROLE "+role+" LOGIN CREATEDB PASSWORD 'plain-password' IN ROLE pg_monitor; ALTER DATABASE "+db+" OWNER TO "+role)
 	t.Cleanup(func() {
 		pg.Exec(t, "postgres", "DROP DATABASE IF EXISTS "+absent)
 		pg.Exec(t, "postgres", "ALTER DATABASE "+db+" OWNER TO postgres")
