@@ -127,17 +127,18 @@ func base64Core(alphabet *base64.Encoding, s string, offset int) string {
 
 // Redact returns s with every secret replaced by three asterisks.
 func (r *Redactor) Redact(s string) string {
-	for { // what grows together may be a secret again; the text is shorter each time
+	for { // what grows together may be a secret again; the text is shorter each time, or has more asterisks
 		next := r.cutOff(replace(s, r.find(s)))
 		if next == s {
-			break
+			for _, word := range r.short {
+				next = maskWord(next, word)
+			}
+		}
+		if next == s {
+			return s
 		}
 		s = next
 	}
-	for _, word := range r.short {
-		s = maskWord(s, word)
-	}
-	return s
 }
 
 // span is a part of a text, from inclusive to exclusive.
