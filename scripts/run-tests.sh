@@ -8,7 +8,8 @@
 # was no accident. What is run again is named, and at the end once more what had panicked.
 #
 # A data race, and what the runtime calls a fatal error (maps written at once, a deadlock),
-# is never an accident: neither is run again, and either fails the run.
+# is never an accident: neither is run again, and either fails the run. So does a package
+# that somebody ended from outside, or itself.
 set -euo pipefail
 
 packages=$1
@@ -29,10 +30,15 @@ if said 'fatal error: |WARNING: DATA RACE'; then
 	echo "tests: a data race or a fatal error of the runtime, which counts whatever was run again"
 	exit $((status == 0 ? 1 : status))
 fi
+mapfile -t failed < <(grep '"Action":"fail"' "$events" | grep -v '"Test":' | packages_of)
+mapfile -t broken < <(printf '%s\n' "${failed[@]}" | grep -vxF -f <(grep -F '"Output":"FAIL\n"' "$events" | packages_of; echo) || true)
+if [[ $status -eq 0 && ${#broken[@]} -gt 0 ]]; then
+	echo "tests: these ended before all their tests had run, which counts whatever was run again: ${broken[*]}"
+	exit 1
+fi
 if [[ $status -eq 0 || $RERUNS -eq 0 ]] || ! said 'panic: ' || said 'panic: test timed out'; then
 	exit "$status"
 fi
-mapfile -t failed < <(grep '"Action":"fail"' "$events" | grep -v '"Test":' | packages_of)
 if [[ ${#failed[@]} -eq 0 || ${#failed[@]} -gt 2 ]]; then
 	exit "$status"
 fi
