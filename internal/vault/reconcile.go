@@ -17,9 +17,10 @@ const inventoryPage = 500
 
 // Reconcile compares a storage with the catalogue, both ways. Objects on the path
 // of a backup that no copy and no manifest owns are removed once the newest of
-// them is older than grace, and so is what a check of the storage left behind. A whole backup that the catalogue does not know is
-// kept: it may be somebody's only copy. A copy that should be there and has lost
-// objects is recorded as missing.
+// them is older than grace, and so is what a check of the storage left behind an hour
+// ago or more. A whole backup that the catalogue does not know is kept: it may be
+// somebody's only copy. A copy that should be there and has lost objects is recorded as
+// missing.
 func (v *Vault) Reconcile(ctx context.Context, locationID string, grace time.Duration) (backup.Findings, error) {
 	_, d, err := v.Open(ctx, locationID)
 	if err != nil {
@@ -57,7 +58,7 @@ func (v *Vault) reconcile(ctx context.Context, d storage.Driver, locationID stri
 		after = page[len(page)-1].ExecutionID
 	}
 	err = removeOrphans(ctx, d, &f, shelf, owned, grace)
-	checks, sweepErr := storage.SweepChecks(ctx, d, grace)
+	checks, sweepErr := storage.SweepChecks(ctx, d, max(grace, time.Hour)) // one may be under way
 	f.Removed = append(f.Removed, checks...)
 	return f, errors.Join(err, sweepErr)
 }

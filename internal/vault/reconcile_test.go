@@ -3,6 +3,8 @@ package vault_test
 import (
 	"context"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -105,7 +107,11 @@ func TestReconcileRemovesOrphansKeepsWholeBackupsAndReportsWhatIsGone(t *testing
 		put(path + "/backup.dump.zst")
 	}
 	const check = storage.ValidatePrefix + "of-a-process-that-was-killed"
+	const younger = storage.ValidatePrefix + "that-is-under-way"
 	put(check)
+	put(younger)
+	long := time.Now().Add(-2 * time.Hour)
+	require.NoError(t, os.Chtimes(filepath.Join(place.path, check), long, long))
 	put("somebody's file")
 	put("db/notes.txt")
 	require.NoError(t, d.Close())
@@ -116,7 +122,7 @@ func TestReconcileRemovesOrphansKeepsWholeBackupsAndReportsWhatIsGone(t *testing
 	}}
 	v := vault.New(catalogue, place, place, slog.New(slog.DiscardHandler))
 
-	f, err := v.Reconcile(t.Context(), "l", time.Hour)
+	f, err := v.Reconcile(t.Context(), "l", 3*time.Hour)
 	require.NoError(t, err)
 	require.Empty(t, f.Removed, "an orphan has its time of grace")
 	require.Equal(t, []string{foreign}, f.Foreign)
@@ -138,7 +144,7 @@ func TestReconcileRemovesOrphansKeepsWholeBackupsAndReportsWhatIsGone(t *testing
 	require.NoError(t, d.Close())
 	require.NotContains(t, left, orphan+"/backup.dump.zst")
 	require.NotContains(t, left, check)
-	for _, key := range []string{good + "/manifest.json", running + "/backup.dump.zst", foreign + "/backup.dump.zst", "somebody's file", "db/notes.txt"} {
+	for _, key := range []string{good + "/manifest.json", running + "/backup.dump.zst", foreign + "/backup.dump.zst", younger, "somebody's file", "db/notes.txt"} {
 		require.Contains(t, left, key)
 	}
 }

@@ -108,12 +108,12 @@ func (r *restore) seek(ctx context.Context) (*toolTransaction, error) {
 
 const (
 	// A transaction that began a moment ago may be as new as the newest that is known
-	// here, or newer; its epoch is the one that makes it the nearest. Sessions that are
-	// older than the one that asks are of another attempt.
+	// here, or newer; its epoch is the one that makes it the nearest. Transactions that are
+	// older than the session that asks are of another attempt.
 	seekTransaction = `SELECT pid, newest + ((xid - newest + 2147483648) & 4294967295) - 2147483648
 		FROM (SELECT pid, backend_xid::text::bigint AS xid, txid_snapshot_xmax(txid_current_snapshot()) AS newest
 			FROM pg_stat_activity WHERE application_name = $1 AND backend_xid IS NOT NULL
-				AND backend_start > (SELECT backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid())) AS tool`
+				AND xact_start > (SELECT backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid())) AS tool`
 	// What is written after a transaction began keeps a server that crashes from giving
 	// its number to another one afterwards. A standby that takes over may still do so; it
 	// begins a timeline.

@@ -268,7 +268,7 @@ func TestATransactionThatACrashUndidIsNotTakenForTheOneAfterIt(t *testing.T) {
 	defer func() { _ = tool.Close(context.Background()) }() // its server is gone
 	_, err = tool.Exec(t.Context(), "BEGIN; SELECT txid_current()")
 	require.NoError(t, err)
-	tx.await(nil)
+	<-tx.ended
 	tx.stop()
 	require.NotZero(t, tx.id)
 

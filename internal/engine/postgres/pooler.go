@@ -45,7 +45,7 @@ func (e *Engine) refuseShared(ctx context.Context, conn *pgx.Conn, c engine.Conn
 			if err != nil {
 				return err
 			}
-			if now != own || now == theirs {
+			if now == theirs || now != own && now.started == own.started { // another server alone proves nothing
 				return errs.New(errs.Invalid, errs.CodeInvalidConnection,
 					"a connection pooler at %s shares its sessions between clients (pool_mode transaction or statement), and the tools would leave one with an empty search_path to whoever comes next: name the PostgreSQL server's own address, or a pool with pool_mode session",
 					engine.Address(c))
