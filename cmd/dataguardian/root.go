@@ -48,10 +48,10 @@ func newRoot(version string) *cobra.Command {
 // with a slip would go on.
 func strict(c *cobra.Command) {
 	for _, child := range c.Commands() {
-		if group := child; group.HasSubCommands() && !group.Runnable() {
-			group.DisableFlagsInUseLine = true
-			group.Args = cobra.NoArgs
-			group.RunE = func(*cobra.Command, []string) error { return group.Help() }
+		if child.HasSubCommands() && !child.Runnable() {
+			child.DisableFlagsInUseLine = true
+			child.Args = cobra.NoArgs
+			child.RunE = func(*cobra.Command, []string) error { return child.Help() }
 		}
 		if args := child.Args; args != nil {
 			child.Args = func(cmd *cobra.Command, given []string) error {
