@@ -44,3 +44,15 @@ func TestATargetIsLookedAtBeforeARestore(t *testing.T) {
 	_, err = e.Preflight(t.Context(), c, engine.RestoreOptions{Format: "pg_dump-custom"})
 	require.Equal(t, errs.CodeRestoreNotSupported, errs.CodeOf(err))
 }
+
+func TestNothingIsRestoredIntoTheServersOwnDatabases(t *testing.T) {
+	m := testkit.MariaDB(t)
+	e := New(Config{})
+	c := connTo(m, m.NewDatabase(t))
+	for _, name := range []string{"mysql", "sys", "information_schema", "PERFORMANCE_SCHEMA"} {
+		c.Database = name
+		_, err := e.Preflight(t.Context(), c, engine.RestoreOptions{DropExisting: true, CreateDatabase: true})
+		require.Equal(t, errs.CodeRestoreNotSupported, errs.CodeOf(err), name)
+		require.Contains(t, errs.Message(err), "belongs to the", name)
+	}
+}

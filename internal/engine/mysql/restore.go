@@ -127,8 +127,17 @@ func (r *restore) findTarget(ctx context.Context) (s *session, exists bool, err 
 // contexts end the wait.
 func patient(cfg *driver.Config) { cfg.ReadTimeout = 0 }
 
-// refuse keeps dumps from targets that may not understand them.
+// systemDatabases belong to the server, which does not work, or loses its users,
+// without what is in them.
+var systemDatabases = []string{"information_schema", "mysql", "performance_schema", "sys"}
+
+// refuse keeps dumps from the server's own databases, and from targets that may not
+// understand them.
 func (r *restore) refuse() error {
+	if slices.Contains(systemDatabases, strings.ToLower(r.conn.Database)) {
+		return errs.New(errs.Conflict, errs.CodeRestoreNotSupported,
+			"database %q belongs to the %s server itself, and nothing is restored into it: restore into a database of another name", r.conn.Database, r.server.Flavor)
+	}
 	if r.options.Format != "" && r.options.Format != formatOf(r.server.Flavor) {
 		return errs.New(errs.Conflict, errs.CodeRestoreNotSupported,
 			"the dump is %s and the target is %s %s: restore it into a server of its own kind", r.options.Format, r.server.Flavor, r.server.Version)

@@ -61,6 +61,20 @@ func TestATargetIsLookedAtBeforeARestore(t *testing.T) {
 	require.Equal(t, errs.CodeDatasourcePermission, errs.CodeOf(err))
 }
 
+func TestNothingIsRestoredIntoATemplate(t *testing.T) {
+	pg := testkit.Postgres(t)
+	e := New(Config{})
+	c := connTo(pg, "template1")
+	for _, o := range []engine.RestoreOptions{{DropExisting: true}, {CreateDatabase: true}, {IncludeTables: []string{"t"}}} {
+		_, err := e.Preflight(t.Context(), c, o)
+		require.Equal(t, errs.CodeRestoreNotSupported, errs.CodeOf(err))
+		require.Contains(t, errs.Message(err), `"template1"`)
+	}
+	c.Database = "template0"
+	_, err := e.Preflight(t.Context(), c, engine.RestoreOptions{DropExisting: true})
+	require.Error(t, err, "it takes no connections")
+}
+
 func TestLeftoversOfOneRestoreAreDropped(t *testing.T) {
 	pg := testkit.Postgres(t)
 	e := New(Config{})

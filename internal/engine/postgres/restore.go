@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 
 	"github.com/dataguardian/dataguardian/internal/engine"
@@ -135,9 +136,16 @@ func (r *restore) run(ctx context.Context, src engine.Source, members []engine.M
 	return r.inPlace(ctx, input)
 }
 
-// admit refuses a target that is absent or does not understand the dump.
+// templates are what PostgreSQL makes new databases of.
+var templates = []string{"template0", "template1"}
+
+// admit refuses a target that is absent, is not for data, or does not understand the dump.
 func (r *restore) admit(t target) error {
 	r.server = t.server
+	if slices.Contains(templates, r.conn.Database) {
+		return errs.New(errs.Conflict, errs.CodeRestoreNotSupported,
+			"PostgreSQL makes every new database of %q, so nothing is restored into it: restore into a database of another name", r.conn.Database)
+	}
 	if !t.exists && !r.options.CreateDatabase {
 		return errs.New(errs.Unavailable, errs.CodeDatabaseMissing,
 			"%s has no database %q: create it, or let the restore create it", where(r.conn), r.conn.Database)
