@@ -15,7 +15,8 @@ type Leftovers struct {
 type RestoreStore interface {
 	// HoldTarget locks the database that a running restore is about to change, by
 	// its TargetKey. While another restore holds it: Conflict (CodeExecutionRunning)
-	// with details "execution_id".
+	// with details "execution_id". The database that this store is in is refused, too:
+	// Conflict (CodeRestoreNotSupported).
 	HoldTarget(ctx context.Context, l Lease, key string) error
 	// NoteLeftovers notes what a restore is about to make, before it does.
 	NoteLeftovers(ctx context.Context, l Lease, x Leftovers) error

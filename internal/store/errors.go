@@ -25,6 +25,7 @@ const (
 	stateQueryCanceled = "57014"
 	stateLockTimeout   = "55P03"
 	stateReadOnly      = "25006"
+	stateDenied        = "42501"
 	stateSerialization = "40001"
 	stateDeadlock      = "40P01"
 )
@@ -144,6 +145,12 @@ func none(rows int64, err error, noun, id string) error {
 		err = pgx.ErrNoRows
 	}
 	return missing(err, noun, id)
+}
+
+// denied reports whether the user lacks a right.
+func denied(err error) bool {
+	pg, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && pg.Code == stateDenied
 }
 
 // violates reports whether err breaks a constraint.

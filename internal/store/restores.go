@@ -19,6 +19,9 @@ var _ execution.RestoreStore = restores{}
 func (s *Store) Restores() execution.RestoreStore { return restores{s} }
 
 func (s restores) HoldTarget(ctx context.Context, l execution.Lease, key string) error {
+	if err := s.refuseOwn(ctx, key); err != nil {
+		return err
+	}
 	rows, err := s.q.HoldTarget(ctx, db.HoldTargetParams{ID: l.ExecutionID, Fence: l.Fence, WorkerID: &l.WorkerID, LockKey: &key})
 	if !violates(err, lockConstraint) {
 		return heldRows(rows, err)
@@ -33,6 +36,23 @@ func (s restores) HoldTarget(ctx context.Context, l execution.Lease, key string)
 		return conflict // it ended just now
 	}
 	return failure(err)
+}
+
+// refuseOwn keeps restores out of the database that this is. Who may not ask which one
+// that is (PostgreSQL lets everybody, unless told otherwise) is not kept from restoring.
+func (s restores) refuseOwn(ctx context.Context, key string) error {
+	own, err := s.q.OwnDatabase(ctx)
+	switch {
+	case denied(err):
+		return nil
+	case err != nil:
+		return failure(err)
+	case key != execution.TargetKey("postgres:"+own.Server, own.Database):
+		return nil
+	}
+	return errs.New(errs.Conflict, errs.CodeRestoreNotSupported,
+		"database %q is where DataGuardian itself keeps its records, this restore among them: restore into a database of another name, or stop DataGuardian and restore it by hand as docs/recovery.md tells",
+		own.Database)
 }
 
 func (s restores) NoteLeftovers(ctx context.Context, l execution.Lease, x execution.Leftovers) error {

@@ -115,3 +115,19 @@ func (q *Queries) NoteSweepFailure(ctx context.Context, arg NoteSweepFailurePara
 	_, err := q.db.Exec(ctx, NoteSweepFailure, arg.Error, arg.ExecutionID)
 	return err
 }
+
+const OwnDatabase = `-- name: OwnDatabase :one
+select system_identifier::text as server, current_database()::text as database from pg_control_system()
+`
+
+type OwnDatabaseRow struct {
+	Server   string
+	Database string
+}
+
+func (q *Queries) OwnDatabase(ctx context.Context) (OwnDatabaseRow, error) {
+	row := q.db.QueryRow(ctx, OwnDatabase)
+	var i OwnDatabaseRow
+	err := row.Scan(&i.Server, &i.Database)
+	return i, err
+}

@@ -2,6 +2,9 @@
 update backup_executions set lock_key = @lock_key
 where id = @id and fence = @fence and worker_id = @worker_id and status = 'running';
 
+-- name: OwnDatabase :one
+select system_identifier::text as server, current_database()::text as database from pg_control_system();
+
 -- name: NoteLeftovers :exec
 insert into restore_leftovers (execution_id, datasource_id, database)
 values (@execution_id, @datasource_id, @database)

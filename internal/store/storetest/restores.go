@@ -40,6 +40,15 @@ func restores(t *testing.T, w *world) {
 		require.NoError(t, w.Executions().Finish(t.Context(), b, failedResult("X")))
 		require.ErrorIs(t, s.HoldTarget(t.Context(), b, key), execution.ErrLeaseLost)
 	})
+	t.Run("nothing is restored over the records themselves", func(t *testing.T) {
+		_, l := begin(t, done, "restore:records")
+		var server, database string
+		require.NoError(t, w.conn.QueryRow(t.Context(), "SELECT 'postgres:' || system_identifier, current_database() FROM pg_control_system()").Scan(&server, &database))
+		err := s.HoldTarget(t.Context(), l, execution.TargetKey(server, database))
+		requireCode(t, err, errs.Conflict, errs.CodeRestoreNotSupported)
+		require.NoError(t, s.HoldTarget(t.Context(), l, execution.TargetKey(server, database+"2")), "another one on the same server")
+		require.NoError(t, w.Executions().Finish(t.Context(), l, failedResult("X")))
+	})
 	t.Run("what a restore may leave behind is known until it is gone", func(t *testing.T) {
 		e, l := begin(t, done, "restore:a")
 		x := execution.Leftovers{ExecutionID: e.ID, DatasourceID: e.DatasourceID, Database: "shop_verify_1"}
