@@ -95,6 +95,10 @@ func (r *restore) seek(ctx context.Context) (*toolTransaction, error) {
 	if err != nil {
 		return nil, err
 	}
+	if _, err := conn.Exec(ctx, "SET ROLE NONE"); err != nil { // which may not see the tool's session; see asLogin
+		closeConn(ctx, conn)
+		return nil, queryError(ctx, err, r.conn, "preparing to look after the restore")
+	}
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx)) // the tool outlives ctx for a moment
 	t := &toolTransaction{session: r.session, ended: make(chan struct{})}
 	t.stop = func() { cancel(); <-t.ended }
@@ -207,7 +211,8 @@ func (r *restore) insist(ctx context.Context, connect func(context.Context, engi
 	defer tick.Stop()
 	for {
 		if conn, err := connect(ctx, r.conn); err == nil {
-			done := ask(ctx, conn)
+			var done bool
+			_ = asLogin(ctx, conn, func() error { done = ask(ctx, conn); return nil }) // it asks again
 			closeConn(ctx, conn)
 			if done {
 				return

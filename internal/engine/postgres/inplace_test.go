@@ -159,19 +159,16 @@ func TestWhatIsToldOfACommitThatWasCutOffIsSo(t *testing.T) {
 	pg.Exec(t, source, "CREATE TABLE a AS SELECT 1 AS x; CREATE TABLE z AS SELECT md5(g::text) FROM generate_series(1, 3000) g")
 	_, dump := dumpOf(t, connTo(pg, source), engine.DumpOptions{})
 	word := func(s string) []byte { return append([]byte{'Q', 0, 0, 0, byte(4 + len(s) + 1)}, s+"\x00"...) }
-	type landmark struct{ statement, done []byte }
-	commit := landmark{word("COMMIT"), []byte("COMMIT\x00")}
-	naming := landmark{[]byte("ALTER DATABASE DG_RESTORE_"), []byte("ALTER DATABASE\x00")}
+	commit := struct{ statement, done []byte }{word("COMMIT"), []byte("COMMIT\x00")}
 	old, restored := "CREATE TABLE a AS SELECT 2 AS x", "SELECT x = 1 FROM a"
 	for name, way := range map[string]struct {
-		cut     landmark
 		before  string // the target's content; empty: it is absent
 		options engine.RestoreOptions
 	}{
-		"some tables in place": {commit, old, engine.RestoreOptions{DropExisting: true, IncludeTables: []string{"a"}}},
-		"all in place":         {commit, "SELECT", engine.RestoreOptions{}},
-		"in the place of":      {commit, old, engine.RestoreOptions{DropExisting: true}},
-		"under a new name":     {naming, "", engine.RestoreOptions{CreateDatabase: true}},
+		"some tables in place": {old, engine.RestoreOptions{DropExisting: true, IncludeTables: []string{"a"}}},
+		"all in place":         {"SELECT", engine.RestoreOptions{}},
+		"in the place of":      {old, engine.RestoreOptions{DropExisting: true}},
+		"under a new name":     {"", engine.RestoreOptions{CreateDatabase: true}},
 	} {
 		for how, end := range map[string]struct{ arrives, closes, cancels bool }{
 			"before it arrived":                       {},
@@ -191,7 +188,7 @@ func TestWhatIsToldOfACommitThatWasCutOffIsSo(t *testing.T) {
 				ctx, cancel := context.WithCancelCause(t.Context())
 				defer cancel(nil)
 				cause := errors.New("operator said so")
-				r := road{statement: way.cut.statement, done: way.cut.done, arrives: end.arrives, closes: end.closes}
+				r := road{statement: commit.statement, done: commit.done, arrives: end.arrives, closes: end.closes}
 				if end.cancels {
 					r.then = func() { cancel(cause) }
 				}

@@ -241,7 +241,9 @@ func (r *restore) advance() {
 // works reports whether a server is at work in a database: a session there that
 // waits neither for a lock nor for its client.
 func works(ctx context.Context, conn *pgx.Conn, database string) (yes bool) {
-	err := conn.QueryRow(ctx, `SELECT EXISTS (SELECT FROM pg_stat_activity
-		WHERE datname = $1 AND state = 'active' AND coalesce(wait_event_type, '') NOT IN ('Lock', 'Client'))`, database).Scan(&yes)
+	err := asLogin(ctx, conn, func() error {
+		return conn.QueryRow(ctx, `SELECT EXISTS (SELECT FROM pg_stat_activity
+			WHERE datname = $1 AND state = 'active' AND coalesce(wait_event_type, '') NOT IN ('Lock', 'Client'))`, database).Scan(&yes)
+	})
 	return err == nil && yes
 }

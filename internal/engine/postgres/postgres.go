@@ -23,6 +23,7 @@ const (
 	defaultLockWait       = 5 * time.Minute
 	defaultCleanupLimit   = 30 * time.Second
 	defaultSharingLimit   = 5 * time.Second
+	defaultPlacePatience  = 30 * time.Second
 	defaultShareFrom      = 8 << 20
 	defaultSliceSize      = 128 << 20
 )
@@ -47,6 +48,7 @@ type Engine struct {
 	lockWait       time.Duration
 	cleanupLimit   time.Duration // for putting things in order after a failure
 	sharingLimit   time.Duration // for a second connection to compare sessions with
+	placePatience  time.Duration // for those who keep a restored database from its place
 	shareFrom      int64         // bytes of a table that are worth a member of its own
 	sliceSize      int64         // bytes on disk that one connection reads at a time
 }
@@ -62,6 +64,7 @@ func New(c Config) *Engine {
 		lockWait:       cmp.Or(c.LockWait, defaultLockWait),
 		cleanupLimit:   defaultCleanupLimit,
 		sharingLimit:   defaultSharingLimit,
+		placePatience:  defaultPlacePatience,
 		shareFrom:      defaultShareFrom,
 		sliceSize:      defaultSliceSize,
 	}

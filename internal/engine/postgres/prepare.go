@@ -3,7 +3,9 @@ package postgres
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"os"
+	"slices"
 
 	"github.com/jackc/pgx/v5"
 
@@ -66,17 +68,37 @@ func (e *Engine) Preflight(ctx context.Context, c engine.Conn, o engine.RestoreO
 	if why := tooTight(o, cmp.Or(o.TempDir, os.TempDir()), o.RawSize); why != "" {
 		found.Warnings = append(found.Warnings, why)
 	}
-	return found, r.mayMakeDatabases(ctx, t.exists)
+	conn, err := e.maintenance(ctx, c)
+	if err != nil {
+		return found, err
+	}
+	defer closeConn(ctx, conn)
+	if err := r.mayMakeDatabases(ctx, conn, t.exists); err != nil {
+		return found, err
+	}
+	why, err := r.whoStays(ctx, conn)
+	if why != "" {
+		found.Warnings = append(found.Warnings, why)
+	}
+	return found, err
+}
+
+// whoStays warns of sessions that a database cannot be replaced with.
+func (r *restore) whoStays(ctx context.Context, conn *pgx.Conn) (why string, _ error) {
+	visitors, err := visitorsOf(ctx, conn, r.conn.Database)
+	if err != nil {
+		return "", queryError(ctx, err, r.conn, "looking for sessions")
+	}
+	if visitors = slices.DeleteFunc(visitors, func(v visitor) bool { return v.Endable }); len(visitors) == 0 {
+		return "", nil
+	}
+	return fmt.Sprintf("database %q has sessions that user %q may not end or does not see enough of: %s; they have to leave it before it can be replaced, when the backup is restored",
+		r.conn.Database, r.conn.Username, named(visitors)), nil
 }
 
 // mayMakeDatabases asks for the rights to make a database and, to replace one,
 // to rename it.
-func (r *restore) mayMakeDatabases(ctx context.Context, replace bool) error {
-	conn, err := r.engine.maintenance(ctx, r.conn)
-	if err != nil {
-		return err
-	}
-	defer closeConn(ctx, conn)
+func (r *restore) mayMakeDatabases(ctx context.Context, conn *pgx.Conn, replace bool) error {
 	var create, owns bool
 	const rights = `SELECT (SELECT rolsuper OR rolcreatedb FROM pg_roles WHERE rolname = current_user),
 		coalesce((SELECT pg_has_role(datdba, 'USAGE') FROM pg_database WHERE datname = $1), false)`

@@ -47,8 +47,8 @@ func (b *beside) createLikeTarget(ctx context.Context) error {
 	if err := b.conn.QueryRow(ctx, readProperties, b.restore.conn.Database).Scan(&text); err != nil {
 		return b.failed(ctx, err, "reading the database's properties")
 	}
-	var p properties
-	if err := json.Unmarshal(text, &p); err != nil {
+	p := &b.like
+	if err := json.Unmarshal(text, p); err != nil {
 		return errs.Wrap(err, errs.Internal, errs.CodeInternal, "the database's properties were not understood")
 	}
 	o := p.options()
@@ -56,10 +56,10 @@ func (b *beside) createLikeTarget(ctx context.Context) error {
 	if err := b.createError(ctx, err); err != nil {
 		return err
 	}
-	return b.copyProperties(ctx, p)
+	return b.copyProperties(ctx)
 }
 
-func (p properties) options() (o sqlOptions) {
+func (p *properties) options() (o sqlOptions) {
 	o.add("OWNER %I", p.Owner)
 	o.add("ENCODING %L", p.Encoding)
 	o.add("LC_COLLATE %L", p.Collate)
@@ -80,18 +80,22 @@ func (p properties) options() (o sqlOptions) {
 	return o
 }
 
-// copyProperties: who may connect must be right; a setting or a comment that
-// cannot be copied is reported.
-func (b *beside) copyProperties(ctx context.Context, p properties) error {
-	if p.HasACL {
-		if err := b.copyGrants(ctx, p); err != nil {
-			return b.failed(ctx, err, "copying the database's grants")
-		}
+// copyProperties: who may connect must be right when the fresh database has its place, so
+// whether the grants can be copied is tried; a setting or a comment that cannot be copied
+// is reported.
+func (b *beside) copyProperties(ctx context.Context) error {
+	tx, err := b.conn.Begin(ctx)
+	if err != nil {
+		return b.failed(ctx, err, "copying the database's grants")
 	}
+	if err := also(b.open(ctx, tx, b.fresh), tx.Rollback(ctx)); err != nil {
+		return err
+	}
+	p := b.like
 	if p.Comment != "" {
 		b.attempt("the database's comment", b.exec(ctx, "COMMENT ON DATABASE %I IS %L", b.fresh, p.Comment))
 	}
-	return b.copySettings(ctx, p)
+	return b.copySettings(ctx, p.OID)
 }
 
 func (b *beside) attempt(what string, err error) {
@@ -100,8 +104,41 @@ func (b *beside) attempt(what string, err error) {
 	}
 }
 
-func (b *beside) copyGrants(ctx context.Context, p properties) error {
-	rows, err := b.conn.Query(ctx, `
+// shut keeps others out of the fresh database until it has its place: a session of theirs
+// would keep it from that. Superusers get in all the same. A user who is let in only by
+// what all are granted, though another role's settings made the database, needs that.
+func (b *beside) shut(ctx context.Context) error {
+	err := b.exec(ctx, "REVOKE CONNECT ON DATABASE %I FROM PUBLIC", b.fresh)
+	var enters bool
+	if err == nil {
+		err = b.conn.QueryRow(ctx, "SELECT has_database_privilege(session_user, $1, 'CONNECT')", b.fresh).Scan(&enters)
+	}
+	if err == nil && !enters {
+		err = b.exec(ctx, "GRANT CONNECT ON DATABASE %I TO PUBLIC", b.fresh)
+	}
+	if err != nil {
+		return b.failed(ctx, err, "keeping others out of the database to restore into")
+	}
+	return nil
+}
+
+// open grants what the database that the fresh one will be grants: of one that is new,
+// that everybody may connect.
+func (b *beside) open(ctx context.Context, tx pgx.Tx, database string) error {
+	var err error
+	if b.like.HasACL {
+		err = copyGrants(ctx, tx, b.like, database)
+	} else {
+		err = execFormat(ctx, tx, "GRANT CONNECT ON DATABASE %I TO PUBLIC", database)
+	}
+	if err != nil {
+		return b.failed(ctx, err, "copying the database's grants")
+	}
+	return nil
+}
+
+func copyGrants(ctx context.Context, tx pgx.Tx, p properties, database string) error {
+	rows, err := tx.Query(ctx, `
 		SELECT CASE WHEN a.grantee = 0 THEN '' ELSE pg_get_userbyid(a.grantee) END, a.privilege_type, a.is_grantable
 		FROM pg_database d, aclexplode(d.datacl) a WHERE d.oid::int8 = $1`, int64(p.OID))
 	if err != nil {
@@ -117,18 +154,18 @@ func (b *beside) copyGrants(ctx context.Context, p properties) error {
 	if err != nil {
 		return err
 	}
-	if err := b.exec(ctx, "REVOKE ALL ON DATABASE %I FROM PUBLIC, %I", b.fresh, p.Owner); err != nil {
+	if err := execFormat(ctx, tx, "REVOKE ALL ON DATABASE %I FROM PUBLIC, %I", database, p.Owner); err != nil {
 		return err
 	}
 	for _, g := range grants {
-		to, args := "PUBLIC", []string{b.fresh}
+		to, args := "PUBLIC", []string{database}
 		if g.grantee != "" {
 			to, args = "%I", append(args, g.grantee)
 		}
 		if g.grantable {
 			to += " WITH GRANT OPTION"
 		}
-		if err := b.exec(ctx, "GRANT "+g.privilege+" ON DATABASE %I TO "+to, args...); err != nil {
+		if err := execFormat(ctx, tx, "GRANT "+g.privilege+" ON DATABASE %I TO "+to, args...); err != nil {
 			return err
 		}
 	}
@@ -136,10 +173,10 @@ func (b *beside) copyGrants(ctx context.Context, p properties) error {
 }
 
 // copySettings copies ALTER DATABASE ... SET and ALTER ROLE ... IN DATABASE.
-func (b *beside) copySettings(ctx context.Context, p properties) error {
+func (b *beside) copySettings(ctx context.Context, of uint32) error {
 	rows, err := b.conn.Query(ctx, `
 		SELECT CASE WHEN s.setrole = 0 THEN '' ELSE pg_get_userbyid(s.setrole) END, unnest(s.setconfig)
-		FROM pg_db_role_setting s WHERE s.setdatabase::int8 = $1`, int64(p.OID))
+		FROM pg_db_role_setting s WHERE s.setdatabase::int8 = $1`, int64(of))
 	if err != nil {
 		return b.failed(ctx, err, "reading the database's settings")
 	}

@@ -255,12 +255,12 @@ func TestSessionsEndOnlyWhenContentIsReplaced(t *testing.T) {
 	require.NoError(t, restoreInto(t, connTo(pg, db), engine.RestoreOptions{DropExisting: true, Log: log.log}, dump))
 	require.Error(t, session.Ping(t.Context()))
 	require.Contains(t, log.String(), "1 sessions of database "+db+" were ended")
-	require.Contains(t, log.String(), "postgres")
+	require.Contains(t, log.String(), `user "postgres"`)
 }
 
-// scratchGuest connects to the scratch database of a restore as soon as dump is read
-// while it is there.
-func scratchGuest(t *testing.T, pg *testkit.PG, dump *enginetest.Memory, token string) (guest func() *pgx.Conn) {
+// scratchGuest connects to the scratch database of a restore, as a role of newRole's or as
+// the superuser, as soon as dump is read while it is there.
+func scratchGuest(t *testing.T, pg *testkit.PG, dump *enginetest.Memory, token, role string) (guest func() *pgx.Conn) {
 	var conn *pgx.Conn
 	dump.OnRead = func(string, int64) (err error) {
 		if conn != nil {
@@ -270,7 +270,7 @@ func scratchGuest(t *testing.T, pg *testkit.PG, dump *enginetest.Memory, token s
 		if err := pg.Conn(t, "postgres").QueryRow(t.Context(), "SELECT count(*) > 0 FROM pg_database WHERE datname = $1", engine.ScratchPrefix+token).Scan(&there); err != nil || !there {
 			return err
 		}
-		conn, err = pgx.Connect(t.Context(), pg.DSN(engine.ScratchPrefix+token))
+		conn, err = sessionAs(t.Context(), pg, engine.ScratchPrefix+token, role, "guest")
 		return err
 	}
 	return func() *pgx.Conn { return conn }
@@ -287,7 +287,7 @@ func TestIdleSessionsOfTheScratchDatabaseDoNotKeepItFromItsPlace(t *testing.T) {
 	for target, o := range map[string]engine.RestoreOptions{db: {DropExisting: true}, absent: {CreateDatabase: true}} {
 		var log lines
 		o.Token, o.TempDir, o.Log = engine.NewScratchSuffix(), t.TempDir(), log.log
-		guest := scratchGuest(t, pg, dump, o.Token)
+		guest := scratchGuest(t, pg, dump, o.Token, "")
 		require.NoError(t, New(Config{}).Restore(t.Context(), connTo(pg, target), o, dump))
 		idle := guest()
 		require.NotNil(t, idle, "the scratch database was seen")
@@ -302,24 +302,17 @@ func TestIdleSessionsOfTheScratchDatabaseDoNotKeepItFromItsPlace(t *testing.T) {
 // see what it is.
 func TestSessionsOfOthersOnTheScratchDatabaseAreWaitedForWhenItTakesItsPlace(t *testing.T) {
 	pg := testkit.Postgres(t)
-	db := pg.NewDatabase(t)
+	role := newRole(t, pg, "CREATEDB IN ROLE pg_monitor")
+	db := newDatabaseOf(t, pg, role)
 	pg.Exec(t, db, "CREATE TABLE a AS SELECT 1 AS x")
 	_, dump := dumpOf(t, connTo(pg, db), engine.DumpOptions{})
-	role := "plain_" + engine.NewScratchSuffix()
 	absent := "absent_" + engine.NewScratchSuffix()
-	pg.Exec(t, "postgres", "CREATE ROLE "+role+" LOGIN CREATEDB PASSWORD 'plain-password' IN ROLE pg_monitor; ALTER DATABASE "+db+" OWNER TO "+role)
-	t.Cleanup(func() {
-		pg.Exec(t, "postgres", "DROP DATABASE IF EXISTS "+absent)
-		pg.Exec(t, "postgres", "ALTER DATABASE "+db+" OWNER TO postgres")
-		pg.Exec(t, db, "DROP OWNED BY "+role)
-		pg.Exec(t, "postgres", "DROP ROLE "+role)
-	})
+	t.Cleanup(func() { pg.Exec(t, "postgres", "DROP DATABASE IF EXISTS "+absent) })
 	watching := pg.Conn(t, "postgres")
 	for target, o := range map[string]engine.RestoreOptions{db: {DropExisting: true}, absent: {CreateDatabase: true}} {
 		o.Token, o.TempDir = engine.NewScratchSuffix(), t.TempDir()
-		guest := scratchGuest(t, pg, dump, o.Token)
-		c := connTo(pg, target)
-		c.Username, c.Password = role, "plain-password"
+		guest := scratchGuest(t, pg, dump, o.Token, "")
+		c := connAs(pg, target, role)
 		restored := make(chan error, 1)
 		go func() { restored <- New(Config{}).Restore(t.Context(), c, o, dump) }()
 		require.Eventually(t, func() (waits bool) {

@@ -8,7 +8,6 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -18,12 +17,8 @@ import (
 	"github.com/dataguardian/dataguardian/internal/errs"
 )
 
-const (
-	// lockSpace separates our advisory locks from other programs' ("DG").
-	lockSpace = 0x4447
-	// swapPatience is how long the swap tries to get the old database alone.
-	swapPatience = 30 * time.Second
-)
+// lockSpace separates our advisory locks from other programs' ("DG").
+const lockSpace = 0x4447
 
 // target is what a restore finds.
 type target struct {
@@ -92,6 +87,9 @@ func (r *restore) intoFresh(ctx context.Context, replace bool, input io.Reader) 
 	if err := b.identify(ctx); err != nil {
 		return err
 	}
+	if err := b.shut(ctx); err != nil {
+		return err
+	}
 	if err := r.createSchemas(ctx, b.fresh); err != nil {
 		return err
 	}
@@ -104,7 +102,7 @@ func (r *restore) intoFresh(ctx context.Context, replace bool, input io.Reader) 
 		return err
 	}
 	if !replace {
-		return b.rename(ctx)
+		return b.settle(ctx)
 	}
 	return b.swap(ctx)
 }
@@ -116,7 +114,8 @@ type beside struct {
 	suffix   string
 	fresh    string
 	replaced string
-	oid      uint32 // of the fresh one, which keeps it under any name
+	oid      uint32     // of the fresh one, which keeps it under any name
+	like     properties // of the database that it will be
 }
 
 // claim marks our names as in use for as long as the connection lives, and
@@ -300,132 +299,6 @@ func (r *restore) missingSchemas() []string {
 	}
 	slices.Sort(used)
 	return slices.DeleteFunc(slices.Compact(used), func(name string) bool { return slices.Contains(made, name) })
-}
-
-// rename gives the fresh database its name.
-func (b *beside) rename(ctx context.Context) error {
-	give := func(ctx context.Context) error {
-		return b.exec(ctx, "ALTER DATABASE %I RENAME TO %I", b.fresh, b.restore.conn.Database)
-	}
-	return b.take(ctx, b.endOwn, give, func(err error) error {
-		pg, _ := errors.AsType[*pgconn.PgError](err)
-		switch {
-		case pg != nil && pg.Code == stateExists:
-			return errs.Wrap(err, errs.Conflict, errs.CodeRestoreFailed,
-				"somebody made a database %q while the restore ran: choose another name, or drop_existing", b.restore.conn.Database)
-		case pg != nil && pg.Code == stateInUse && ctx.Err() == nil:
-			return errs.Wrap(err, errs.Unavailable, errs.CodeRestoreFailed,
-				"the restored database could not be named %q: %s; keep others away from databases named %s..., and run it again",
-				b.restore.conn.Database, reason(err), engine.ScratchPrefix)
-		}
-		return b.failed(ctx, err, "naming the restored database")
-	})
-}
-
-// take ends the sessions that are in the way of giving the fresh database its name, and
-// gives it; again while somebody is there, for as long as swapPatience. told says why it
-// could not be given.
-func (b *beside) take(ctx context.Context, end, give func(context.Context) error, told func(error) error) error {
-	deadline := time.Now().Add(swapPatience)
-	for {
-		if err := end(ctx); err != nil {
-			return err
-		}
-		err := give(ctx) // waits a few seconds itself for sessions to leave
-		if err == nil {
-			return nil
-		}
-		if pg, ok := errors.AsType[*pgconn.PgError](err); !ok || pg.Code != stateInUse || time.Now().After(deadline) {
-			return b.placed(ctx, err, told(err))
-		}
-	}
-}
-
-// placed tells what came of giving the fresh database the target's name, when err did:
-// nil when it has the name, failed when it has not, engine.ErrUnsettled when the server
-// does not say. A connection that breaks, or is given up, in the middle of COMMIT does
-// not tell, nor does FATAL, which may come after it; ERROR comes before.
-func (b *beside) placed(ctx context.Context, err, failed error) error {
-	if pg, ok := errors.AsType[*pgconn.PgError](err); ok && pg.SeverityUnlocalized == "ERROR" {
-		return failed
-	}
-	r := b.restore
-	var answered, has bool
-	r.insist(ctx, r.engine.maintenance, func(ctx context.Context, conn *pgx.Conn) (done bool) {
-		var busy bool // the session of ours may not have noticed yet
-		const end = "SELECT coalesce(bool_or(pg_terminate_backend(pid)), false) FROM pg_stat_activity WHERE application_name = $1 AND usename = session_user"
-		if err := conn.QueryRow(ctx, end, r.session).Scan(&busy); err != nil || busy {
-			return false
-		}
-		err := conn.QueryRow(ctx, "SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1 AND oid = $2)", r.conn.Database, b.oid).Scan(&has)
-		answered = err == nil
-		return answered
-	})
-	switch {
-	case !answered:
-		return errs.Wrap(errors.Join(failed, engine.ErrUnsettled), errs.KindOf(failed), errs.CodeOf(failed),
-			"the connection to %s ended while the restored database took the place of %q, and the server does not say whether it did: %q is either what it was or wholly restored; look at it before you run it again",
-			where(r.conn), r.conn.Database, r.conn.Database)
-	case !has:
-		return failed
-	}
-	r.log(engine.LevelWarn, fmt.Sprintf("the restore is done: the restored database had taken the place of %q already when this came: %s", r.conn.Database, reason(err)))
-	return nil
-}
-
-// swap lets the fresh database take the place of the old one.
-func (b *beside) swap(ctx context.Context) error {
-	err := b.take(ctx, b.endSessions, b.exchange, func(err error) error {
-		if ctx.Err() != nil {
-			return ended(ctx)
-		}
-		return errs.Wrap(err, errs.Unavailable, errs.CodeRestoreFailed,
-			"the restored database could not take the place of %q, which is unchanged: %s", b.restore.conn.Database, reason(err))
-	})
-	if err != nil {
-		return err
-	}
-	b.restore.discardOrTell(ctx, b.replaced)
-	return nil
-}
-
-func (b *beside) exchange(ctx context.Context) error {
-	return pgx.BeginFunc(ctx, b.conn, func(tx pgx.Tx) error {
-		if err := execFormat(ctx, tx, "ALTER DATABASE %I RENAME TO %I", b.restore.conn.Database, b.replaced); err != nil {
-			return err
-		}
-		return execFormat(ctx, tx, "ALTER DATABASE %I RENAME TO %I", b.fresh, b.restore.conn.Database)
-	})
-}
-
-// endOwn ends the sessions of our own user on the fresh database: those that a connection
-// pooler keeps when the tools that had them are gone. Others, a monitoring's or a person's,
-// may be there, too; they are not ours to end, and are waited for.
-func (b *beside) endOwn(ctx context.Context) error {
-	if _, err := b.conn.Exec(ctx, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-		WHERE datname = $1 AND usename = current_user AND pid <> pg_backend_pid() AND backend_type = 'client backend'`, b.fresh); err != nil {
-		return b.failed(ctx, err, "ending sessions")
-	}
-	return nil
-}
-
-// endSessions ends who is connected to the old database, and says so, and endOwn's.
-func (b *beside) endSessions(ctx context.Context) error {
-	if err := b.endOwn(ctx); err != nil {
-		return err
-	}
-	var n int
-	var users string
-	err := b.conn.QueryRow(ctx, `SELECT count(*), coalesce(string_agg(DISTINCT usename, ', '), '')
-		FROM (SELECT usename, pg_terminate_backend(pid) AS ended FROM pg_stat_activity
-			WHERE datname = $1 AND pid <> pg_backend_pid() AND backend_type = 'client backend' OFFSET 0) sessions WHERE ended`, b.restore.conn.Database).Scan(&n, &users)
-	if err != nil {
-		return b.failed(ctx, err, "ending sessions")
-	}
-	if n > 0 {
-		b.restore.log(engine.LevelWarn, fmt.Sprintf("%d sessions of database %s were ended to replace it (users: %s)", n, b.restore.conn.Database, users))
-	}
-	return nil
 }
 
 // discardOrTell drops a database whose fate does not change the outcome. The

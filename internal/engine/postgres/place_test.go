@@ -1,0 +1,269 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/stretchr/testify/require"
+
+	"github.com/dataguardian/dataguardian/internal/engine"
+	"github.com/dataguardian/dataguardian/internal/engine/enginetest"
+	"github.com/dataguardian/dataguardian/internal/errs"
+	"github.com/dataguardian/dataguardian/internal/process"
+	"github.com/dataguardian/dataguardian/internal/testkit"
+)
+
+const rolePassword = "role-password"
+
+// newRole makes a role that may log in, with these options.
+func newRole(t *testing.T, pg *testkit.PG, options string) string {
+	t.Helper()
+	role := "role_" + engine.NewScratchSuffix()
+	pg.Exec(t, "postgres", "CREATE ROLE "+role+" LOGIN PASSWORD '"+rolePassword+"' "+options)
+	t.Cleanup(func() { pg.Exec(t, "postgres", "DROP ROLE "+role) })
+	return role
+}
+
+// newDatabaseOf makes a database of a role's.
+func newDatabaseOf(t *testing.T, pg *testkit.PG, role string) string {
+	t.Helper()
+	db := pg.NewDatabase(t)
+	t.Cleanup(func() {
+		pg.Exec(t, db, "DROP OWNED BY "+role)
+		pg.Exec(t, "postgres", "ALTER DATABASE "+db+" OWNER TO postgres")
+	})
+	pg.Exec(t, "postgres", "ALTER DATABASE "+db+" OWNER TO "+role)
+	return db
+}
+
+func connAs(pg *testkit.PG, database, role string) engine.Conn {
+	c := connTo(pg, database)
+	c.Username, c.Password = role, rolePassword
+	return c
+}
+
+// sessionAs opens a session, of the superuser without a role.
+func sessionAs(ctx context.Context, pg *testkit.PG, database, role, application string) (*pgx.Conn, error) {
+	cfg, err := pgx.ParseConfig(pg.DSN(database))
+	if err != nil {
+		return nil, err
+	}
+	if role != "" {
+		cfg.User, cfg.Password = role, rolePassword
+	}
+	cfg.RuntimeParams["application_name"] = application
+	return pgx.ConnectConfig(ctx, cfg)
+}
+
+// monitor holds a session on every database that lets it in, and looks every 50 ms for
+// those it has none on.
+type monitor struct {
+	entered map[string]int // how often it got into each database
+}
+
+func monitorAll(t *testing.T, pg *testkit.PG, role string) (stop func() monitor) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	m := monitor{entered: map[string]int{}}
+	var watching sync.WaitGroup
+	watching.Go(func() {
+		sessions := map[string]*pgx.Conn{}
+		tick := time.NewTicker(50 * time.Millisecond)
+		defer tick.Stop()
+		for ctx.Err() == nil {
+			m.look(ctx, pg, role, sessions)
+			select {
+			case <-tick.C:
+			case <-ctx.Done():
+			}
+		}
+		for s := range maps.Values(sessions) {
+			_ = s.Close(context.Background()) // the server may have ended it
+		}
+	})
+	stop = sync.OnceValue(func() monitor {
+		cancel()
+		watching.Wait()
+		return m
+	})
+	t.Cleanup(func() { stop() })
+	return stop
+}
+
+func (m *monitor) look(ctx context.Context, pg *testkit.PG, role string, sessions map[string]*pgx.Conn) {
+	for name, s := range sessions {
+		if s.Ping(ctx) != nil {
+			_ = s.Close(ctx) // the server has ended it
+			delete(sessions, name)
+		}
+	}
+	main := sessions["postgres"]
+	names := []string{"postgres"}
+	if main != nil {
+		rows, err := main.Query(ctx, "SELECT datname FROM pg_database WHERE datallowconn")
+		if err != nil {
+			return
+		}
+		if names, err = pgx.CollectRows(rows, pgx.RowTo[string]); err != nil {
+			return
+		}
+	}
+	for _, name := range names {
+		if sessions[name] != nil {
+			continue
+		}
+		if s, err := sessionAs(ctx, pg, name, role, "monitor"); err == nil {
+			sessions[name] = s
+			m.entered[name]++
+		}
+	}
+}
+
+func TestAMonitorThatHoldsASessionOnEveryDatabaseIsNotInTheWay(t *testing.T) {
+	pg := testkit.NewPostgres(t)
+	for name, options := range map[string]string{"any role's": "", "a superuser's": "SUPERUSER"} {
+		t.Run(name, func(t *testing.T) {
+			db := pg.NewDatabase(t)
+			pg.Exec(t, db, "CREATE TABLE a AS SELECT 1 AS x")
+			_, dump := dumpOf(t, connTo(pg, db), engine.DumpOptions{})
+			stop := monitorAll(t, pg, newRole(t, pg, options))
+			absent := "absent_" + engine.NewScratchSuffix()
+			t.Cleanup(func() { pg.Exec(t, "postgres", "DROP DATABASE IF EXISTS "+absent+" WITH (FORCE)") })
+			var tokens []string
+			for target, o := range map[string]engine.RestoreOptions{db: {DropExisting: true}, absent: {CreateDatabase: true}} {
+				o.Token, o.TempDir = engine.NewScratchSuffix(), t.TempDir()
+				tokens = append(tokens, o.Token)
+				require.NoError(t, New(Config{}).Restore(t.Context(), connTo(pg, target), o, dump))
+				require.True(t, isRestored(t, pg, target, "SELECT x = 1 FROM a"))
+				var all bool
+				require.NoError(t, pg.Conn(t, "postgres").QueryRow(t.Context(), "SELECT has_database_privilege('pg_monitor', $1, 'CONNECT')", target).Scan(&all))
+				require.True(t, all, "who might connect before may not any more")
+			}
+			m := stop()
+			require.Positive(t, m.entered[db])
+			if options == "" {
+				for _, token := range tokens {
+					require.Zero(t, m.entered[engine.ScratchPrefix+token], "it was let in")
+				}
+			}
+		})
+	}
+}
+
+// A session of a superuser on the scratch database, which a superuser may end.
+func TestAGuestOfTheScratchDatabaseThatDoesNotLeaveIsEndedAndNamed(t *testing.T) {
+	pg := testkit.Postgres(t)
+	db := pg.NewDatabase(t)
+	pg.Exec(t, db, "CREATE TABLE a AS SELECT 1 AS x")
+	_, dump := dumpOf(t, connTo(pg, db), engine.DumpOptions{})
+	role := newRole(t, pg, "SUPERUSER")
+	var log lines
+	o := engine.RestoreOptions{DropExisting: true, Token: engine.NewScratchSuffix(), TempDir: t.TempDir(), Log: log.log}
+	guest := scratchGuest(t, pg, dump, o.Token, role)
+	require.NoError(t, New(Config{}).Restore(t.Context(), connTo(pg, db), o, dump))
+	require.Error(t, guest().Ping(t.Context()))
+	require.Contains(t, log.String(), "1 sessions of others in database "+engine.ScratchPrefix+o.Token)
+	require.Contains(t, log.String(), `user "`+role+`" (application "guest" from 127.0.0.1)`)
+	_ = guest().Close(t.Context()) // the server has ended it
+}
+
+// Whoever keeps the restored database from its place, nobody loses a session for it.
+func TestWhoKeepsARestoredDatabaseFromItsPlaceIsNamedAndNobodyIsSentAway(t *testing.T) {
+	pg := testkit.Postgres(t)
+	plainRole := newRole(t, pg, "CREATEDB IN ROLE pg_monitor")
+	db := newDatabaseOf(t, pg, plainRole)
+	pg.Exec(t, db, "CREATE TABLE a AS SELECT 1 AS x")
+	_, dump := dumpOf(t, connTo(pg, db), engine.DumpOptions{})
+	super := newRole(t, pg, "SUPERUSER")
+	e := New(Config{})
+	e.placePatience = 0
+	for _, where := range []string{"on the fresh database", "on the old database"} {
+		t.Run(where, func(t *testing.T) {
+			user, err := sessionAs(t.Context(), pg, db, plainRole, "shop")
+			require.NoError(t, err)
+			defer func() { require.NoError(t, user.Close(context.Background())) }()
+			before := plain(t, pg, db)
+			var log lines
+			o := engine.RestoreOptions{DropExisting: true, Token: engine.NewScratchSuffix(), TempDir: t.TempDir(), Log: log.log}
+			says, guest := "databases named dg_restore_", func() *pgx.Conn { return nil }
+			if where == "on the old database" {
+				says = `user "` + plainRole + `" may not end`
+				s, err := sessionAs(t.Context(), pg, db, super, "guest")
+				require.NoError(t, err)
+				guest = func() *pgx.Conn { return s }
+				found, err := e.Preflight(t.Context(), connAs(pg, db, plainRole), o)
+				require.NoError(t, err)
+				require.Len(t, found.Warnings, 1)
+				require.Contains(t, found.Warnings[0], `user "`+super+`" (application "guest" from 127.0.0.1); they have to leave`)
+			} else {
+				guest = scratchGuest(t, pg, dump, o.Token, super)
+			}
+			err = e.Restore(t.Context(), connAs(pg, db, plainRole), o, dump)
+			require.Equal(t, errs.CodeRestoreFailed, errs.CodeOf(err))
+			require.NotErrorIs(t, err, engine.ErrUnsettled)
+			require.Contains(t, errs.Message(err), `"`+db+`", which is unchanged`)
+			require.Contains(t, errs.Message(err), `user "`+super+`" (application "guest" from 127.0.0.1)`)
+			require.Contains(t, errs.Message(err), says)
+			require.NoError(t, user.Ping(t.Context()), "a user was sent away for nothing")
+			require.NotContains(t, log.String(), "were ended")
+			require.Equal(t, before, plain(t, pg, db))
+			require.NotNil(t, guest())
+			_ = guest().Close(t.Context()) // the scratch database is gone
+			dump.OnRead = nil
+			require.NoError(t, New(Config{}).Restore(t.Context(), connAs(pg, db, plainRole), o, dump), "with nobody in the way")
+			require.Empty(t, databases(t, pg))
+			require.Error(t, user.Ping(t.Context()))
+		})
+	}
+}
+
+// Settings of a user may make it another role as soon as it is in. Its sessions are its
+// own all the same.
+func TestARoleThatAUserTakesOnDoesNotHideItsSessions(t *testing.T) {
+	pg := testkit.Postgres(t)
+	owner := newRole(t, pg, "CREATEDB")
+	for name, inherits := range map[string]string{"inherits": "INHERIT", "does not inherit": "NOINHERIT"} {
+		t.Run(name, func(t *testing.T) {
+			user := newRole(t, pg, inherits+" IN ROLE "+owner)
+			pg.Exec(t, "postgres", "ALTER ROLE "+user+" SET role = '"+owner+"'")
+			db := newDatabaseOf(t, pg, owner)
+			pg.Exec(t, db, "CREATE TABLE a AS SELECT 1 AS x; ALTER TABLE a OWNER TO "+owner)
+			_, dump := dumpOf(t, connTo(pg, db), engine.DumpOptions{})
+			c := connAs(pg, db, user)
+
+			o := engine.RestoreOptions{DropExisting: true, Token: engine.NewScratchSuffix(), TempDir: t.TempDir()}
+			guest := scratchGuest(t, pg, dump, o.Token, user)
+			e := New(Config{})
+			e.placePatience = 0
+			require.NoError(t, e.Restore(t.Context(), c, o, dump))
+			require.Error(t, guest().Ping(t.Context()), "a session that a pooler of ours kept")
+			_ = guest().Close(t.Context()) // the server has ended it
+			dump.OnRead = nil
+
+			r := &restore{engine: e, conn: c, session: appName + "-" + o.Token}
+			tx, err := r.seek(t.Context())
+			require.NoError(t, err)
+			tool, err := sessionAs(t.Context(), pg, db, user, r.session)
+			require.NoError(t, err)
+			_, err = tool.Exec(t.Context(), "BEGIN; SELECT txid_current()")
+			require.NoError(t, err)
+			select {
+			case <-tx.ended:
+			case <-time.After(time.Minute):
+				t.Error("the tool's transaction is not seen")
+			}
+			tx.stop()
+			lost := errors.New("lost")
+			require.Equal(t, rolledBack, tx.became(t.Context(), r, process.Result{ExitCode: -1, Signal: syscall.SIGTERM}, lost, true), "after it was ended")
+			require.Error(t, tool.Ping(t.Context()))
+			_ = tool.Close(t.Context()) // the server has ended it
+			require.Empty(t, enginetest.Children(t))
+		})
+	}
+}
