@@ -1,9 +1,11 @@
 // Package gcs keeps objects in Google Cloud Storage.
 //
-// Bodies go out as resumable uploads in chunks of a few megabytes, the last of
-// which is sent only when the whole body is proven. An upload that was given up
-// is never visible; the store forgets it after a week. Objects carry their
-// SHA-256, where it is known before they are written, in the metadata "sha256".
+// A body of known size and digest that can be read again goes out in one request,
+// and nothing of it is held in memory. Any other body is a resumable upload in chunks
+// of a few megabytes. The last bytes are sent only when the whole body is proven. An
+// upload that was given up is never visible; the store forgets it after a week.
+// Objects carry their SHA-256, where it is known before they are written, in the
+// metadata "sha256".
 package gcs
 
 import (
@@ -45,10 +47,12 @@ const maxAttempts = 3
 // Driver stores objects in one bucket. It implements storage.Driver and
 // storage.Foldered.
 type Driver struct {
-	client *gcloud.Client
-	http   *http.Client
-	bucket *gcloud.BucketHandle
-	prefix string // empty or with a trailing slash
+	client     *gcloud.Client
+	http       *http.Client
+	authorized *http.Client // over http, with credentials
+	endpoint   string       // of the API, with a trailing slash
+	bucket     *gcloud.BucketHandle
+	prefix     string // empty or with a trailing slash
 }
 
 var (
@@ -87,13 +91,18 @@ func New(ctx context.Context, c Config) (*Driver, error) {
 		// Deleting twice is fine, and writes carry their mark.
 		gcloud.WithPolicy(gcloud.RetryAlways),
 		gcloud.WithMaxAttempts(maxAttempts),
-		gcloud.WithBackoff(gax.Backoff{Initial: 200 * time.Millisecond, Max: 5 * time.Second, Multiplier: 2}),
+		gcloud.WithBackoff(backoff()),
 	)
-	d := &Driver{client: client, http: base, bucket: client.Bucket(c.Bucket)}
+	d := &Driver{client: client, http: base, authorized: authorized, endpoint: endpoint, bucket: client.Bucket(c.Bucket)}
 	if p := strings.Trim(c.Prefix, "/"); p != "" {
 		d.prefix = p + "/"
 	}
 	return d, nil
+}
+
+// backoff tells the pauses between the tries of a request.
+func backoff() gax.Backoff {
+	return gax.Backoff{Initial: 200 * time.Millisecond, Max: 5 * time.Second, Multiplier: 2}
 }
 
 // Close drops idle connections.

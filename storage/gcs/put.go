@@ -23,8 +23,14 @@ const (
 	metaWrite  = "dataguardian-write"
 )
 
+// contentType is that of all objects.
+const contentType = "application/octet-stream"
+
 const (
-	// chunkSize is how much of a body is held in memory to be sent again.
+	// maxStreamed is the size up to which a body that can be read again goes out in
+	// one request.
+	maxStreamed = 512 << 20
+	// chunkSize is how much of any other body is held in memory to be sent again.
 	chunkSize = 8 << 20
 	// chunkRetryLimit bounds how long one chunk is tried.
 	chunkRetryLimit = 10 * time.Second
@@ -41,7 +47,7 @@ type write struct {
 	opts   storage.PutOptions
 	body   *body.Checked
 	crc    hash.Hash32
-	// failures in a row; the library tries a write until its context ends.
+	// failures in a row; the library would try a write until its context ends.
 	failures atomic.Int32
 }
 
@@ -87,20 +93,27 @@ func refuseExisting(ctx context.Context, object *gcloud.ObjectHandle) error {
 	}
 }
 
-// send copies the body into a writer. Closing a writer commits what it has, so
-// its context is ended first when the body is not proven.
+// send streams a body that is known and can be read again, and sends any other in
+// chunks.
 func (w *write) send(ctx context.Context) (*gcloud.ObjectAttrs, error) {
+	if w.opts.SHA256 != "" && 0 <= w.opts.Size && w.opts.Size <= maxStreamed {
+		if again, ok := w.body.Seekable().(io.Seeker); ok {
+			return w.stream(ctx, again)
+		}
+	}
+	return w.chunks(ctx)
+}
+
+// chunks copies the body into a writer. Closing a writer commits what it has, so
+// its context is ended first when the body is not proven.
+func (w *write) chunks(ctx context.Context) (*gcloud.ObjectAttrs, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	out := w.object.Retryer(gcloud.WithErrorFunc(w.again)).NewWriter(ctx)
 	out.ProgressFunc = func(int64) { w.failures.Store(0) }
 	out.ChunkSize = w.chunk()
 	out.ChunkRetryDeadline = chunkRetryLimit
-	out.ContentType = "application/octet-stream"
-	out.Metadata = map[string]string{metaWrite: w.mark}
-	if w.opts.SHA256 != "" {
-		out.Metadata[metaDigest] = w.opts.SHA256
-	}
+	out.ContentType, out.Metadata = contentType, w.metadata()
 	if _, err := io.Copy(io.MultiWriter(out, w.crc), w.body); err != nil {
 		cancel()
 		_ = out.Close() // fails, as its context has ended
@@ -115,6 +128,14 @@ func (w *write) send(ctx context.Context) (*gcloud.ObjectAttrs, error) {
 // again decides whether a request of the write is tried once more.
 func (w *write) again(err error) bool {
 	return gcloud.ShouldRetry(err) && w.failures.Add(1) < maxAttempts
+}
+
+func (w *write) metadata() map[string]string {
+	m := map[string]string{metaWrite: w.mark}
+	if w.opts.SHA256 != "" {
+		m[metaDigest] = w.opts.SHA256
+	}
+	return m
 }
 
 // chunk is no larger than the body needs.
