@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -37,10 +38,13 @@ func TestAQuickRunMeasuresEveryRow(t *testing.T) {
 			"pg_restore -j2 of -Fd", "dataguardian, PostgreSQL", "zstd -dc, mariadb", "dataguardian, MariaDB",
 			"reading and SHA-256", "dataguardian, verify", "tee, sha256sum, zstd -dc, sha256sum", "dataguardian, verify",
 		},
-		"uploads": {"dump only", "pg_dump, zstd -1 -T2", "to disk", "to S3", "to GCS"},
-		"spool":   {"full spool, at its peak", "bounded spool, at its peak", "sent again after half was sent"},
-		"memory":  nil,
-		"tails":   {"gRPC", "SSE", "gRPC", "SSE"},
+		"uploads": {
+			"dump only", "pg_dump, zstd -1 -T2", "to disk", "to S3", "to GCS",
+			"dump only, 400 Mbit/s", "pg_dump, zstd -1 -T2, 400 Mbit/s", "to disk, 400 Mbit/s", "to S3, 400 Mbit/s", "to GCS, 400 Mbit/s",
+		},
+		"spool":  {"full spool, at its peak", "bounded spool, at its peak", "sent again after half was sent"},
+		"memory": nil,
+		"tails":  {"gRPC", "SSE", "gRPC", "SSE"},
 		"requests": {
 			"GetExecution", "GetExecution", "ListExecutions, page 1", "ListExecutions, page 1", "ListExecutions, page 25", "ListExecutions, page 25",
 			"ListExecutions, of a job", "ListExecutions, of a job", "ListExecutions, failed ones", "ListExecutions, failed ones",
@@ -117,4 +121,14 @@ func TestAFamilyHasDescendantsAndTheirPeaks(t *testing.T) {
 	require.True(t, ok)
 	require.Positive(t, peak)
 	require.Equal(t, int64(3), median([]int64{9, 3, 1}))
+}
+
+func TestALinkCarriesItsRate(t *testing.T) {
+	l, now := &link{}, time.Now()
+	require.Equal(t, time.Second-linkBurst, l.due(now, linkRate))
+	require.Equal(t, 2*time.Second-linkBurst, l.due(now, linkRate), "behind what it carries already")
+	now = now.Add(2 * time.Second)
+	require.Equal(t, time.Second-linkBurst, l.due(now, linkRate), "a timer that was late is made up for")
+	now = now.Add(time.Hour)
+	require.Equal(t, time.Second-linkBurst, l.due(now, linkRate), "what was not carried is lost")
 }

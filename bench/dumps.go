@@ -27,7 +27,7 @@ func backups(ctx context.Context, b *bench) (t table, err error) {
 	if err != nil {
 		return t, err
 	}
-	tools, err := b.tools(source)
+	tools, err := b.tools(b.cluster.client(source))
 	if err != nil {
 		return t, err
 	}
@@ -84,8 +84,8 @@ func backupTable(title string, standings, beside []standing, size int64, rounds 
 }
 
 // tools are the contenders that are not ours. The first is no backup: it shows
-// how fast the database gives its rows away.
-func (b *bench) tools(database string) ([]contender, error) {
+// how fast the database gives its rows away. env says where that is.
+func (b *bench) tools(env []string) ([]contender, error) {
 	dump, err := b.cluster.program("pg_dump")
 	if err != nil {
 		return nil, err
@@ -94,7 +94,7 @@ func (b *bench) tools(database string) ([]contender, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w; scripts/install-packages.sh bench installs it", err)
 	}
-	file, env := b.path("dump"), b.cluster.client(database)
+	file := b.path("dump")
 	return []contender{
 		pipeline(dumpOnly, env, "", []string{dump, "-Fc", "-Z0"}),
 		pipeline("pg_dump -Fc", env, file, []string{dump, "-Fc"}),
