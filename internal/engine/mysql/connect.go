@@ -72,6 +72,27 @@ func (e *Engine) driverConfig(c engine.Conn, database string) (*driver.Config, e
 	return cfg, err
 }
 
+// forTool is c as a tool is to take it. MariaDB's clients believe to be encrypted once they
+// may be, and then send MySQL the password as it is, which it refuses: so they are told
+// where there is no TLS.
+func (e *Engine) forTool(ctx context.Context, c engine.Conn, p program, server engine.ServerInfo) (engine.Conn, error) {
+	if c.SSLMode != "" || isSocket(c.Host) || p.flavor != engine.MariaDB || server.Flavor != engine.MySQL {
+		return c, nil
+	}
+	encrypted := c
+	encrypted.SSLMode = engine.SSLRequire
+	s, err := e.connect(ctx, encrypted, "")
+	switch {
+	case errors.Is(err, driver.ErrNoTLS):
+		c.SSLMode = engine.SSLDisable
+		return c, nil
+	case err != nil:
+		return c, err
+	}
+	s.close()
+	return c, nil
+}
+
 // silent keeps the driver from writing to standard error; what fails is in the
 // errors.
 type silent struct{}

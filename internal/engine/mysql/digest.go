@@ -133,7 +133,7 @@ func (e *Engine) DigestSchema(ctx context.Context, c engine.Conn, _ engine.Schem
 	if err := d.prepare(ctx); err != nil {
 		return "", err
 	}
-	file, err := optionFile(c, d.tool, dir)
+	file, err := optionFile(d.conn, d.tool, dir)
 	if err != nil {
 		return "", err
 	}

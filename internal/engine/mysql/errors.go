@@ -84,7 +84,7 @@ func isTLS(err error) bool {
 func typedNumber(number int, cause error, c engine.Conn, said string) error {
 	has := func(numbers ...int) bool { return slices.Contains(numbers, number) }
 	switch {
-	case has(1045, 1698, 1130, 1251, 2059, 1862, 4151):
+	case has(1045, 1698, 1130, 1251, 2059, 2061, 1862, 4151):
 		return errs.Wrap(cause, errs.Unavailable, errs.CodeDatasourceAuth,
 			"%s did not let user %q in (%s): check username, password and the hosts the user may come from", where(c), c.Username, said)
 	case has(1049):

@@ -28,6 +28,9 @@ func (r *restore) objects(ctx context.Context, s *session, database string, name
 			return nil, err
 		}
 	}
+	if conn, err = r.engine.forTool(ctx, conn, d.tool, r.server); err != nil {
+		return nil, err
+	}
 	file, err := optionFile(conn, d.tool, r.dir)
 	if err != nil {
 		return nil, err

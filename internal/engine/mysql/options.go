@@ -83,8 +83,18 @@ func tlsOptions(c engine.Conn, p program, dir string, set func(name, value strin
 		mode = "REQUIRED"
 	}
 	set("ssl-mode", mode)
+	if mode == "DISABLED" || mode == "PREFERRED" {
+		flag(askForKey)
+	}
 	return nil
 }
+
+// askForKey lets a client log in without TLS where the server has not seen the user since
+// it started, or since FLUSH PRIVILEGES: it then wants the password itself, and the client
+// encrypts it with a key that the server names. The driver and MariaDB's clients do so
+// unasked. Nothing proves whose key that is; the modes that may go without TLS prove
+// nothing of a server anyway, and over TLS nobody asks.
+const askForKey = "loose-get-server-public-key"
 
 func rootCertFile(c engine.Conn, dir string) (string, error) {
 	if c.SSLRootCert != "" {

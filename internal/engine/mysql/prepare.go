@@ -64,6 +64,11 @@ func (e *Engine) Preflight(ctx context.Context, c engine.Conn, o engine.RestoreO
 		return found, err
 	}
 	found.InPlace = exists && !o.DropExisting && u.makesNoScratch()
+	if !u.makesNoScratch() {
+		if err := r.toolsBeside(ctx, s, exists); err != nil {
+			return found, err
+		}
+	}
 	hidden, err := r.hiddenKeys(ctx, s, u, exists)
 	if hidden != "" {
 		found.Warnings = append(found.Warnings, hidden)

@@ -92,7 +92,7 @@ func (r *restore) run(ctx context.Context, src engine.Source) (err error) {
 	if err := r.refuse(); err != nil {
 		return err
 	}
-	if r.tool, err = r.engine.tools.choose(ctx, clientNames[:], r.server); err != nil {
+	if err := r.chooseTool(ctx); err != nil {
 		return err
 	}
 	in, err := src.Open(ctx, Member)
@@ -110,6 +110,15 @@ func (r *restore) run(ctx context.Context, src engine.Source) (err error) {
 	}
 	input := io.MultiReader(bytes.NewReader(head), in)
 	return r.intoFresh(ctx, s, exists, input)
+}
+
+// chooseTool finds the client, and how it connects.
+func (r *restore) chooseTool(ctx context.Context) (err error) {
+	if r.tool, err = r.engine.tools.choose(ctx, clientNames[:], r.server); err != nil {
+		return err
+	}
+	r.conn, err = r.engine.forTool(ctx, r.conn, r.tool, r.server)
+	return err
 }
 
 // findTarget connects to the database, or to none when it is absent and may be

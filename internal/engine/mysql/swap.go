@@ -162,8 +162,14 @@ func (b *beside) planReplaced(ctx context.Context, w *swap) error {
 	if err := b.s.withStatements(ctx, w.Target, w.Triggers); err != nil {
 		return err
 	}
+	if err := b.proveDefiners(ctx, w); err != nil {
+		return err
+	}
 	switch {
 	case w.Replaces:
+		if err := r.toolsBeside(ctx, b.s, b.exists); err != nil {
+			return err
+		}
 		if err := r.endSessions(ctx, b.s); err != nil {
 			return err
 		}
@@ -186,10 +192,7 @@ func (b *beside) planReplaced(ctx context.Context, w *swap) error {
 			w.Old, err = r.objects(ctx, b.s, w.Target, old...)
 		}
 	}
-	if err != nil {
-		return err
-	}
-	return b.proveDefiners(ctx, w)
+	return err
 }
 
 // planPartial returns the tables of the target that the restored ones replace, with

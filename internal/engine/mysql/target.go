@@ -42,6 +42,9 @@ func (r *restore) intoFresh(ctx context.Context, s *session, exists bool, input 
 	case err != nil:
 		return err
 	}
+	if err := b.foresee(ctx); err != nil {
+		return err
+	}
 	if b.views, err = r.feedBeside(ctx, b.fresh, input); err != nil {
 		return err
 	}
