@@ -64,7 +64,7 @@ type object struct {
 	Name string `json:"name"`
 }
 
-// objectsOf are the views, routines and events of a database.
+// objectsOf are the views, routines, events and libraries of a database.
 func (s *session) objectsOf(ctx context.Context, database string) (all []object, err error) {
 	for _, q := range []struct{ kind, query string }{
 		{"VIEW", "SELECT table_name FROM information_schema.views WHERE table_schema = ?"},
@@ -81,10 +81,14 @@ func (s *session) objectsOf(ctx context.Context, database string) (all []object,
 			all = append(all, object{q.kind, name})
 		}
 	}
-	return all, nil
+	libraries, err := s.libraries(ctx, database)
+	for _, name := range libraries {
+		all = append(all, object{"LIBRARY", name})
+	}
+	return all, err
 }
 
-// dropObjects drops all views, routines and events.
+// dropObjects drops all views, routines, events and libraries.
 func (s *session) dropObjects(ctx context.Context, database string) error {
 	all, err := s.objectsOf(ctx, database)
 	if err != nil {

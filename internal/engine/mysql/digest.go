@@ -27,6 +27,7 @@ type definitions struct {
 	settings  map[string]string // the session's, by name
 	found     []string
 	err       error
+	uses      libraryUses
 }
 
 var (

@@ -108,7 +108,10 @@ func (d *dump) prepare(ctx context.Context) error {
 	}
 	d.announce()
 	d.warnOfUnseen(s.askRights(ctx, d.result.Server.Flavor))
-	return nil
+	if err := d.warnOfMasked(ctx, s); err != nil {
+		return err
+	}
+	return d.warnOfLibraries(ctx, s)
 }
 
 // warnOfUnseen tells what the user's rights keep out of the dump.
@@ -121,6 +124,39 @@ func (d *dump) warnOfUnseen(u rights) {
 		d.warn(fmt.Sprintf("user %q cannot see everything, so the backup lacks, if there are any: %s; grant what is in brackets and back up again",
 			d.conn.Username, strings.Join(kinds, ", ")))
 	}
+}
+
+// warnOfMasked tells of columns whose values a server shows to some users only: a tool
+// writes what it is shown.
+func (d *dump) warnOfMasked(ctx context.Context, s *session) error {
+	if d.result.Server.Flavor != engine.MySQL || d.result.Server.VersionNum < 90000 {
+		return nil
+	}
+	columns, err := s.pairs(ctx, `SELECT table_name, concat(table_name, '.', column_name) FROM information_schema.columns
+		WHERE table_schema = ? AND extra LIKE '%MASKING POLICY%' ORDER BY table_name, ordinal_position`, d.conn.Database)
+	if err != nil {
+		return err
+	}
+	var masked []string
+	for _, c := range columns {
+		if slices.ContainsFunc(d.selection.full, func(t table) bool { return t.name == c[0] && !t.view }) {
+			masked = append(masked, c[1])
+		}
+	}
+	if len(masked) > 0 {
+		d.warn(fmt.Sprintf("masking policies decide what users see of these columns, and the backup has what user %q is shown, which must be the values themselves (CURRENT_USER_IN, CURRENT_ROLE_IN of the policies); the policies are the server's and not in the backup: %s",
+			d.conn.Username, listed(masked)))
+	}
+	return nil
+}
+
+// listed are names, not too many of them.
+func listed(names []string) string {
+	const most = 20
+	if over := len(names) - most; over > 0 {
+		names = append(names[:most:most], fmt.Sprintf("and %d more", over))
+	}
+	return strings.Join(names, ", ")
 }
 
 func (d *dump) announce() {
@@ -208,7 +244,8 @@ func (d *dump) toolOptions(file string) []string {
 		"--no-tablespaces", "--skip-dump-date", maxPacket,
 	}
 	if d.tool.flavor == engine.MySQL {
-		args = append(args, "--loose-set-gtid-purged=OFF", "--loose-column-statistics=0")
+		// Masking policies (since 9.7) are the server's: a restore would change them for all.
+		args = append(args, "--loose-set-gtid-purged=OFF", "--loose-column-statistics=0", "--loose-skip-masking-policies")
 	}
 	return args
 }

@@ -115,9 +115,10 @@ func toolError(exit *process.ExitError, c engine.Conn, fallback errs.Code) error
 	if strings.Contains(said, "No space left on device") || regexp.MustCompile(`\(errno: (28|135) `).MatchString(said) { // ENOSPC, and what InnoDB makes of it
 		return full()
 	}
-	if strings.Contains(said, "has insufficient privileges to SHOW CREATE ") {
+	// Of libraries mysqldump 9.7 names the statement before the one that was refused.
+	if strings.Contains(said, "has insufficient privileges to S") {
 		return errs.Wrap(exit.Silent(), errs.Unavailable, errs.CodeDatasourcePermission,
-			"user %q may not read routines of others (%s): grant SHOW_ROUTINE ON *.* (MySQL) or SELECT ON mysql.proc (MariaDB)", c.Username, said)
+			"user %q may not read routines or libraries of others (%s): grant SHOW_ROUTINE ON *.* (MySQL) or SELECT ON mysql.proc (MariaDB)", c.Username, said)
 	}
 	numbers := regexp.MustCompile(`(?i)\b(?:errno|error)\b:?\s*(\d{4})\b|\((\d{4})\)`).FindAllStringSubmatch(strings.Join(exit.Tail, "\n"), -1)
 	for _, m := range numbers {

@@ -42,3 +42,10 @@ SET sql_generate_invisible_primary_key = ON; CREATE TABLE keyless (a int); INSER
 CREATE TABLE myisam (a int) ENGINE=MyISAM; INSERT INTO myisam VALUES (1); CREATE TABLE csv (a int NOT NULL) ENGINE=CSV; INSERT INTO csv VALUES (1); CREATE TABLE memory (a int) ENGINE=MEMORY; INSERT INTO memory VALUES (1);
 CREATE TABLE keyed (a int, b int, PRIMARY KEY (a)) PARTITION BY HASH (a) PARTITIONS 3; INSERT INTO keyed SELECT seq, seq FROM seq_1_to_30;
 CREATE TABLE listed (k varchar(5), s int) PARTITION BY LIST COLUMNS (k) SUBPARTITION BY HASH (s) SUBPARTITIONS 2 (PARTITION pa VALUES IN ('a'), PARTITION pb VALUES IN ('b', NULL)); INSERT INTO listed VALUES ('a', 1), (NULL, 2);` + definitionsOfAll
+
+// dualityViews are of MySQL, since 9.4.
+const dualityViews = `
+CREATE TABLE clubs (id int PRIMARY KEY, name varchar(20)); CREATE TABLE members (id int PRIMARY KEY, club int, FOREIGN KEY (club) REFERENCES clubs (id));
+INSERT INTO clubs VALUES (1, 'it''s'); INSERT INTO members VALUES (7, 1);
+CREATE JSON RELATIONAL DUALITY VIEW clubs_as_json AS SELECT JSON_DUALITY_OBJECT(WITH(INSERT,UPDATE,DELETE) '_id': id, 'name': name,
+	'members': (SELECT JSON_ARRAYAGG(JSON_DUALITY_OBJECT(WITH(INSERT,UPDATE,DELETE) 'id': id, 'club': club)) FROM members WHERE members.club = clubs.id)) FROM clubs`

@@ -48,6 +48,7 @@ type filter struct {
 	ruled     bool // the line before was headingRule
 	keep      bool // the section is wanted
 	delimited bool
+	uses      libraryUses
 }
 
 const filterBuffer = 256 << 10
@@ -98,6 +99,9 @@ func (f *filter) next() {
 	long := errors.Is(err, bufio.ErrBufferFull)
 	if err != nil && !long {
 		f.err = err
+	}
+	if !f.midLine && !long {
+		piece = f.uses.line(piece)
 	}
 	switch {
 	case f.midLine:

@@ -264,7 +264,7 @@ func toolsOfTheOtherKind(t *testing.T, m *testkit.Maria) *Engine {
 
 // withoutOptionsOfMySQL takes away what MariaDB's tools do not know.
 const withoutOptionsOfMySQL = `sed -i "s/^ssl-mode=.*/skip-ssl/; /public-key/d" "${1#--defaults-file=}"
-for arg; do shift; case "$arg" in --loose-set-gtid-purged*|--loose-column-statistics*) ;; *) set -- "$@" "$arg" ;; esac; done
+for arg; do shift; case "$arg" in --loose-set-gtid-purged*|--loose-column-statistics*|--loose-skip-masking*) ;; *) set -- "$@" "$arg" ;; esac; done
 `
 
 func TestToolsOfTheOtherKindDumpAndRestoreWithAWarning(t *testing.T) {

@@ -13,7 +13,7 @@ import (
 )
 
 // objects returns a script that makes what a database has besides its tables:
-// triggers, views, routines and events. With names it is only what belongs to those
+// triggers, views, routines, libraries and events. With names it is only what belongs to those
 // tables, and those views.
 func (r *restore) objects(ctx context.Context, s *session, database string, names ...string) ([]byte, error) {
 	conn := r.conn
@@ -58,9 +58,10 @@ var ofTables = regexp.MustCompile(`^(?:/\*!\d{5,6} )?(?:CREATE TABLE|DROP TABLE|
 // withoutTables leaves the statements out that make tables and sequences.
 func withoutTables(text []byte) []byte {
 	var kept, statement bytes.Buffer
+	var uses libraryUses
 	delimiter := ";"
 	for line := range bytes.Lines(text) {
-		line := retargeted(line)
+		line := uses.line(retargeted(line))
 		plain := strings.TrimSpace(string(line))
 		if statement.Len() == 0 && (plain == "" || strings.HasPrefix(plain, "--") || plain == delimiterBegin || plain == delimiterEnd) {
 			switch plain {

@@ -155,13 +155,13 @@ func (r rights) unseen(database string, flavor engine.Type) (kinds []string) {
 	}
 	// Any of these shows that there are routines; whose text is then refused is an error.
 	listed := []string{"EXECUTE", "ALTER ROUTINE", "CREATE ROUTINE", "SHOW_ROUTINE", "SHOW CREATE ROUTINE"}
-	reads, grant := r.readsRoutines(), "SELECT ON mysql.proc"
+	reads, hidden := r.readsRoutines(), "procedures and functions of others (SELECT ON mysql.proc)"
 	if flavor == engine.MySQL {
 		// no database: only what is granted on all counts
-		reads, grant = len(r.lacking("\x00", []string{"SELECT"})) == 0, "SHOW_ROUTINE ON *.*"
+		reads, hidden = len(r.lacking("\x00", []string{"SELECT"})) == 0, "procedures, functions and libraries of others (SHOW_ROUTINE ON *.*)"
 	}
 	if len(r.lacking(database, listed)) == len(listed) && !reads {
-		kinds = append(kinds, "procedures and functions of others ("+grant+")")
+		kinds = append(kinds, hidden)
 	}
 	return kinds
 }

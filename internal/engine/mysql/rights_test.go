@@ -70,7 +70,12 @@ func TestWhatAUserCannotSeeIsTold(t *testing.T) {
 	require.NotContains(t, string(dump.Bytes(Member)), "hidden_one")
 	require.NotEmpty(t, res.Warning)
 	told := res.Warning[0]
-	require.Contains(t, told, "triggers (TRIGGER ON the database), procedures and functions of others")
+	routines := "procedures and functions of others"
+	if m.IsMySQL {
+		routines = "procedures, functions and libraries of others"
+	}
+	require.Contains(t, told, "triggers (TRIGGER ON the database), "+routines)
+	require.NotContains(t, strings.Join(res.Warning, "\n"), "denied", "the tool asks for nothing that is not of the database")
 	require.Contains(t, log.String(), told)
 	some, _ := dumpOf(t, c, engine.DumpOptions{IncludeTables: []string{"a"}})
 	require.NotContains(t, strings.Join(some.Warning, "\n"), "procedures", "it has none in any case")

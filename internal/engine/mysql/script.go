@@ -168,6 +168,9 @@ func (s *script) see() {
 // define hands a line to what collects definitions. Comments of the tools stand
 // between statements and begin their lines.
 func (s *script) define(line string) {
+	if s.schema.err == nil {
+		s.whole = s.schema.uses.line(s.whole)
+	}
 	switch {
 	case s.schema.err != nil, line == delimiterBegin, line == delimiterEnd && s.delimited:
 	case len(s.schema.statement) == 0 && strings.HasPrefix(line, "--"):

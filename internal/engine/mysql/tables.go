@@ -99,11 +99,7 @@ func (s selection) inconsistent() string {
 			names = append(names, fmt.Sprintf("%s (%s)", t.name, t.engine))
 		}
 	}
-	const most = 20
-	if len(names) > most {
-		names = append(names[:most], fmt.Sprintf("and %d more", len(names)-most))
-	}
-	return strings.Join(names, ", ")
+	return listed(names)
 }
 
 func (s selection) bytes() (n int64) {

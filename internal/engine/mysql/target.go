@@ -193,7 +193,11 @@ func (r *restore) requireEmpty(ctx context.Context, s *session) error {
 	if err := s.conn.QueryRowContext(ctx, count).Scan(&n); err != nil {
 		return s.failed(ctx, err, "looking for content")
 	}
-	if n > 0 {
+	libraries, err := s.libraries(ctx, r.conn.Database)
+	if err != nil {
+		return err
+	}
+	if n+len(libraries) > 0 {
 		return errs.New(errs.Conflict, errs.CodeRestoreFailed,
 			"database %q is not empty and is left as it is: ask for drop_existing, or for another database", r.conn.Database)
 	}

@@ -1,0 +1,106 @@
+package mysql
+
+import (
+	"bytes"
+	"context"
+	"regexp"
+	"strings"
+)
+
+// libraryUses follows the lines of a dump. MySQL (since 9.2) names the libraries that a
+// routine uses with their database, also its own: taken literally, a routine would go on
+// with the libraries of the database that was dumped, or could not be made where that is
+// not. So the dumped database is left out of such lists.
+type libraryUses struct {
+	database string // that was dumped; empty until the dump has told it
+	head     bool   // of a routine: its body is yet to come
+	language bool   // the line before named one, which is where the list follows
+}
+
+const (
+	ofDatabase   = "    Database: "
+	languageLine = "    LANGUAGE "
+	usingLine    = "    USING ("
+)
+
+// line returns a whole line as it is meant for the database it runs in.
+func (u *libraryUses) line(line []byte) []byte {
+	has := func(prefix string) bool { return bytes.HasPrefix(line, []byte(prefix)) }
+	after := u.language
+	u.language = false
+	switch {
+	case len(line) == 0:
+	case line[0] == '-' && u.database == "" && has(ofTheServer):
+		_, name, _ := strings.Cut(string(line), ofDatabase)
+		u.database = strings.TrimRight(name, "\r\n")
+	case line[0] == 'C' && (has("CREATE DEFINER=") || has("CREATE FUNCTION ") || has("CREATE PROCEDURE ")):
+		u.head = true
+	case !u.head:
+	case line[0] == 'A' && has("AS "), line[0] == 'D' && has("DELIMITER "):
+		u.head = false
+	case has(languageLine):
+		u.language = true
+	case after && has(usingLine):
+		u.head = false
+		return u.local(line)
+	}
+	return line
+}
+
+// usedName is one in such a list, with what is before its dot, or an alias.
+var usedName = regexp.MustCompile("(?:(" + quotedName + `)\.)?` + quotedName)
+
+const quotedName = "(?:`(?:[^`]|``)+`" + `|"(?:[^"]|"")+")`
+
+func (u *libraryUses) local(line []byte) []byte {
+	return usedName.ReplaceAllFunc(line, func(used []byte) []byte {
+		schema := usedName.FindSubmatch(used)[1]
+		if len(schema) == 0 || unquoted(schema) != u.database {
+			return used
+		}
+		return used[len(schema)+1:]
+	})
+}
+
+// unquoted is a name that is quoted one way or the other.
+func unquoted(name []byte) string {
+	quote := string(name[:1])
+	return strings.ReplaceAll(string(name[1:len(name)-1]), quote+quote, quote)
+}
+
+// hasLibraries tells whether the server knows libraries.
+func (s *session) hasLibraries(ctx context.Context) (bool, error) {
+	found, err := s.names(ctx, "SELECT table_name FROM information_schema.tables WHERE table_schema = 'information_schema' AND table_name = 'ROUTINE_LIBRARIES'")
+	return len(found) > 0, err
+}
+
+// libraries are those of a database.
+func (s *session) libraries(ctx context.Context, database string) ([]string, error) {
+	known, err := s.hasLibraries(ctx)
+	if err != nil || !known {
+		return nil, err
+	}
+	return s.names(ctx, ofLibraries, database)
+}
+
+// warnOfLibraries tells of libraries that routines use and the dump does not bring.
+func (d *dump) warnOfLibraries(ctx context.Context, s *session) error {
+	if d.selection.partially {
+		return nil
+	}
+	known, err := s.hasLibraries(ctx)
+	if err != nil || !known {
+		return err
+	}
+	uses, err := s.pairs(ctx, `SELECT DISTINCT routine_name, concat(library_schema, '.', library_name) FROM information_schema.routine_libraries
+		WHERE routine_schema = ? AND library_schema <> routine_schema ORDER BY 1, 2`, d.conn.Database)
+	if err != nil || len(uses) == 0 {
+		return err
+	}
+	var names []string
+	for _, use := range uses {
+		names = append(names, use[0]+" ("+use[1]+")")
+	}
+	d.warn("routines use libraries of other databases, which are not in the backup and must be there when it is restored: " + listed(names))
+	return nil
+}
