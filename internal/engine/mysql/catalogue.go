@@ -110,7 +110,7 @@ func (s *session) dropThese(ctx context.Context, database string, objects []obje
 // drop drops objects of one kind.
 func (s *session) drop(ctx context.Context, kind, database string, names []string) error {
 	for _, name := range names {
-		if err := s.exec(ctx, "DROP "+kind+" IF EXISTS "+ident(database)+"."+ident(name), "dropping a "+strings.ToLower(kind)); err != nil {
+		if err := s.execOf(ctx, kind, "DROP "+kind+" IF EXISTS "+ident(database)+"."+ident(name), "dropping a "+strings.ToLower(kind)); err != nil {
 			return err
 		}
 	}
@@ -123,6 +123,19 @@ func (s *session) exec(ctx context.Context, sql, doing string, args ...any) erro
 		return s.failed(ctx, err, doing)
 	}
 	return nil
+}
+
+// execOf runs a statement about an object of a kind; before 11.4 MariaDB knows packages in
+// Oracle's mode only.
+func (s *session) execOf(ctx context.Context, kind, sql, doing string) (err error) {
+	if kind != "PACKAGE" {
+		return s.exec(ctx, sql, doing)
+	}
+	if err := s.exec(ctx, "SET @dg_mode = @@sql_mode, SESSION sql_mode = 'ORACLE'", doing); err != nil {
+		return err
+	}
+	defer func() { err = also(err, s.exec(ctx, "SET SESSION sql_mode = @dg_mode", doing)) }()
+	return s.exec(ctx, sql, doing)
 }
 
 // names returns the one column of a query.

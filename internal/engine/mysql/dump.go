@@ -111,6 +111,9 @@ func (d *dump) prepare(ctx context.Context) error {
 	if err := d.warnOfMasked(ctx, s); err != nil {
 		return err
 	}
+	if err := d.warnOfSettings(ctx, s); err != nil {
+		return err
+	}
 	return d.warnOfLibraries(ctx, s)
 }
 

@@ -65,7 +65,7 @@ CREATE FUNCTION added(x int) RETURNS int DETERMINISTIC LANGUAGE JAVASCRIPT USING
 func TestLibrariesComeBackWithTheRoutinesThatUseThem(t *testing.T) {
 	m := testkit.MariaDB(t)
 	if _, num := parseNumber(m.Version); !m.IsMySQL || num < 90200 {
-		s, err := New(Config{}).connect(t.Context(), connTo(m, ""), "")
+		s, err := New(Config{}).connect(t.Context(), connTo(m, "mysql"), "")
 		require.NoError(t, err)
 		defer s.close()
 		found, err := s.libraries(t.Context(), "mysql")

@@ -49,6 +49,9 @@ func (e *Engine) Preflight(ctx context.Context, c engine.Conn, o engine.RestoreO
 	if err := r.refuse(); err != nil {
 		return found, err
 	}
+	if err := r.refuseReadOnly(ctx, s, exists); err != nil {
+		return found, err
+	}
 	if r.tool, err = e.tools.choose(ctx, clientNames[:], r.server); err != nil {
 		return found, err
 	}

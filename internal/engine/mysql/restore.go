@@ -92,6 +92,9 @@ func (r *restore) run(ctx context.Context, src engine.Source) (err error) {
 	if err := r.refuse(); err != nil {
 		return err
 	}
+	if err := r.refuseReadOnly(ctx, s, exists); err != nil {
+		return err
+	}
 	if err := r.chooseTool(ctx); err != nil {
 		return err
 	}

@@ -27,17 +27,18 @@ type swap struct {
 	Partial  bool   `json:"partial"`  // only some tables are restored
 	Replaces bool   `json:"replaces"` // nothing of the target's old content stays
 
-	Incoming []string     `json:"incoming"` // tables
-	Outgoing []string     `json:"outgoing"`
-	Views    []string     `json:"views"`    // of a partial restore
-	Objects  []byte       `json:"objects"`  // the script of what comes besides tables
-	Old      []byte       `json:"old"`      // that of what goes
-	Inward   []foreignKey `json:"inward"`   // of incoming tables, to tables that stay
-	Children []foreignKey `json:"children"` // of tables that stay, to tables that go
-	Triggers []trigger    `json:"triggers"` // of tables that go
-	Ours     []object     `json:"ours"`     // what Objects makes, unless Partial
-	Theirs   []object     `json:"theirs"`   // what Old makes, with Replaces
-	Default  string       `json:"default"`  // collation of a target that was there, which the scripts change for a while
+	Incoming []string       `json:"incoming"` // tables
+	Outgoing []string       `json:"outgoing"`
+	Views    []string       `json:"views"`    // of a partial restore
+	Objects  []byte         `json:"objects"`  // the script of what comes besides tables
+	Old      []byte         `json:"old"`      // that of what goes
+	Inward   []foreignKey   `json:"inward"`   // of incoming tables, to tables that stay
+	Children []foreignKey   `json:"children"` // of tables that stay, to tables that go
+	Triggers []trigger      `json:"triggers"` // of tables that go
+	Ours     []object       `json:"ours"`     // what Objects makes, unless Partial
+	Theirs   []object       `json:"theirs"`   // what Old makes, with Replaces
+	Grants   []routineGrant `json:"grants"`   // on those of Theirs, with Replaces
+	Default  string         `json:"default"`  // collation of a target that was there, which the scripts change for a while
 
 	created bool // by us, the target
 	making  bool // nobody knows whether it was created
@@ -176,6 +177,9 @@ func (b *beside) planReplaced(ctx context.Context, w *swap) error {
 		if w.Theirs, err = b.s.objectsOf(ctx, w.Target); err != nil {
 			return err
 		}
+		if err := b.planGrants(ctx, w); err != nil {
+			return err
+		}
 		w.Old, err = r.objects(ctx, b.s, w.Target)
 	case len(w.Outgoing)+len(w.Views) > 0:
 		old := slices.Clone(w.Outgoing)
@@ -300,6 +304,9 @@ func (w *swap) forward(ctx context.Context, r *restore, s *session) error {
 	if err := w.run(ctx, r, s, w.Objects); err != nil {
 		return err
 	}
+	if err := w.regrant(ctx, r, s); err != nil {
+		return err
+	}
 	return s.addKeys(ctx, w.Target, r.server.Flavor, slices.Concat(w.Inward, w.Children))
 }
 
@@ -394,7 +401,10 @@ func (w *swap) remakeOld(ctx context.Context, r *restore, s *session) error {
 	if err := s.dropTriggers(ctx, w.Target, w.Outgoing); err != nil {
 		return err
 	}
-	return w.run(ctx, r, s, w.Old)
+	if err := w.run(ctx, r, s, w.Old); err != nil {
+		return err
+	}
+	return w.regrant(ctx, r, s)
 }
 
 // run runs a script in the target. One that fails between two changes of the default
