@@ -94,6 +94,7 @@ func TestAWrongKeyIsRefusedAndNothingIsTouched(t *testing.T) {
 		return text
 	}
 	before := state()
+	folder := testkit.Dir(t)
 	other, absent, broken, open := filepath.Join(p.Dir, "other.json"), filepath.Join(p.Dir, "absent.json"), writeFile(t, "{}"), filepath.Join(p.Dir, "open.json")
 	for _, path := range []string{other, open} {
 		_, err := secret.Create(path)
@@ -105,6 +106,8 @@ func TestAWrongKeyIsRefusedAndNothingIsTouched(t *testing.T) {
 		"that is not there":        {absent, "does not exist"},
 		"that is no keyset":        {broken, "no valid keyset"},
 		"that everybody can read":  {open, "chmod 600"},
+		"that is a directory":      {folder, folder + " is a directory"},
+		"below a file":             {filepath.Join(broken, "keyset.json"), "not a directory"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			for _, command := range [][]string{{"serve", "--http-addr", anyPort, "--grpc-addr", anyPort}, {"worker", "--redis-url", "redis://127.0.0.1:1"}} {
@@ -134,7 +137,8 @@ func TestAnEmbeddedControlPlaneWithoutItsKeyIsRefused(t *testing.T) {
 	require.NoError(t, os.Remove(key))
 	r := harness.Start(t, p.Dir, "server", nil, "serve", "--http-addr", anyPort, "--grpc-addr", anyPort)
 	require.Equal(t, 1, r.Code)
-	require.Contains(t, r.Complaint(t), key)
+	require.Contains(t, r.Complaint(t), key+" does not exist")
+	require.NotContains(t, r.Complaint(t), "another key")
 	require.NoFileExists(t, key, "a new key would look like the right one")
 
 	require.NoError(t, os.WriteFile(key, kept, 0o600))

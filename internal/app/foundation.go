@@ -85,7 +85,7 @@ func lay(ctx context.Context, c Config) (_ *foundation, err error) {
 	}
 	f.onClose(func() error { f.store.Close(); return nil })
 	if err := f.schema(ctx); err != nil {
-		return nil, errors.Join(err, f.withdrawKey(err))
+		return nil, f.withdrawKey(err)
 	}
 	if f.newKey {
 		logger.Info("made the key file that encrypts stored credentials: keep a copy in a safe place", "path", c.KeyFile)
@@ -142,7 +142,7 @@ func (f *foundation) database(ctx context.Context) (string, error) {
 
 // keys loads the key file; the single-node default makes one on the first start.
 func (f *foundation) keys() (*secret.Box, error) {
-	_, err := os.Stat(f.config.KeyFile)
+	_, err := os.Lstat(f.config.KeyFile) // a link that leads nowhere is told as such
 	if errors.Is(err, fs.ErrNotExist) && f.cluster != nil {
 		f.newKey = true
 		return secret.Create(f.config.KeyFile)
@@ -151,12 +151,15 @@ func (f *foundation) keys() (*secret.Box, error) {
 }
 
 // withdrawKey removes a key file of this start that turned out to be needless: the
-// stored credentials have another key, whose file is missed and must find its place.
+// stored credentials have another key, whose file is missed and must find its place. It
+// returns what there is to tell.
 func (f *foundation) withdrawKey(why error) error {
 	if !f.newKey || errs.CodeOf(why) != errs.CodeWrongKey {
-		return nil
+		return why
 	}
-	return os.Remove(f.config.KeyFile)
+	return errors.Join(errs.New(errs.NotFound, secret.CodeKeyFile,
+		"the key file %s does not exist, and the stored credentials were encrypted with its keys; put it back from a copy, then start again", f.config.KeyFile),
+		os.Remove(f.config.KeyFile))
 }
 
 // CreateKey makes a new key file; an existing one is never replaced.

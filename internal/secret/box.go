@@ -112,8 +112,8 @@ func (b *Box) current() (*keys, error) {
 }
 
 // Open decrypts what Seal made for the same aad. It fails with CodeWrongKey when
-// no key of the file made it, and with CodeDecryptionFailed when it was changed
-// or moved.
+// no key of the file made it, with CodeKeyFile when no known key did and the file
+// cannot be read for others, and with CodeDecryptionFailed when it was changed or moved.
 func (b *Box) Open(sealed []byte, aad string) ([]byte, error) {
 	k := b.keys.Load()
 	if id, ok := KeyID(sealed); ok && !k.has(id) {
@@ -126,8 +126,11 @@ func (b *Box) Open(sealed []byte, aad string) ([]byte, error) {
 			return err == nil
 		}
 		var err error
-		if k, err = b.reload(lookAgain, opens); k == nil {
-			return nil, errs.Wrap(err, errs.Internal, errs.CodeWrongKey,
+		switch k, err = b.reload(lookAgain, opens); {
+		case err != nil:
+			return nil, unusable(err, errs.Internal, "the stored credentials were encrypted with a key that this process has not read: %s", errs.Message(err))
+		case k == nil:
+			return nil, errs.New(errs.Internal, errs.CodeWrongKey,
 				"the stored credentials were encrypted with another key than those in %s; start with the key file that belongs to this database", b.path)
 		}
 	}

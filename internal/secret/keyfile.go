@@ -37,22 +37,24 @@ func Load(path string) (*Box, error) {
 func read(path string) (*keyset.Handle, stamp, error) {
 	file, err := stampOf(path) // before the content: a later change is then seen
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, stamp{}, unusable(err, errs.Invalid, "the key file %s cannot be read; check its path and permissions", path)
+		return nil, stamp{}, unreadable(err, path)
 	}
 	info, err := os.Stat(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return nil, stamp{}, unusable(err, errs.NotFound, "the key file %s does not exist; without it the stored credentials cannot be read", path)
+		return nil, stamp{}, unusable(err, errs.NotFound, "the key file %s does not exist; without it the stored credentials cannot be read: put it back from a copy", path)
 	case err != nil:
-		return nil, stamp{}, unusable(err, errs.Invalid, "the key file %s cannot be read; check its path and permissions", path)
+		return nil, stamp{}, unreadable(err, path)
+	case info.IsDir():
+		return nil, stamp{}, unusable(nil, errs.Invalid, "the key file %s is a directory; put the keyset file in its place, or name the file", path)
 	case !info.Mode().IsRegular() || info.Size() > maxKeyFile:
-		return nil, stamp{}, unusable(nil, errs.Invalid, "the key file %s is not a keyset file", path)
+		return nil, stamp{}, unusable(nil, errs.Invalid, "the key file %s is not a keyset file; put it back from a copy", path)
 	case info.Mode().Perm()&0o077 != 0:
 		return nil, stamp{}, unusable(nil, errs.Invalid, "the key file %s is open to other accounts (mode %04o); run chmod 600 on it", path, info.Mode().Perm())
 	}
 	text, err := os.ReadFile(path) //nolint:gosec // the operator names the file
 	if err != nil {
-		return nil, stamp{}, unusable(err, errs.Invalid, "the key file %s cannot be read; check its permissions", path)
+		return nil, stamp{}, unreadable(err, path)
 	}
 	handle, err := insecurecleartextkeyset.Read(keyset.NewJSONReader(bytes.NewReader(text)))
 	if err != nil {
@@ -148,6 +150,15 @@ func syncDir(dir string) error {
 		return err
 	}
 	return errors.Join(d.Sync(), d.Close())
+}
+
+// unreadable says why a file cannot be read, as the system does: that holds no secret.
+func unreadable(cause error, path string) error {
+	why := cause
+	if failed, ok := errors.AsType[*fs.PathError](cause); ok {
+		why = failed.Err
+	}
+	return unusable(cause, errs.Invalid, "the key file %s cannot be read: %s; check its path, its owner and its permissions, also those of its directory", path, why)
 }
 
 func unusable(cause error, kind errs.Kind, format string, args ...any) error {

@@ -1,6 +1,7 @@
 package secret_test
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"testing"
@@ -106,9 +107,13 @@ func TestUnusableKeyFilesAreRefusedWithASentence(t *testing.T) {
 	}
 	good, err := os.ReadFile(create(t).Path())
 	require.NoError(t, err)
+	loop := filepath.Join(dir, "loop")
+	require.NoError(t, os.Symlink(loop, loop))
 	for name, c := range map[string]struct{ path, says string }{
 		"absent":         {filepath.Join(dir, "absent"), "does not exist"},
-		"a directory":    {dir, "not a keyset file"},
+		"a directory":    {dir, "is a directory"},
+		"below a file":   {filepath.Join(write("file", "", 0o600), "keyset.json"), "not a directory; check"},
+		"a loop":         {loop, "too many levels of symbolic links; check"},
 		"group-readable": {write("group", string(good), 0o640), "chmod 600"},
 		"world-readable": {write("world", string(good), 0o604), "chmod 600"},
 		"empty":          {write("empty", "", 0o600), "no valid keyset"},
@@ -151,21 +156,21 @@ func TestStrangersWithUnknownKeysLetTheFileBeReadOnceASecondAndRotatedKeysAreFou
 		require.NoError(t, err)
 		forged, err := create(t).Seal([]byte("x"), "t/c/1")
 		require.NoError(t, err)
-		refused := func(sealed []byte, why string) {
+		refused := func(sealed []byte, code errs.Code, why string) {
 			t.Helper()
 			_, err := box.Open(sealed, "t/c/1")
-			require.Equal(t, errs.CodeWrongKey, errs.CodeOf(err))
-			require.ErrorContains(t, err, why)
+			require.Equal(t, code, errs.CodeOf(err))
+			require.Contains(t, errs.Message(err), why)
 		}
 
-		refused(forged, "another key than those")
+		refused(forged, errs.CodeWrongKey, "another key than those")
 		require.NoError(t, os.Rename(rotated.Path(), box.Path()))
 		require.NoError(t, os.Chmod(box.Path(), 0o640))
-		refused(forged, "run chmod 600")
+		refused(forged, secret.CodeKeyFile, "run chmod 600")
 		require.NoError(t, os.Chmod(box.Path(), 0o600)) // neither its size nor its time changes
-		refused(fresh, "run chmod 600")
+		refused(fresh, secret.CodeKeyFile, "run chmod 600")
 		<-time.After(time.Second)
-		refused(forged, "another key than those")
+		refused(forged, errs.CodeWrongKey, "another key than those")
 		opened, err := box.Open(fresh, "t/c/1") // without a further look
 		require.NoError(t, err)
 		require.Equal(t, "s3cret", string(opened))
@@ -177,6 +182,47 @@ func TestStrangersWithUnknownKeysLetTheFileBeReadOnceASecondAndRotatedKeysAreFou
 		_, err = box.Open(fresh, "t/c/1")
 		require.NoError(t, err, "a file that has changed is read at once")
 	})
+}
+
+func TestAKeyFileThatBecameUnreadableIsToldAsWhatItIs(t *testing.T) {
+	for name, c := range map[string]struct {
+		become func(path string) error
+		says   string
+	}{
+		"deleted":           {os.Remove, "does not exist"},
+		"a directory":       {func(path string) error { return errors.Join(os.Remove(path), os.Mkdir(path, 0o700)) }, "is a directory"},
+		"a loop of links":   {func(path string) error { return errors.Join(os.Remove(path), os.Symlink(path, path)) }, "cannot be read: too many levels of symbolic links"},
+		"open to everybody": {func(path string) error { return os.Chmod(path, 0o644) }, "run chmod 600"},
+		"overwritten":       {func(path string) error { return os.WriteFile(path, []byte("hello"), 0o600) }, "no valid keyset"},
+		"without a way to it": {func(path string) error {
+			dir := filepath.Dir(path)
+			return errors.Join(os.RemoveAll(dir), os.WriteFile(dir, nil, 0o600))
+		}, "cannot be read: not a directory"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "keys", "keyset.json")
+			require.NoError(t, os.Mkdir(filepath.Dir(path), 0o700))
+			box, err := secret.Create(path)
+			require.NoError(t, err)
+			known, err := box.Seal([]byte("s3cret"), "t/c/1")
+			require.NoError(t, err)
+			fresh, err := rotate(t, path).Seal([]byte("s3cret"), "t/c/1") // by a process that read the file in time
+			require.NoError(t, err)
+			require.NoError(t, c.become(path))
+
+			_, err = box.Open(fresh, "t/c/1")
+			require.Equal(t, secret.CodeKeyFile, errs.CodeOf(err))
+			require.Equal(t, errs.Internal, errs.KindOf(err), "strangers are not told")
+			require.Contains(t, errs.Message(err), path)
+			require.Contains(t, errs.Message(err), c.says)
+			require.NotContains(t, err.Error(), "another key")
+			opened, err := box.Open(known, "t/c/1")
+			require.NoError(t, err, "the keys before stay in use")
+			require.Equal(t, "s3cret", string(opened))
+			_, err = box.Seal([]byte("s3cret"), "t/c/1")
+			require.NoError(t, err)
+		})
+	}
 }
 
 // rotate writes a key file that has a new primary key beside those of path.
