@@ -38,7 +38,6 @@ type guard struct {
 	validator     protovalidate.Validator
 	log           *slog.Logger
 	rules         map[string]rule // by full name of the RPC
-	stopping      context.Context
 	watch         *watch
 }
 
@@ -48,14 +47,14 @@ type rule struct {
 	live   bool // a stream that goes on until it is told to stop
 }
 
-func newGuard(stopping context.Context, c Config) (*guard, error) {
+func newGuard(c Config) (*guard, error) {
 	validator, err := protovalidate.New()
 	if err != nil {
 		return nil, fmt.Errorf("preparing the validation of requests: %w", err)
 	}
 	g := &guard{
 		authenticator: c.Authenticator, scopes: c.Scopes, trail: c.Trail, byCertificate: c.CertificateUsers, proxies: c.TrustedProxies,
-		validator: validator, log: c.Logger, stopping: stopping,
+		validator: validator, log: c.Logger,
 	}
 	g.watch = newWatch(g.still)
 	return g, nil
@@ -116,15 +115,12 @@ func (g *guard) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerInf
 	var end context.CancelCauseFunc
 	call.ctx, end = context.WithCancelCause(call.ctx)
 	defer end(nil)
-	if g.rules[info.FullMethod].live {
-		defer context.AfterFunc(g.stopping, func() { end(context.Cause(g.stopping)) })()
-	}
 	return call.run(func(ctx context.Context) error {
 		ctx, err := call.admit(ctx)
 		if err != nil {
 			return err
 		}
-		defer g.watch.over(call, end)()
+		defer g.watch.over(call, watched{end, g.rules[info.FullMethod].live})()
 		return handler(srv, &checkedStream{ServerStream: ss, ctx: ctx, take: func(req any) error { return call.take(ctx, req) }})
 	})
 }

@@ -80,7 +80,7 @@ func New(c Config) (*Server, error) {
 	if err := s.listen(); err != nil {
 		return nil, err
 	}
-	guard, err := newGuard(stopping, c)
+	guard, err := newGuard(c)
 	if err != nil {
 		return nil, err
 	}

@@ -14,48 +14,64 @@ import (
 // authenticator remembers a stream ends within five seconds of its credential.
 const watchEvery = 2 * time.Second
 
-// watch ends open streams whose caller may not call any more. It asks once for each
-// credential, however many streams it has.
+// watch ends open streams whose caller may not call any more, and the live ones when the
+// server stops. It asks once for each credential, however many streams it has.
 type watch struct {
 	still func(ctx context.Context, c *call) error
 
 	mu      sync.Mutex
-	streams map[credential]map[*call]context.CancelCauseFunc
+	streams map[credential]map[*call]watched
+	stopped error // why live streams end; nil while they go on
+}
+
+// watched is an open stream.
+type watched struct {
+	end  context.CancelCauseFunc
+	live bool // it goes on until it is told to stop
 }
 
 func newWatch(still func(ctx context.Context, c *call) error) *watch {
-	return &watch{still: still, streams: map[credential]map[*call]context.CancelCauseFunc{}}
+	return &watch{still: still, streams: map[credential]map[*call]watched{}}
 }
 
-// over watches over a stream until the returned function is called. A call without
-// a credential is not watched.
-func (w *watch) over(c *call, end context.CancelCauseFunc) (done func()) {
+// over watches over a stream until the returned function is called. Whoever may call
+// as nobody may go on, whatever becomes of what it shows.
+func (w *watch) over(c *call, s watched) (done func()) {
+	shown := c.shown
 	if c.principal.Role == auth.Nobody {
-		return func() {}
+		shown = credential{}
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.streams[c.shown] == nil {
-		w.streams[c.shown] = map[*call]context.CancelCauseFunc{}
+	if s.live && w.stopped != nil {
+		s.end(w.stopped)
 	}
-	w.streams[c.shown][c] = end
-	return func() {
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		delete(w.streams[c.shown], c)
-		if len(w.streams[c.shown]) == 0 {
-			delete(w.streams, c.shown)
-		}
+	if w.streams[shown] == nil {
+		w.streams[shown] = map[*call]watched{}
+	}
+	w.streams[shown][c] = s
+	return func() { w.gone(shown, c) }
+}
+
+func (w *watch) gone(shown credential, c *call) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if delete(w.streams[shown], c); len(w.streams[shown]) > 0 {
+		return
+	}
+	if delete(w.streams, shown); len(w.streams) == 0 {
+		w.streams = map[credential]map[*call]watched{} // a map keeps the room for all it ever held
 	}
 }
 
-// run looks at the callers until ctx ends.
+// run looks at the callers until ctx ends, whose cause then ends the live streams.
 func (w *watch) run(ctx context.Context) {
 	ticker := time.NewTicker(watchEvery)
 	defer ticker.Stop()
 	for {
 		select {
 		case <-ctx.Done():
+			w.stop(context.Cause(ctx))
 			return
 		case <-ticker.C:
 			w.look(ctx)
@@ -70,10 +86,24 @@ func (w *watch) look(ctx context.Context) {
 			continue // whether a credential is good cannot be said now
 		}
 		w.mu.Lock()
-		for _, end := range w.streams[c.shown] {
-			end(err)
+		for _, s := range w.streams[c.shown] {
+			s.end(err)
 		}
 		w.mu.Unlock()
+	}
+}
+
+// stop ends the live streams, and each that begins later.
+func (w *watch) stop(why error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.stopped = why
+	for _, streams := range w.streams {
+		for _, s := range streams {
+			if s.live {
+				s.end(why)
+			}
+		}
 	}
 }
 
@@ -82,9 +112,11 @@ func (w *watch) callers() []*call {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	var one []*call
-	for _, calls := range w.streams {
+	for shown, calls := range w.streams {
 		for c := range calls {
-			one = append(one, c)
+			if shown != (credential{}) {
+				one = append(one, c)
+			}
 			break
 		}
 	}

@@ -106,7 +106,7 @@ func (b *Board) leave(w *watcher) {
 	delete(b.inboxes, w)
 	if len(b.inboxes) == 0 {
 		b.since = time.Time{}
-		clear(b.given)
+		b.inboxes, b.given = map[*watcher]struct{}{}, map[string]time.Time{} // maps keep the room for all they ever held
 	}
 	signal(b.tuned)
 }

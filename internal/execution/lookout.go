@@ -86,8 +86,11 @@ func (l *lookout) enter(id string) *post {
 func (l *lookout) leave(p *post) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if p.tails--; p.tails == 0 {
-		delete(l.posts, p.id)
+	if p.tails--; p.tails > 0 {
+		return
+	}
+	if delete(l.posts, p.id); len(l.posts) == 0 {
+		l.posts = map[string]*post{} // a map keeps the room for all it ever held
 	}
 }
 

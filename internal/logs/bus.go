@@ -19,7 +19,8 @@ const (
 
 // bus keeps the one subscription connection of this process: it listens to the
 // wanted channels, and does so again after every loss. A name that ends with an
-// asterisk is a pattern.
+// asterisk is a pattern. Its maps are made anew when they are empty: Go's keep the room
+// for all they ever held.
 type bus struct {
 	client    rueidis.Client
 	receive   func(rueidis.PubSubMessage) // must not block
@@ -49,8 +50,8 @@ func (b *bus) want(channel string, want bool) bool {
 	_, heard := b.heard[channel]
 	if want {
 		b.wanted[channel] = struct{}{}
-	} else {
-		delete(b.wanted, channel)
+	} else if delete(b.wanted, channel); len(b.wanted) == 0 {
+		b.wanted = map[string]struct{}{}
 	}
 	b.pending[channel] = struct{}{}
 	b.mu.Unlock()
@@ -115,8 +116,8 @@ func (b *bus) confirmed(s rueidis.PubSubSubscription) {
 	b.mu.Lock()
 	if on {
 		b.heard[s.Channel] = struct{}{}
-	} else {
-		delete(b.heard, s.Channel)
+	} else if delete(b.heard, s.Channel); len(b.heard) == 0 {
+		b.heard = map[string]struct{}{}
 	}
 	b.mu.Unlock()
 	if on {
@@ -128,9 +129,7 @@ func (b *bus) confirmed(s rueidis.PubSubSubscription) {
 func (b *bus) restart() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	clear(b.active)
-	clear(b.heard)
-	clear(b.pending)
+	b.active, b.heard, b.pending = map[string]struct{}{}, map[string]struct{}{}, map[string]struct{}{}
 	for channel := range b.wanted {
 		b.pending[channel] = struct{}{}
 	}
@@ -161,7 +160,10 @@ func (b *bus) changes(cmd rueidis.Builder) []rueidis.Completed {
 			delete(b.active, channel)
 		}
 	}
-	clear(b.pending)
+	b.pending = map[string]struct{}{}
+	if len(b.active) == 0 {
+		b.active = map[string]struct{}{}
+	}
 	return slices.Concat(
 		batches(on, func(c []string) rueidis.Completed { return cmd.Subscribe().Channel(c...).Build() }),
 		batches(patternsOn, func(c []string) rueidis.Completed { return cmd.Psubscribe().Pattern(c...).Build() }),

@@ -44,7 +44,9 @@ func (h *RedisHub) detach(t *tail) {
 	defer h.mu.Unlock()
 	delete(t.topic.tails, t)
 	if len(t.topic.tails) == 0 {
-		delete(h.topics, t.topic.executionID)
+		if delete(h.topics, t.topic.executionID); len(h.topics) == 0 {
+			h.topics = map[string]*topic{} // a map keeps the room for all it ever held
+		}
 		h.bus.want(h.liveChannel(t.topic.executionID), false)
 	}
 }
