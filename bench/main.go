@@ -48,6 +48,7 @@ type options struct {
 	sizeMB     int           // of the database that is backed up
 	executions int           // rows that the requests meet
 	tails      int           // live logs that are open at one time
+	waves      int           // of them, one after the other on one server
 	history    int           // rows that the overview meets
 	jobs       int           // of a fleet
 	due        int           // of them at once
@@ -70,6 +71,7 @@ func parseOptions(args []string, log io.Writer) (options, error) {
 	f.IntVar(&o.sizeMB, "size", 1000, "size of the database in MB, tables and indexes")
 	f.IntVar(&o.executions, "executions", 100_000, "executions in the table that requests meet")
 	f.IntVar(&o.tails, "tails", 10_000, "live logs that are open at one time; each needs a socket on both sides")
+	f.IntVar(&o.waves, "waves", 3, "how often the live logs are opened and left, one after the other on one server")
 	f.IntVar(&o.history, "history", 1_000_000, "executions in the table that the overview meets")
 	f.IntVar(&o.jobs, "jobs", 100_000, "jobs of the fleet")
 	f.IntVar(&o.due, "due", 1000, "jobs of the fleet that come due at once")
@@ -86,7 +88,7 @@ func parseOptions(args []string, log io.Writer) (options, error) {
 		return o, err
 	}
 	if o.quick {
-		o.sizeMB, o.executions, o.tails, o.rounds, o.window = 2, 1000, 50, 1, 20*time.Millisecond
+		o.sizeMB, o.executions, o.tails, o.waves, o.rounds, o.window = 2, 1000, 50, 2, 1, 20*time.Millisecond
 		o.history, o.jobs, o.due, o.runs = 2000, 100, 20, 20
 	}
 	if only != "" {
@@ -99,8 +101,8 @@ func (o options) check(rest []string) error {
 	switch {
 	case len(rest) > 0:
 		return fmt.Errorf("%q is no flag; see -help", rest[0])
-	case o.sizeMB < 1 || o.executions < 1000 || o.rounds < 1 || o.tails < 1 || o.window <= 0:
-		return errors.New("-size, -rounds, -tails and -window must be positive, -executions at least 1000")
+	case o.sizeMB < 1 || o.executions < 1000 || o.rounds < 1 || o.tails < 1 || o.waves < 1 || o.window <= 0:
+		return errors.New("-size, -rounds, -tails, -waves and -window must be positive, -executions at least 1000")
 	case o.history < 1 || o.runs < 1 || o.due < 1 || o.jobs < o.due:
 		return errors.New("-history, -runs and -due must be positive, and -jobs not less than -due")
 	case o.profile != "" && len(o.servers) > 0:

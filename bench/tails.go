@@ -8,7 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
+	"math"
 	"net/http"
 	"os"
 	"os/exec"
@@ -36,8 +36,6 @@ const (
 	tailConnections = 64 // of gRPC, shared by the tails
 	tailOpeners     = 64 // tails that connect at one time
 	tailPatience    = 5 * time.Minute
-	collectPatience = 150 * time.Second // an idle Go program collects its garbage every two minutes
-	collected       = 16 << 20          // bytes of heap that may come and go by themselves
 )
 
 // tails opens many live logs at once on one process, writes lines as workers do,
@@ -45,7 +43,7 @@ const (
 func tails(ctx context.Context, b *bench) (_ table, err error) {
 	t := table{
 		title: "Live logs",
-		notes: []string{fmt.Sprintf("%d tails on one API process; another process writes into Redis. Each tail must see every line once and in order, and the end. Times are from the append to the client, which shares the machine. Each row has a server of its own; what is left is what it has more than before the tails came.", b.tails)},
+		notes: []string{fmt.Sprintf("%d tails on one API process; another process writes into Redis. Each tail must see every line once and in order, and the end. Times are from the append to the client, which shares the machine. Each row has a server of its own, which lives through %d waves of such tails: measured is the first, and what is left is what the server has more than before it, after each. A leak would grow from wave to wave.", b.tails, b.waves)},
 		head:  []string{"over", "executions", "lines written", "delivered", "delivered per s", "p50", "p99", "RSS per tail", "goroutines left", "heap left"},
 	}
 	redis, err := startRedis(ctx, b.path("redis"))
@@ -105,7 +103,8 @@ type crowd struct {
 	hub      *logs.RedisHub
 	over     string
 	ids      []string
-	last     []int64 // line of each
+	last     []int64       // line of each
+	writing  time.Duration // how long lines are written
 
 	http  *http.Client
 	conns []*grpc.ClientConn
@@ -117,25 +116,50 @@ type crowd struct {
 	latencies []time.Duration
 }
 
-// on measures tails of so many executions on a server of their own.
+// on measures a wave of tails of so many executions on a server of their own, which
+// then sees more waves for a shorter time. It returns a row.
 func (c *crowd) on(ctx context.Context, executions int) (row []string, err error) {
 	if c.control, err = c.startControl(ctx, c.servers[0].path, c.database, "api", "DATAGUARDIAN_REDIS_URL="+c.redis); err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, c.control.stop()) }()
-	if c.ids, err = c.runningExecutions(ctx, c.control, c.database, executions); err != nil {
-		return nil, err
-	}
-	return c.measure(ctx)
-}
-
-// measure returns a row of the table.
-func (c *crowd) measure(ctx context.Context) (_ []string, err error) {
-	c.say("%d tails over %s of %d executions", c.tails, c.over, len(c.ids))
-	before, err := c.gauges(ctx)
+	before, err := c.control.settled(ctx, math.MaxInt)
 	if err != nil {
 		return nil, err
 	}
+	var goroutines, heap []string
+	for wave := range c.waves {
+		c.say("%d tails over %s of %d executions, wave %d", c.tails, c.over, executions, wave+1)
+		if c.ids, err = c.runningExecutions(ctx, c.control, c.database, executions); err != nil {
+			return nil, err
+		}
+		c.writing = 10 * c.window
+		if wave > 0 {
+			c.writing = c.window
+		}
+		cells, err := c.measure(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if wave == 0 {
+			row = cells
+		}
+		now, err := c.control.settled(ctx, before.goroutines+fewGoroutines)
+		if err != nil {
+			return nil, err
+		}
+		goroutines = append(goroutines, strconv.Itoa(max(now.goroutines-before.goroutines, 0)))
+		heap = append(heap, fmt.Sprintf("%.1f", float64(max(now.heap-before.heap, 0))/(1<<20)))
+	}
+	return append(row, strings.Join(goroutines, ", "), strings.Join(heap, ", ")+" MiB"), nil
+}
+
+// measure opens the tails, writes until they have seen the end, and returns what is seen
+// of one wave.
+func (c *crowd) measure(ctx context.Context) (_ []string, err error) {
+	c.lines.Store(0)
+	c.ends.Store(0)
+	c.conns = nil
 	resident, _ := residentMemory(c.control.pid())
 	// The first line of each tells its tails that they are heard.
 	for _, id := range c.ids {
@@ -170,17 +194,12 @@ func (c *crowd) measure(ctx context.Context) (_ []string, err error) {
 	if err != nil {
 		return nil, err
 	}
-	left, err := c.settled(ctx, before)
-	if err != nil {
-		return nil, err
-	}
 	slices.Sort(c.latencies)
 	at := func(percent int) time.Duration { return c.latencies[(len(c.latencies)-1)*percent/100] }
 	return []string{
 		c.over, strconv.Itoa(len(c.ids)), strconv.FormatInt(written, 10), strconv.FormatInt(delivered, 10),
 		fmt.Sprintf("%.0f", float64(delivered)/took.Seconds()), millis(at(50)), millis(at(99)),
-		fmt.Sprintf("%.1f KiB", float64(max(during-resident, 0))/1024/float64(c.tails)), strconv.Itoa(left.goroutines),
-		fmt.Sprintf("%.1f MiB", float64(left.heap)/(1<<20)),
+		fmt.Sprintf("%.1f KiB", float64(max(during-resident, 0))/1024/float64(c.tails)),
 	}, nil
 }
 
@@ -263,7 +282,7 @@ func (c *crowd) write(ctx context.Context) (written int64, err error) {
 	ticker := time.NewTicker(each)
 	defer ticker.Stop()
 	c.last = slices.Repeat([]int64{1}, len(c.ids))
-	for end := time.Now().Add(10 * c.window); time.Now().Before(end); written++ {
+	for end := time.Now().Add(c.writing); time.Now().Before(end); written++ {
 		i := int(written) % len(c.ids)
 		if err := c.hub.Append(ctx, c.ids[i], lineNow(c.last[i]+1)); err != nil {
 			return written, err
@@ -362,70 +381,6 @@ func (c *crowd) events(ctx context.Context, id string, opened func()) (err error
 			}
 			after++
 			opened()
-		}
-	}
-}
-
-// gauges are what a server says of itself.
-type gauges struct {
-	goroutines int
-	heap       int64 // bytes in use
-}
-
-func (c *crowd) gauges(ctx context.Context) (g gauges, err error) {
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, c.control.http+"/metrics", nil)
-	if err != nil {
-		return g, err
-	}
-	res, err := http.DefaultClient.Do(r)
-	if err != nil {
-		return g, err
-	}
-	raw, err := io.ReadAll(res.Body)
-	if err := errors.Join(err, res.Body.Close()); err != nil {
-		return g, err
-	}
-	for line := range strings.Lines(string(raw)) {
-		name, value, _ := strings.Cut(strings.TrimSpace(line), " ")
-		number, err := strconv.ParseFloat(value, 64)
-		if err != nil {
-			continue // a comment
-		}
-		switch name {
-		case "go_goroutines":
-			g.goroutines = int(number)
-		case "go_memstats_heap_alloc_bytes":
-			g.heap = int64(number)
-		}
-	}
-	if g.goroutines == 0 || g.heap == 0 {
-		return g, errors.New("the server does not say how many goroutines and how much memory it has")
-	}
-	return g, nil
-}
-
-// settled waits until the server is rid of the tails and has collected the garbage,
-// and returns what it has more than before: a few goroutines may belong to connections.
-// Once it is rid of them it is asked without a pause: an idle program collects only every
-// two minutes, one that answers sooner.
-func (c *crowd) settled(ctx context.Context, before gauges) (left gauges, err error) {
-	const few = 40
-	ctx, cancel := context.WithTimeout(ctx, tailPatience)
-	defer cancel()
-	for began := time.Now(); ; {
-		now, err := c.gauges(ctx)
-		if err != nil {
-			return left, err
-		}
-		left = gauges{max(now.goroutines-before.goroutines, 0), max(now.heap-before.heap, 0)}
-		if left.goroutines <= few && (left.heap <= collected || time.Since(began) > collectPatience) {
-			return left, nil
-		}
-		if left.goroutines <= few {
-			continue
-		}
-		if err := c.control.pause(ctx); err != nil {
-			return left, fmt.Errorf("%d goroutines are left of the tails: %w", left.goroutines, err)
 		}
 	}
 }
