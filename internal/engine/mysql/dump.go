@@ -56,6 +56,7 @@ type dump struct {
 	tool      program
 	selection selection
 	charset   charset
+	history   bool // old rows of versioned tables are dumped, too
 	rows      map[string]int64
 	progress  engine.Progress
 	estimate  int64
@@ -108,6 +109,9 @@ func (d *dump) prepare(ctx context.Context) error {
 	}
 	d.announce()
 	d.warnOfUnseen(s.askRights(ctx, d.result.Server.Flavor))
+	if err := d.chooseHistory(ctx, s); err != nil {
+		return err
+	}
 	if err := d.warnOfMasked(ctx, s); err != nil {
 		return err
 	}
@@ -262,9 +266,13 @@ func (d *dump) stream(ctx context.Context, dir, file string, passes [][]string, 
 	d.progress.BytesDone += int64(len(first))
 	for _, pass := range passes {
 		proof.again()
+		options := d.toolOptions(file)
+		if d.history && pass[0] != "--no-data" {
+			options = append(options, "--dump-history")
+		}
 		_, err := tool.Stream{
 			Spec: process.Spec{
-				Path: d.tool.path, Args: append(d.toolOptions(file), pass...), Env: process.Environment(dir, "MYSQL_HOME="+dir), Dir: dir,
+				Path: d.tool.path, Args: append(options, pass...), Env: process.Environment(dir, "MYSQL_HOME="+dir), Dir: dir,
 				OnStderr: tool.Pass(d.conn.Password, d.warn),
 			},
 			Stall: d.options.StallTimeout, Proof: proof, Member: member, OnRead: d.read,

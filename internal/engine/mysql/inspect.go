@@ -3,6 +3,7 @@ package mysql
 import (
 	"context"
 	"errors"
+	"slices"
 
 	driver "github.com/go-sql-driver/mysql"
 
@@ -22,10 +23,18 @@ func (e *Engine) CountRows(ctx context.Context, c engine.Conn, tables []engine.T
 		return nil, err
 	}
 	defer s.close()
+	versioned, err := s.names(ctx, "SELECT table_name FROM information_schema.tables WHERE table_schema = DATABASE() AND table_type = 'SYSTEM VERSIONED'")
+	if err != nil {
+		return nil, err
+	}
 	counts := make([]int64, 0, len(tables))
 	for _, t := range tables {
 		var n int64
-		err := s.conn.QueryRowContext(ctx, "SELECT COUNT(*) FROM "+quoted(t.Name)).Scan(&n)
+		rows := quoted(t.Name)
+		if slices.Contains(versioned, t.Name) { // a dump without old rows restores none
+			rows += " FOR SYSTEM_TIME ALL"
+		}
+		err := s.conn.QueryRowContext(ctx, "SELECT COUNT(*) FROM "+rows).Scan(&n)
 		if refused, ok := errors.AsType[*driver.MySQLError](err); ok && refused.Number == noSuchTable {
 			n, err = -1, nil
 		}

@@ -157,6 +157,8 @@ func (s *script) see() {
 	case strings.HasPrefix(line, insertPrefix) && s.inTable && s.rows >= 0:
 		switch s.inRows = s.tuples != nil && strings.HasSuffix(string(s.tail), valuesSuffix); {
 		case s.inRows:
+		case s.tuples != nil && s.tuples.goesOn(): // as MariaDB's tool begins with history
+			s.rows, s.inRows = s.rows+s.tuples.rows, true
 		case s.tuples != nil && s.tuples.whole():
 			s.rows += s.tuples.rows
 		default:

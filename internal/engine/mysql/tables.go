@@ -16,11 +16,13 @@ type table struct {
 	view   bool // it has no rows of its own
 	engine string
 	bytes  int64
+
+	versioned bool // MariaDB keeps its old rows, see history.go
 }
 
 func (s *session) tables(ctx context.Context) ([]table, error) {
 	rows, err := s.conn.QueryContext(ctx, `
-		SELECT table_name, table_type NOT IN ('BASE TABLE', 'SYSTEM VERSIONED'), coalesce(engine, ''), coalesce(data_length, 0)
+		SELECT table_name, table_type NOT IN ('BASE TABLE', 'SYSTEM VERSIONED'), coalesce(engine, ''), coalesce(data_length, 0), table_type = 'SYSTEM VERSIONED'
 		FROM information_schema.tables WHERE table_schema = DATABASE() ORDER BY table_name`)
 	if err != nil {
 		return nil, s.failed(ctx, err, "listing tables")
@@ -29,7 +31,7 @@ func (s *session) tables(ctx context.Context) ([]table, error) {
 	var all []table
 	for rows.Next() {
 		var t table
-		if err := rows.Scan(&t.name, &t.view, &t.engine, &t.bytes); err != nil {
+		if err := rows.Scan(&t.name, &t.view, &t.engine, &t.bytes, &t.versioned); err != nil {
 			return nil, s.failed(ctx, err, "listing tables")
 		}
 		all = append(all, t)

@@ -60,3 +60,6 @@ func (t *tuples) outside(c byte) {
 
 // whole reports whether the statement is at its end.
 func (t *tuples) whole() bool { return t.quote == 0 && t.depth == 0 && t.last == ';' }
+
+// goesOn reports whether more rows come, on lines of their own.
+func (t *tuples) goesOn() bool { return t.quote == 0 && t.depth == 0 && t.last == ',' }

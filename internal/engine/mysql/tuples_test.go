@@ -19,6 +19,8 @@ func TestRowsAreCountedHoweverAToolWritesThem(t *testing.T) {
 		"columns":                    {"INSERT INTO `t``s` (`a`, `VALUES (x),(y`, `c``(`) VALUES (1,-1.5e10,0x00ff),(2,'b',_binary '\\0');\n", 2},
 		"texts that look like rows":  {"INSERT INTO `t``s` VALUES ('),(','\\'),(\\\\'),('''),(''','\\n;'),('`),(','');\n", 3},
 		"brackets in a value":        {"INSERT INTO `t``s` VALUES (1,(2)),((3),4);\n", 2},
+		"columns, a line each":       {"INSERT INTO `t``s` (`a`, row_start) VALUES (1,'a'),\n(2,'(,'),\n(3,');');\nINSERT INTO `t``s` (`a`, row_start) VALUES (4,'');\n", 4},
+		"columns, without an end":    {"INSERT INTO `t``s` (`a`, row_start) VALUES (1,'a'),\n(2,'(,'),\n,\n", -1},
 		"another table's":            {"INSERT INTO `other` VALUES (1);\n", -1},
 		"a statement without an end": {"INSERT INTO `t``s` VALUES (1),('2);\n", -1},
 		"none":                       {"", 0},
