@@ -123,6 +123,16 @@ func TestAFamilyHasDescendantsAndTheirPeaks(t *testing.T) {
 	require.Equal(t, int64(3), median([]int64{9, 3, 1}))
 }
 
+func TestMemoryIsNotThatOfAChildBeforeItIsAProgram(t *testing.T) {
+	w := newWatch(1)
+	w.count(map[int]int64{1: 100, 2: 100}) // 2 was forked and is about to become a program
+	w.count(map[int]int64{1: 110, 2: 10})
+	w.count(map[int]int64{1: 120, 3: 120}) // 3 is gone before it is seen again
+	w.count(map[int]int64{1: 120})
+	require.Equal(t, int64(130), w.peak())
+	require.Equal(t, int64(120), w.memoryOf(1))
+}
+
 func TestALinkCarriesItsRate(t *testing.T) {
 	l, now := &link{}, time.Now()
 	require.Equal(t, time.Second-linkBurst, l.due(now, linkRate))

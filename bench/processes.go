@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -27,17 +28,18 @@ const (
 
 // watch follows some processes and their descendants.
 type watch struct {
-	roots []int
-	peaks map[int]int64 // bytes, by process
-	peak  int64         // the largest sum of the peaks of processes that lived at the same time
-	cpu   time.Duration // of all, when the watch began
-	stop  context.CancelFunc
-	done  chan struct{}
+	roots    []int
+	peaks    map[int]int64    // bytes, by process
+	looks    map[int]int      // how often a process was seen
+	together map[string][]int // processes that lived at the same time
+	cpu      time.Duration    // of all, when the watch began
+	stop     context.CancelFunc
+	done     chan struct{}
 }
 
 // watchProcesses begins to watch. Peaks of the roots count from here on.
 func watchProcesses(ctx context.Context, roots ...int) *watch {
-	w := &watch{roots: roots, peaks: map[int]int64{}, done: make(chan struct{})}
+	w := newWatch(roots...)
 	for _, pid := range roots {
 		forgetPeak(pid)
 	}
@@ -65,17 +67,44 @@ func (w *watch) sample(ctx context.Context) {
 	}
 }
 
-// note keeps the newest peak of each process: before a child has become its own
-// program, it shows the memory of its parent.
+func newWatch(roots ...int) *watch {
+	return &watch{roots: roots, peaks: map[int]int64{}, looks: map[int]int{}, together: map[string][]int{}, done: make(chan struct{})}
+}
+
 func (w *watch) note(pids []int) {
-	var sum int64
+	seen := map[int]int64{}
 	for _, pid := range pids {
 		if peak, ok := peakMemory(pid); ok {
-			w.peaks[pid] = peak
-			sum += peak
+			seen[pid] = peak
 		}
 	}
-	w.peak = max(w.peak, sum)
+	w.count(seen)
+}
+
+// count keeps the newest peak of each process: before a child has become its own
+// program, it shows the memory of its parent.
+func (w *watch) count(seen map[int]int64) {
+	for pid, peak := range seen {
+		w.peaks[pid] = peak
+		w.looks[pid]++
+	}
+	pids := slices.Sorted(maps.Keys(seen))
+	w.together[fmt.Sprint(pids)] = pids
+}
+
+// peak is the largest sum of the peaks of processes that lived at the same time. A
+// descendant that was seen only once may not have become its own program yet.
+func (w *watch) peak() (most int64) {
+	for _, pids := range w.together {
+		var sum int64
+		for _, pid := range pids {
+			if w.looks[pid] > 1 || slices.Contains(w.roots, pid) {
+				sum += w.peaks[pid]
+			}
+		}
+		most = max(most, sum)
+	}
+	return most
 }
 
 // end stops the watch. CPU is that of the living and of the dead that their
@@ -85,7 +114,7 @@ func (w *watch) end() (cpu time.Duration, memory int64) {
 	<-w.done
 	pids := family(w.roots)
 	w.note(pids)
-	return cpuOf(pids) - w.cpu, w.peak
+	return cpuOf(pids) - w.cpu, w.peak()
 }
 
 // memoryOf returns the peak of one process of an ended watch.
