@@ -122,26 +122,16 @@ func TestTLSModes(t *testing.T) {
 	}, files)
 }
 
-func carryValue(t testing.TB, size int64) {
-	t.Helper()
+func TestALargeValueComesBackInBoundedMemory(t *testing.T) {
 	m := testkit.MariaDB(t)
 	var before int64 // which DEFAULT is not: the server was started with a value of its own
 	require.NoError(t, m.DB(t, "").QueryRow("SELECT @@global.max_allowed_packet").Scan(&before))
 	m.Exec(t, "", "SET GLOBAL max_allowed_packet = 1073741824")
 	t.Cleanup(func() { m.Exec(t, "", fmt.Sprintf("SET GLOBAL max_allowed_packet = %d", before)) })
-	enginetest.RunValue(t, enginetest.Subject{Engine: New(Config{}), Server: server{m}, Format: formatOf(flavorOf(m))}, size,
-		fmt.Sprintf("CREATE TABLE vast AS SELECT repeat(sha2('x', 256), %d DIV 64) v", size),
-		fmt.Sprintf(`CREATE PROCEDURE whole() BEGIN
-	IF NOT (SELECT v = repeat(sha2('x', 256), %d DIV 64) FROM vast) THEN SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'the value is not whole'; END IF;
-END; CALL whole()`, size))
-}
-
-func TestALargeValueComesBackInBoundedMemory(t *testing.T) { carryValue(t, enginetest.LargeValue) }
-
-func BenchmarkAValueOf300Megabytes(b *testing.B) {
-	for b.Loop() {
-		carryValue(b, enginetest.VastValue)
-	}
+	value := fmt.Sprintf("repeat(sha2('x', 256), %d DIV 64)", enginetest.LargeValue)
+	enginetest.RunValue(t, enginetest.Subject{Engine: New(Config{}), Server: server{m}, Format: formatOf(flavorOf(m))},
+		"CREATE TABLE vast AS SELECT "+value+" v",
+		"CREATE PROCEDURE whole() BEGIN IF NOT (SELECT v = "+value+" FROM vast) THEN SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'the value is not whole'; END IF; END; CALL whole()")
 }
 
 // The tables are of an engine that makes them quickly.
