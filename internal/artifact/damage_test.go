@@ -3,12 +3,14 @@ package artifact_test
 import (
 	"bytes"
 	"context"
+	"io"
 	"strconv"
 	"strings"
 	"testing"
 
 	"filippo.io/age"
 	"github.com/dataguardian/dataguardian/internal/artifact"
+	"github.com/dataguardian/dataguardian/internal/engine"
 	"github.com/dataguardian/dataguardian/internal/errs"
 	"github.com/dataguardian/dataguardian/storage"
 	"github.com/dataguardian/dataguardian/storage/storagetest"
@@ -102,6 +104,61 @@ func TestEveryTruncationAndExtensionIsRefused(t *testing.T) {
 			d.set(key, object)
 		}
 	})
+}
+
+// What was read may be proven without the rest.
+func TestWhatWasReadOfAMemberIsProvenToTheEndOfItsPart(t *testing.T) {
+	const part = 1 << 20 // several chunks, of which the last alone waits for the proof
+	id := identity(t)
+	for name, form := range map[string]struct {
+		compression artifact.Compression
+		recipients  []string
+	}{
+		"as it is":              {artifact.NoCompression, nil},
+		"compressed":            {artifact.Zstd, nil},
+		"compressed, encrypted": {artifact.Zstd, []string{id.Recipient().String()}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := newMemory()
+			c := config(t.TempDir(), d)
+			c.Compression, c.Recipients, c.PartSize = form.compression, form.recipients, part
+			store(t, c, member{"m", noise(9 * part)})
+			m, err := artifact.OpenManifest(t.Context(), d, c.Path)
+			require.NoError(t, err)
+			parts := m.Members[0].Parts
+			prove := func(n int64) error {
+				s := artifact.NewSource(d, c.Path, m, id)
+				s.Retry = c.Retry
+				r, err := s.Open(t.Context(), "m")
+				require.NoError(t, err)
+				defer r.Close()
+				_, err = io.CopyN(io.Discard, r, n)
+				require.NoError(t, err)
+				err = r.(engine.Prover).Prove()
+				_, ended := r.Read(make([]byte, 1))
+				require.Error(t, ended)
+				require.NotErrorIs(t, ended, io.EOF)
+				return err
+			}
+			damage := func(n int) (mend func()) {
+				key := c.Path + "/" + parts[n].Name
+				object := d.get(key)
+				damaged := bytes.Clone(object)
+				damaged[len(damaged)-1] ^= 1
+				d.set(key, damaged)
+				return func() { d.set(key, object) }
+			}
+			require.NoError(t, prove(100))
+			for n, read := range map[int]int64{0: 100, 3: 3*part + 500} {
+				mend := damage(n)
+				requireCode(t, errs.CodeArtifactCorrupt, prove(read))
+				mend()
+				mend = damage(7)
+				require.NoError(t, prove(read), "which does not come from there")
+				mend()
+			}
+		})
+	}
 }
 
 func TestSwappedPartsAreRefused(t *testing.T) {

@@ -33,7 +33,10 @@ type Source struct {
 	identities []age.Identity
 }
 
-var _ engine.Source = (*Source)(nil)
+var (
+	_ engine.Source = (*Source)(nil)
+	_ engine.Prover = (*memberReader)(nil)
+)
 
 // NewSource returns the artifact at path in d that m describes. identities may
 // be empty for artifacts that are not encrypted.
@@ -160,6 +163,23 @@ func (r *memberReader) end() error {
 		return corrupt(nil, "%s has other bytes than it had", r.member.Name)
 	}
 	return io.EOF
+}
+
+// Prove implements engine.Prover: a part is what is stored as one. Parts that a decoder
+// has read ahead count as read.
+func (r *memberReader) Prove() error {
+	switch {
+	case errors.Is(r.err, io.EOF):
+		return nil
+	case r.err != nil:
+		return r.err
+	}
+	r.release()
+	if err := r.fetch.prove(); err != nil {
+		return r.fail(err)
+	}
+	r.err = io.ErrClosedPipe
+	return nil
 }
 
 // undecodable finds out why a decoder failed: the stored bytes come first. The

@@ -153,6 +153,14 @@ type Source interface {
 	Open(ctx context.Context, member string) (io.ReadCloser, error)
 }
 
+// Prover is a member that Source.Open returned and whose reading may end early.
+type Prover interface {
+	// Prove is nil when everything that was read so far is as it was stored: it reads on
+	// to the end of what is stored as one with that, and fails with the error that a
+	// reader would get. Nothing is read of the member afterwards.
+	Prove() error
+}
+
 // Member describes one stream of a dump.
 type Member struct {
 	Name string
@@ -172,6 +180,9 @@ type RestoreOptions struct {
 	Format         string
 	StallTimeout   time.Duration
 	TempDir        string
+	// Proven says that every byte of the source, and what is inside, was proven before. A
+	// restore that needs only a part of it may then end the reading with Prover.
+	Proven bool
 	// Token, 12 lower-case hexadecimal digits, is in the names of databases that
 	// live only while the restore runs; see Sweeper. Empty: a random one.
 	Token    string

@@ -69,6 +69,7 @@ func (r *run) from(ctx context.Context, e engine.Engine, conn engine.Conn, s *so
 	if err := r.noteLeftovers(ctx, conn); err != nil {
 		return err
 	}
+	options.Proven = s.report.Decoded
 	return r.intoTarget(ctx, e, conn, options, s)
 }
 

@@ -14,6 +14,7 @@ import (
 	"filippo.io/age"
 	"github.com/stretchr/testify/require"
 
+	"github.com/dataguardian/dataguardian/internal/artifact"
 	"github.com/dataguardian/dataguardian/internal/backup"
 	"github.com/dataguardian/dataguardian/internal/engine"
 	"github.com/dataguardian/dataguardian/internal/errs"
@@ -227,6 +228,44 @@ func TestACopyMiswrittenInsideIsNeverTakenForWhole(t *testing.T) {
 	r = w.does(execution.Restore, execution.RestoreRequest{})
 	require.Equal(t, execution.Completed, r.Status, r.ErrorMessage)
 	require.Equal(t, map[string]backup.CopyStatus{"first": backup.CopyAvailable}, w.marked, "it was read to its end")
+}
+
+// A database that changes itself reads what it needs of a backup that was proven, and that
+// is proven again.
+func TestTheSecondReadingEndsWithWhatIsNeeded(t *testing.T) {
+	for name, tc := range map[string]struct {
+		part    int // that is not what it was when it is read again
+		inPlace bool
+		fails   bool
+	}{
+		"a part behind is gone":               {part: 2, inPlace: true},
+		"its own part is another":             {part: 0, inPlace: true, fails: true},
+		"beside it what is inside is unknown": {part: 2, fails: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorldOf(t, artifact.NoCompression, 1<<20, 1) // a part of several chunks, of which the last alone waits for the proof
+			w.database.inPlace, w.database.needs = tc.inPlace, 100
+			opened := 0
+			w.faults["first"] = func(base string) error {
+				if base != w.part(tc.part) {
+					return nil
+				}
+				if opened++; opened == 2 {
+					w.edit(0, base, func(b []byte) []byte { b[len(b)-1] ^= 1; return b })
+				}
+				return nil
+			}
+			r := w.does(execution.Restore, execution.RestoreRequest{DropExisting: true, IncludeTables: []string{"orders"}})
+			if tc.fails {
+				require.Equal(t, errs.CodeArtifactCorrupt, r.ErrorCode, r.ErrorMessage)
+				require.Nil(t, w.database.content)
+				require.Equal(t, backup.CopyMissing, w.marked["first"])
+				return
+			}
+			require.Equal(t, execution.Completed, r.Status, r.ErrorMessage)
+			require.Equal(t, w.dump[:100], w.database.content)
+		})
+	}
 }
 
 func TestAKeyThatNobodyNamedLetsAVerificationProveWhatIsStored(t *testing.T) {

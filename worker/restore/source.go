@@ -223,7 +223,11 @@ func (w *watched) Open(ctx context.Context, member string) (io.ReadCloser, error
 		w.note(err)
 		return nil, err
 	}
-	return &watchedMember{ReadCloser: r, source: w}, nil
+	m := &watchedMember{ReadCloser: r, source: w}
+	if p, ok := r.(engine.Prover); ok {
+		return &watchedProver{watchedMember: m, prover: p}, nil
+	}
+	return m, nil
 }
 
 func (w *watched) note(err error) {
@@ -254,4 +258,17 @@ func (m *watchedMember) Read(p []byte) (int, error) {
 	n, err := m.ReadCloser.Read(p)
 	m.source.note(err)
 	return n, err
+}
+
+// watchedProver is a member that can end early.
+type watchedProver struct {
+	*watchedMember
+	prover engine.Prover
+}
+
+// Prove implements engine.Prover.
+func (m *watchedProver) Prove() error {
+	err := m.prover.Prove()
+	m.source.note(err)
+	return err
 }

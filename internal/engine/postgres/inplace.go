@@ -40,7 +40,11 @@ func (r *restore) inPlace(ctx context.Context, input io.Reader) error {
 		return err
 	}
 	if r.list != nil {
-		r.log(engine.LevelInfo, "The tables stay locked until the whole backup was read, which may take longer than they do")
+		until := "the whole backup was read"
+		if r.options.Proven {
+			until = "the backup was read up to the last of their rows"
+		}
+		r.log(engine.LevelInfo, fmt.Sprintf("The tables stay locked until %s, which may take longer than they do", until))
 	}
 	proven := false
 	result, err := r.feed(ctx, r.conn.Database, input, args, func(gone <-chan struct{}) {

@@ -47,6 +47,7 @@ type joined struct {
 	src     engine.Source
 	waiting []engine.Member
 	current io.ReadCloser
+	begun   bool // something was read of the current one
 }
 
 // join opens the first member.
@@ -57,7 +58,7 @@ func join(ctx context.Context, src engine.Source, members []engine.Member) (*joi
 
 func (j *joined) next() (err error) {
 	j.current, err = j.src.Open(j.ctx, j.waiting[0].Name)
-	j.waiting = j.waiting[1:]
+	j.waiting, j.begun = j.waiting[1:], false
 	return err
 }
 
@@ -65,6 +66,7 @@ func (j *joined) next() (err error) {
 func (j *joined) Read(p []byte) (int, error) {
 	for {
 		n, err := j.current.Read(p)
+		j.begun = j.begun || n > 0
 		if !errors.Is(err, io.EOF) || len(j.waiting) == 0 {
 			return n, err
 		}
@@ -79,6 +81,19 @@ func (j *joined) Read(p []byte) (int, error) {
 			return n, nil
 		}
 	}
+}
+
+// prove proves what was read, when the current member can: those before it were read to
+// their ends. Nothing is read any more once it was proven.
+func (j *joined) prove() (proven bool, err error) {
+	if !j.begun {
+		return true, nil
+	}
+	p, can := j.current.(engine.Prover)
+	if !can {
+		return false, nil
+	}
+	return true, p.Prove()
 }
 
 // Close implements io.Closer.

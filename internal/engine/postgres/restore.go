@@ -32,7 +32,8 @@ import (
 //     DropExisting the included tables are replaced in it.
 //
 // What has to be committed is committed only after the dump was read to its end and is
-// proven whole. When the work is cancelled or the connection breaks at that very
+// proven whole; some tables of a dump that is Proven, when what was read of it up to the
+// last of their rows is proven again. When the work is cancelled or the connection breaks at that very
 // moment, the server is asked whether it did commit: then the restore is done, and there
 // is no error. When it cannot tell, the error has engine.ErrUnsettled in it.
 //
@@ -92,6 +93,7 @@ type restore struct {
 
 	contentsLimit int
 
+	input    *joined // the dump
 	server   engine.ServerInfo
 	tool     program
 	proof    *archive.Verifier
@@ -112,6 +114,7 @@ func (r *restore) run(ctx context.Context, src engine.Source, members []engine.M
 	if err != nil {
 		return err
 	}
+	r.input = in
 	defer func() { err = also(err, in.Close()) }()
 	head, err := r.readContents(in)
 	if err != nil {
@@ -294,8 +297,22 @@ func (r *restore) feed(ctx context.Context, database string, input io.Reader, mo
 		},
 		Stall: r.options.StallTimeout, Source: input, Proof: proof, OnFeed: r.read, Proven: proven,
 		Needs: func() (int64, bool) { return needed, needed > 0 && left == 0 },
+		Prove: r.proveEarly,
 	}.Run(ctx)
+	if err == nil {
+		r.progress.BytesDone = r.progress.BytesTotal // what was not needed, too
+		r.report()
+	}
 	return result, r.failure(ctx, err)
+}
+
+// proveEarly implements tool.Feed's Prove. A dump of which all is restored is read to
+// its end all the same.
+func (r *restore) proveEarly() (proven bool, err error) {
+	if !r.options.Proven || r.list == nil {
+		return false, nil
+	}
+	return r.input.prove()
 }
 
 // countParts counts the entries whose data is restored.

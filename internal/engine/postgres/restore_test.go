@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os/exec"
 	"path/filepath"
 	"strconv"
@@ -405,6 +406,78 @@ func TestARestoreOfSomeTablesWaitsForTheRestOfTheDump(t *testing.T) {
 		dump.OnRead = nil
 		require.NoError(t, restoreInto(t, connTo(pg, db), o, dump))
 		require.Equal(t, 1, value())
+	}
+}
+
+// provable is a dump whose reading may end early.
+type provable struct {
+	*enginetest.Memory
+	prove func() error
+}
+
+type provableMember struct {
+	io.ReadCloser
+	prove func() error
+}
+
+func (p provable) Open(ctx context.Context, member string) (io.ReadCloser, error) {
+	r, err := p.Memory.Open(ctx, member)
+	return provableMember{r, p.prove}, err
+}
+
+func (m provableMember) Prove() error { return m.prove() }
+
+// Nothing is read behind the last table that is wanted of a dump that was proven before,
+// and nothing committed before what was read is proven again.
+func TestARestoreOfSomeTablesEndsItsReadingWithTheLastOfThem(t *testing.T) {
+	pg := testkit.Postgres(t)
+	db := pg.NewDatabase(t)
+	for _, table := range []string{"a", "z"} {
+		pg.Exec(t, db, "CREATE TABLE "+table+" AS SELECT 1 AS x, md5(g::text) FROM generate_series(1, 50000) g")
+	}
+	_, whole := dumpOf(t, connTo(pg, db), engine.DumpOptions{})
+	shared, sharing := &enginetest.Memory{}, New(Config{})
+	sharing.shareFrom, sharing.sliceSize = 1<<20, 1<<20
+	_, err := sharing.Dump(t.Context(), connTo(pg, db), engine.DumpOptions{ParallelJobs: 2}, shared)
+	require.NoError(t, err)
+	require.Greater(t, len(shared.Members()), 2)
+	watching, damaged := pg.Conn(t, db), errs.New(errs.Conflict, errs.CodeArtifactCorrupt, "other bytes than it had")
+	value := func() (x int) {
+		require.NoError(t, watching.QueryRow(t.Context(), "SELECT max(x) FROM a").Scan(&x))
+		return x
+	}
+	o := engine.RestoreOptions{DropExisting: true, IncludeTables: []string{"a"}, Proven: true}
+	for name, dump := range map[string]*enginetest.Memory{"one member": whole, "several members": shared} {
+		t.Run(name, func(t *testing.T) {
+			pg.Exec(t, db, "UPDATE a SET x = 2")
+			last := dump.Members()[len(dump.Members())-1]
+			dump.OnRead = func(member string, n int64) error {
+				if member == last.Name && n > last.Size/2 {
+					return errors.New("it was read behind what is needed")
+				}
+				return nil
+			}
+			err := restoreInto(t, connTo(pg, db), o, provable{dump, func() error {
+				require.NotEmpty(t, enginetest.Children(t), "the tool is done before what it read is proven")
+				return damaged
+			}})
+			require.ErrorIs(t, err, damaged)
+			require.NotErrorIs(t, err, engine.ErrUnsettled)
+			require.Equal(t, 2, value())
+
+			var told engine.Progress
+			var log lines
+			o := o
+			o.Log, o.Progress = log.log, func(p engine.Progress) { told = p }
+			require.NoError(t, restoreInto(t, connTo(pg, db), o, provable{dump, func() error { return nil }}))
+			require.Equal(t, 1, value())
+			require.Contains(t, log.String(), "up to the last of their rows")
+			require.Equal(t, told.BytesTotal, told.BytesDone)
+
+			dump.OnRead = nil
+			o.Proven = false
+			require.NoError(t, restoreInto(t, connTo(pg, db), o, provable{dump, func() error { return damaged }}), "it is read to its end")
+		})
 	}
 }
 

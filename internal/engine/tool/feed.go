@@ -22,14 +22,17 @@ type Feed struct {
 	// source are all that the tool will ever read, once that is known. What follows is
 	// read for the proof alone.
 	Needs func() (bytes int64, known bool)
-	// Proven, which may be nil, is called when the source was proven whole, and the tool
-	// has all that it needs but the last byte. gone is closed when the tool ends.
+	// Prove, which may be nil, is asked when the tool needs no more. When it says that what
+	// was read is proven, nothing more is read.
+	Prove func() (proven bool, err error)
+	// Proven, which may be nil, is called when the source was proven, and the tool has all
+	// that it needs but the last byte. gone is closed when the tool ends.
 	Proven func(gone <-chan struct{})
 }
 
 // Run returns when the tool is gone. nil means that it exited with 0, also when ctx
-// ended meanwhile, and that the source was read to its end and is proven whole. The
-// last bytes reach the tool only then, so that it cannot finish on input that is
+// ended meanwhile, and that the source was read to its end and is proven whole, or as far
+// as the tool needs it if Prove says so. The last bytes reach the tool only then, so that it cannot finish on input that is
 // broken; one that needs less than Needs says may: it then failed with an exit code of
 // 0. That is -1 of a tool that did not start. Of several errors the first of these is
 // returned: the source's, the proof's, the cause of ctx's end, ErrStalled,
@@ -77,6 +80,16 @@ func (f Feed) pump(p *process.Process) error {
 		}
 		return err
 	}
+	finish := func() error {
+		end := max(0, len(last)-1)
+		if err := write(last[:end]); err != nil {
+			return err
+		}
+		if f.Proven != nil {
+			f.Proven(p.Exited())
+		}
+		return write(last[end:])
+	}
 	for {
 		n, err := f.Source.Read(now)
 		if n > 0 {
@@ -103,16 +116,17 @@ func (f Feed) pump(p *process.Process) error {
 			if err := f.Proof.Done(); err != nil {
 				return err
 			}
-			end := max(0, len(last)-1)
-			if err := write(last[:end]); err != nil {
-				return err
-			}
-			if f.Proven != nil {
-				f.Proven(p.Exited())
-			}
-			return write(last[end:])
+			return finish()
 		case err != nil:
 			return err
+		case enough && f.Prove != nil:
+			proven, err := f.Prove()
+			if err != nil {
+				return err
+			}
+			if proven {
+				return finish()
+			}
 		}
 	}
 }
