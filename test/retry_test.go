@@ -53,6 +53,15 @@ func lines(e harness.JSON, beginning string) int {
 	return n
 }
 
+// statusesOf is what came of a backup on each storage, by its ID.
+func statusesOf(e harness.JSON) map[string]string {
+	found := map[string]string{}
+	for _, r := range e.List("metadata.storage_results") {
+		found[r.Text("storage_location_id")] = r.Text("status")
+	}
+	return found
+}
+
 func TestFailedUploadToSeveralStoragesGoesOnAfterARestartWithoutTheDatabase(t *testing.T) {
 	t.Parallel()
 	g, all := &gate{hold: make(chan struct{})}, clouds(t, 1)
@@ -129,17 +138,10 @@ func TestMissingCopyIsSentLater(t *testing.T) {
 		{"storage_location_id": disk, "order": 1}, {"storage_location_id": cloud, "order": 2},
 	}}})
 	stored := place{"s3", cloud, func(t *testing.T) []string { return s3Keys(t, server, bucket) }}
-	statuses := func(e harness.JSON) map[string]string {
-		found := map[string]string{}
-		for _, r := range e.List("metadata.storage_results") {
-			found[r.Text("storage_location_id")] = r.Text("status")
-		}
-		return found
-	}
 
 	network.Down()
 	half := s.Backup(t, job)
-	require.Equal(t, map[string]string{disk: "available", cloud: "failed"}, statuses(half))
+	require.Equal(t, map[string]string{disk: "available", cloud: "failed"}, statusesOf(half))
 	require.True(t, half.True("metadata.upload_retry.possible"), "%s", half)
 	available, _ := copiesOf(t, s, half)
 	require.Equal(t, 1, available)
@@ -162,7 +164,7 @@ func TestMissingCopyIsSentLater(t *testing.T) {
 	require.Equal(t, half.Text("id"), s.Post(t, retryPath(half.Text("id")), config{}, http.StatusAccepted).Text("execution_id"))
 	whole := s.Await(t, half.Text("id"))
 	require.Equal(t, []string{"completed", "retry"}, []string{whole.Text("status"), whole.Text("trigger")}, "%s", whole)
-	require.Equal(t, map[string]string{disk: "available", cloud: "available"}, statuses(whole))
+	require.Equal(t, map[string]string{disk: "available", cloud: "available"}, statusesOf(whole))
 	require.Equal(t, 1, lines(whole, "Dumped "), "there was one dump")
 	require.EqualValues(t, whole.Int("files_count")+1, stored.on(t, whole.Text("backup_path")), "parts and the manifest")
 	requireCopies(t, s, whole, 2)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/spf13/cobra"
+	"google.golang.org/protobuf/types/known/structpb"
 
 	pb "github.com/dataguardian/dataguardian/gen/dataguardian/v1"
 )
@@ -79,10 +80,23 @@ func executionTable(e *pb.Execution) *table {
 	t.add("Dump", size(e.SizeBytes))
 	t.add("Stored", size(e.CompressedSizeBytes)+" in "+count(e.GetFilesCount(), "part"))
 	t.add("Path", orNone(e.GetBackupPath()))
+	addCopies(t, e.GetMetadata().GetFields()["storage_results"].GetListValue())
 	addChecked(t, e.GetMetadata().GetFields()["checked"].GetStructValue().GetFields())
 	t.add("Attempt", fmt.Sprint(e.GetAttempt()))
 	t.add("ID", e.GetId())
 	return t
+}
+
+// addCopies adds what came of the backup on each storage.
+func addCopies(t *table, results *structpb.ListValue) {
+	for _, r := range results.GetValues() {
+		f := r.GetStructValue().GetFields()
+		state := f["status"].GetStringValue()
+		if why := f["error"].GetStringValue(); why != "" {
+			state += ": " + why
+		}
+		t.add("On "+f["storage_name"].GetStringValue(), state)
+	}
 }
 
 func executionCancel() *cobra.Command {

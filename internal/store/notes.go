@@ -79,7 +79,14 @@ func succeeded(n *notification.Notification, e execution.Execution, copies []bac
 		n.Message = fmt.Sprintf("%s backed up %s%s.", jobName(e.JobName), e.DatasourceName, sizeOf(e.SizeBytes))
 		if lost := failedCopies(copies); lost != "" {
 			n.Severity = notification.Warning
-			n.Message += " A copy is missing: " + lost + " Retry the upload to complete it."
+			switch retry := e.Record.UploadRetry; {
+			case retry == nil: // it was to be on one storage, the first that takes it
+				n.Message += fmt.Sprintf(" It is on %s, as it could not be stored where it should have been first: %s", placesOf(copies), lost)
+			case retry.Possible:
+				n.Message += " A copy is missing: " + lost + " Retry the upload to complete it."
+			default:
+				n.Message += " A copy is missing: " + lost + " It cannot be completed: " + sentence(retry.Reason)
+			}
 		}
 	case execution.Restore:
 		n.Type = notification.RestoreSuccess
@@ -109,6 +116,17 @@ func failed(n *notification.Notification, e execution.Execution) {
 		n.Title = fmt.Sprintf("Backup of %s failed", e.DatasourceName)
 		n.Message = fmt.Sprintf("%s could not back up %s: %s", jobName(e.JobName), e.DatasourceName, why)
 	}
+}
+
+// placesOf names the storages that have the backup.
+func placesOf(copies []backup.Copy) string {
+	var names []string
+	for _, c := range copies {
+		if c.Status == backup.CopyAvailable {
+			names = append(names, c.StorageName)
+		}
+	}
+	return strings.Join(names, ", ")
 }
 
 func failedCopies(copies []backup.Copy) string {

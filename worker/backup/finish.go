@@ -85,7 +85,7 @@ func (r *run) result(out outcome, err error) execution.Result {
 	for _, p := range out.artifact.Parts {
 		result.Parts = append(result.Parts, backup.Part{Number: p.Number, Key: p.Key, Size: p.Size, SHA256: p.SHA256})
 	}
-	if err != nil || failed(result.Copies) > 0 {
+	if err != nil || r.options.Strategy == backup.Replicate && failed(result.Copies) > 0 {
 		result.Record.UploadRetry = r.uploadRetry(out.artifact)
 	}
 	if err != nil {

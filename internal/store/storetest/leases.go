@@ -279,6 +279,7 @@ func finish(t *testing.T, w *world) {
 	require.Equal(t, notification.BackupSuccess, last.Type)
 	require.Equal(t, notification.Warning, last.Severity, "a copy is missing")
 	require.Contains(t, last.Message, second.Name)
+	require.Contains(t, last.Message, "Retry the upload")
 	var inMetadata int
 	require.NoError(t, w.conn.QueryRow(t.Context(), "select jsonb_array_length(metadata -> 'execution_logs') from backup_executions where id = $1", e.ID).Scan(&inMetadata))
 	require.Equal(t, len(r.Logs), inMetadata)
