@@ -118,13 +118,13 @@ func (s *Channels) Seal(ctx context.Context) (changed int, err error) {
 // all lists every channel.
 func (s *Channels) all(ctx context.Context) ([]Channel, error) {
 	var all []Channel
-	for page := 1; ; page++ {
-		listed, total, err := s.store.List(ctx, paging.Page{Number: page, Limit: paging.MaxLimit})
+	for page := (paging.Page{Number: 1, Limit: paging.MaxLimit}); ; page.Number++ {
+		listed, total, err := s.store.List(ctx, page)
 		if err != nil {
 			return nil, err
 		}
 		all = append(all, listed...)
-		if len(listed) == 0 || page*paging.MaxLimit >= total {
+		if page.Number >= page.Pages(total) {
 			return all, nil
 		}
 	}
