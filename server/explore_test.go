@@ -115,3 +115,19 @@ func TestAFileThatBreaksOffBreaksTheConnection(t *testing.T) {
 		require.NotEqual(t, io.EOF, err)
 	}
 }
+
+func TestImportsHaveTheShapeOfTheContract(t *testing.T) {
+	a := start(t)
+	path := "/api/storage-locations/" + someID + "/import"
+	nobody := `"created_at":null,"size_bytes":"0","stored_bytes":"0","encrypted":false`
+	require.JSONEq(t, `{"imported":1,"left_out":2,"backups":[
+		{"path":"shop/2026-11-24_030000_1a2b3c4d","execution_id":"`+unknownID+`","datasource_id":null,"datasource_name":"shop","database":"",`+nobody+`,
+			"imported":false,"error":"its datasource is not there","error_code":"NOT_FOUND"},
+		{"path":"x","execution_id":null,"datasource_id":null,"datasource_name":"","database":"",`+nobody+`,
+			"imported":false,"error":"it is not whole","error_code":"ARTIFACT_CORRUPT"},
+		{"path":"shop/2026-11-24_030000_1a2b3c4d","execution_id":"`+unknownID+`","datasource_id":"`+unknownID+`","datasource_name":"shop","database":"",`+nobody+`,
+			"imported":true,"error":null,"error_code":null}]}`,
+		a.call(http.MethodPost, path, `{}`).text)
+	require.Equal(t, []string{"datasource_id"}, a.call(http.MethodPost, path, `{"datasource_id":"shop"}`).fields(t))
+	require.Equal(t, "NOT_FOUND", a.call(http.MethodPost, "/api/storage-locations/"+unknownID+"/import", `{}`).code(t))
+}

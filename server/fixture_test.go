@@ -171,6 +171,16 @@ type failing struct{ err error }
 
 func (f failing) Read([]byte) (int, error) { return 0, f.err }
 
+// fakeImports finds one backup, and one without a datasource.
+type fakeImports struct{}
+
+func (fakeImports) Import(_ context.Context, id string, _ backup.ImportRequest) ([]backup.Imported, error) {
+	found := backup.Imported{Path: "shop/2026-11-24_030000_1a2b3c4d", ExecutionID: unknownID, DatasourceID: unknownID, DatasourceName: "shop"}
+	other := found
+	other.DatasourceID, other.Err = "", errs.New(errs.NotFound, errs.CodeNotFound, "its datasource is not there")
+	return []backup.Imported{found, other, {Path: "x", Err: errs.New(errs.Conflict, errs.CodeArtifactCorrupt, "it is not whole")}}, known(id)
+}
+
 type fakeLocations struct{}
 
 func (fakeLocations) one() location.Location {
@@ -537,7 +547,7 @@ func start(t *testing.T, options ...func(*Config)) *api {
 		HTTPAddr: "127.0.0.1:0", GRPCAddr: "127.0.0.1:0", Authenticator: tokens{}, Trail: a.trail, OpenAPI: docs.OpenAPI(), Version: "test",
 		Logger: slog.New(slog.NewTextHandler(a.log, &slog.HandlerOptions{Level: slog.LevelDebug})), Reflection: true,
 		Services: rpc.Services{
-			Datasources: a.datasources, Locations: fakeLocations{}, Files: a.files, Backups: a.backups, Executions: a.executions, Watches: a.watches, Restores: fakeRestores{}, Downloads: fakeDownloads{},
+			Datasources: a.datasources, Locations: fakeLocations{}, Files: a.files, Imports: fakeImports{}, Backups: a.backups, Executions: a.executions, Watches: a.watches, Restores: fakeRestores{}, Downloads: fakeDownloads{},
 			Notifications: fakeNotifications{}, Feed: a.feed, Channels: fakeChannels{}, Tokens: fakeTokens{}, Health: a.health, Dashboard: fakeDashboard{},
 			Users: fakeUsers{}, Keys: fakeKeys{}, Audit: a.trail,
 		},

@@ -16,6 +16,7 @@ import (
 
 // TestTheRecordsThemselvesComeBack backs up the metadata as one more database: it is not
 // restored under the feet of who restores it, and by the page it opens with the key file.
+// Backups that were made later are imported.
 func TestTheRecordsThemselvesComeBack(t *testing.T) {
 	p := harness.NewPlane(t)
 	s := p.Serve(t, "one")
@@ -40,18 +41,41 @@ func TestTheRecordsThemselvesComeBack(t *testing.T) {
 	require.Equal(t, "RESTORE_NOT_SUPPORTED", refused.Text("error_code"), "%s", refused)
 	require.Contains(t, refused.Text("error_message"), "its records")
 
-	block := pageCommands(t, "DataGuardian's own records")[0]
+	blocks := pageCommands(t, "DataGuardian's own records")
+	block := blocks[0]
 	const name = "dataguardian_restored"
 	commands, start, found := strings.Cut(block, "\ndataguardian serve ")
 	require.True(t, found, block)
 	require.Contains(t, start, "--key-file")
+	require.Equal(t, "dataguardian storage import disk --dry-run\ndataguardian storage import disk", blocks[1], "which is done below")
 	target := pg.NewDatabase(t)
 	pg.Exec(t, "postgres", "DROP DATABASE "+target) // the page creates it
 	follow(t, downloaded(t, s, e.Text("id")), strings.ReplaceAll(commands, name, target),
 		"PGHOST="+pg.Host, fmt.Sprintf("PGPORT=%d", pg.Port), "PGUSER="+pg.User, "PGPASSWORD="+pg.Password)
 
+	later := s.Backup(t, s.AddJob(t, shop, storage)) // which the records do not know
 	again := p.LaunchAPI(t, "restored", nil, "serve", "--database-url", pg.DSN(target), "--key-file", p.KeyFile,
 		"--http-addr", "127.0.0.1:0", "--grpc-addr", "127.0.0.1:0", "--roles", "api")
+	locate := "/api/storage-locations/" + storage + "/import"
+	before := again.Post(t, locate, config{"dry_run": true}, http.StatusOK)
+	require.Equal(t, []int64{1, 1}, []int64{before.Int("imported"), before.Int("left_out")}, "%s", before)
+	left := before.List("backups")[0]
+	require.Equal(t, e.Text("id"), left.Text("execution_id"), "%s", left)
+	require.Contains(t, left.Text("error"), "running", "the records are of the moment in which it ran")
+	again.Do(t, http.MethodGet, "/api/executions/"+later.Text("id"), nil).Refused(t, http.StatusNotFound, "NOT_FOUND")
+	r := again.CLI(t, "storage", "import", storage)
+	require.Equal(t, 1, r.Code, r.Stderr)
+	require.Contains(t, r.Stderr, "1 of 2 backups")
+	require.Contains(t, r.Stdout, later.Text("id"))
+	known := again.Get(t, "/api/executions/"+later.Text("id"))
+	require.True(t, known.Null("job"), "%s", known)
+	for _, field := range []string{"status", "size_bytes", "stored_bytes", "backup_path", "files_count", "datasource_id", "metadata.server_version"} {
+		require.Equal(t, later.At(field), known.At(field), "%s of %s", field, known)
+	}
+	require.Contains(t, again.CLI(t, "backup", "list", shop).Stdout, later.Text("id"))
+	p.Launch(t, "worker", nil, "worker", "--database-url", pg.DSN(target), "--key-file", p.KeyFile, "--roles", "restore", "--poll-interval", "300ms")
+	proof := again.Await(t, again.Post(t, restorePath(later.Text("id")), config{"verification_mode": true}, http.StatusAccepted).Text("execution_id"))
+	require.Equal(t, "completed", proof.Text("status"), "%s", proof)
 	require.Equal(t, "completed", again.Get(t, "/api/executions/"+backup).Text("status"))
 	require.Equal(t, "ok", again.Post(t, "/api/datasources/"+shop+"/test", nil, http.StatusOK).Text("status"), "its password opens")
 }

@@ -18,7 +18,7 @@ import (
 func newStorage() *cobra.Command {
 	c := &cobra.Command{Use: "storage", Short: "Places where backups are stored"}
 	addClientFlags(c)
-	c.AddCommand(storageList(), storageGet(), storageCreate(), storageUpdate(), storageDelete(), storageTest(), storageFiles())
+	c.AddCommand(storageList(), storageGet(), storageCreate(), storageUpdate(), storageDelete(), storageTest(), storageImport(), storageFiles())
 	return c
 }
 

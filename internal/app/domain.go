@@ -31,6 +31,7 @@ type domain struct {
 	datasources *datasource.Service
 	locations   *location.Service
 	files       *explorer.Explorer
+	imports     *vault.Importer
 	backups     *backup.Service
 	executions  *execution.Service
 	courier     *courier.Courier
@@ -66,6 +67,7 @@ func newDomain(f *foundation, started time.Time) *domain {
 		datasources: datasource.NewService(s.Datasources(), engines),
 		locations:   location.NewService(s.Locations(), open, storageTypes...),
 		files:       explorer.New(v, s.Holdings()),
+		imports:     vault.NewImporter(v, s.Datasources(), s.Imports()),
 		backups: backup.NewService(backup.Config{
 			Jobs: s.Jobs(), Catalogue: s.Catalogue(), Locations: s.Locations(), Inspector: v,
 			CheckRecipient: func(recipient string) error { return artifact.CheckRecipients([]string{recipient}) },

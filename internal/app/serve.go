@@ -105,7 +105,7 @@ func (f *foundation) api(ctx context.Context, d *domain, m *metrics.Metrics, lis
 		HTTPListener: listen.http, GRPCListener: listen.grpc, CertFile: f.config.TLSCert, KeyFile: f.config.TLSKey,
 		ClientCAFile: f.config.TLSClientCA, CertificateUsers: f.config.TLSClientUsers, TrustedProxies: proxies,
 		Services: rpc.Services{
-			Datasources: d.datasources, Locations: d.locations, Files: d.files, Backups: d.backups, Executions: d.executions,
+			Datasources: d.datasources, Locations: d.locations, Files: d.files, Imports: d.imports, Backups: d.backups, Executions: d.executions,
 			Watches: d.board, Restores: d.executions, Downloads: d.vault,
 			Notifications: f.store.Notifications(), Feed: d.feed, Channels: d.channels, Tokens: d.access, Health: d.health, Dashboard: d.dashboard,
 			Users: d.access, Keys: f.store, Audit: d.trail, OIDC: provider != nil,

@@ -19,6 +19,14 @@ const (
 	MariaDB  Type = "mariadb"
 )
 
+// Family joins the servers that read each other's dumps, under the name of one.
+func (t Type) Family() Type {
+	if t == MariaDB {
+		return MySQL
+	}
+	return t
+}
+
 // SSLMode says how far a connection must be protected, in libpq's terms.
 type SSLMode string
 

@@ -10,7 +10,6 @@ import (
 	"github.com/dataguardian/dataguardian/internal/auth"
 	"github.com/dataguardian/dataguardian/internal/backup"
 	"github.com/dataguardian/dataguardian/internal/datasource"
-	"github.com/dataguardian/dataguardian/internal/engine"
 	"github.com/dataguardian/dataguardian/internal/errs"
 )
 
@@ -133,7 +132,7 @@ func checkTarget(ctx context.Context, b backup.Backup, target datasource.Datasou
 	if len(auth.ScopeOf(ctx)) > 0 && !o.VerificationMode && targetDatabase(target, o) != target.Conn.Database {
 		return errs.New(errs.Denied, errs.CodeForbidden, "target_database may belong to a datasource beyond your scope: restore into the database of %q itself, or in verification_mode", target.Name)
 	}
-	if family(b.DatasourceType) != family(target.Type) {
+	if b.DatasourceType.Family() != target.Type.Family() {
 		return errs.New(errs.Invalid, errs.CodeRestoreNotSupported, "a backup of %s cannot be restored into %s", b.DatasourceType, target.Type)
 	}
 	if o.KeepVerificationDatabase && !o.VerificationMode {
@@ -143,14 +142,6 @@ func checkTarget(ctx context.Context, b backup.Backup, target datasource.Datasou
 		return errs.New(errs.Conflict, errs.CodeConfirmationRequired, "the datasource %q is protected: confirm the restore with the name of the database that it goes into, %q", target.Name, database)
 	}
 	return nil
-}
-
-// family joins the servers that read each other's dumps.
-func family(t engine.Type) engine.Type {
-	if t == engine.MariaDB {
-		return engine.MySQL
-	}
-	return t
 }
 
 func targetDatabase(target datasource.Datasource, o RestoreOrder) string {

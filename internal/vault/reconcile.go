@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"time"
 
 	"github.com/dataguardian/dataguardian/internal/artifact"
@@ -39,28 +40,49 @@ func (v *Vault) reconcile(ctx context.Context, d storage.Driver, locationID stri
 		return f, storage.Explain(err)
 	}
 	owned := map[string]bool{}
-	for after := ""; ; {
-		page, err := v.catalogue.At(ctx, locationID, after, inventoryPage)
+	for known, err := range v.known(ctx, locationID) {
 		if err != nil {
 			return f, err
 		}
-		if len(page) == 0 {
-			break
+		owned[known.copy.Path] = true
+		if err := v.checkCopy(ctx, d, &f, known.backup, known.copy, shelf[known.copy.Path]); err != nil {
+			return f, err
 		}
-		for _, b := range page {
-			for _, c := range b.Copies {
-				owned[c.Path] = true
-				if err := v.checkCopy(ctx, d, &f, b, c, shelf[c.Path]); err != nil {
-					return f, err
-				}
-			}
-		}
-		after = page[len(page)-1].ExecutionID
 	}
 	err = removeOrphans(ctx, d, &f, shelf, owned, grace)
 	checks, sweepErr := storage.SweepChecks(ctx, d, max(grace, time.Hour)) // one may be under way
 	f.Removed = append(f.Removed, checks...)
 	return f, errors.Join(err, sweepErr)
+}
+
+// known is a copy that the catalogue has of a backup in a location.
+type known struct {
+	backup backup.Backup
+	copy   backup.Copy
+}
+
+// known yields every copy in a location that is not deleted, and an error as the last.
+func (v *Vault) known(ctx context.Context, locationID string) iter.Seq2[known, error] {
+	return func(yield func(known, error) bool) {
+		for after := ""; ; {
+			page, err := v.catalogue.At(ctx, locationID, after, inventoryPage)
+			if err != nil {
+				yield(known{}, err)
+				return
+			}
+			if len(page) == 0 {
+				return
+			}
+			for _, b := range page {
+				for _, c := range b.Copies {
+					if !yield(known{b, c}, nil) {
+						return
+					}
+				}
+			}
+			after = page[len(page)-1].ExecutionID
+		}
+	}
 }
 
 // pile is what lies on one path.

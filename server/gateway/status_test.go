@@ -15,6 +15,7 @@ var answersOK = map[string]string{
 	pb.DatasourceService_QueryDatasource_FullMethodName:           "reads",
 	pb.StorageLocationService_TestStorageConfig_FullMethodName:    "tries a storage",
 	pb.StorageLocationService_TestStorageLocation_FullMethodName:  "tries a storage",
+	pb.StorageLocationService_ImportBackups_FullMethodName:        "says what was found",
 	pb.ExecutionService_CancelExecution_FullMethodName:            "says what became of the execution",
 	pb.StorageLocationService_CopyStorageFile_FullMethodName:      "shows the copy",
 	pb.NotificationService_TestNotificationChannel_FullMethodName: "tries a channel",

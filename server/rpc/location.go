@@ -14,6 +14,7 @@ type locationServer struct {
 
 	locations Locations
 	files     Files
+	imports   Imports
 }
 
 func (s *locationServer) ListStorageLocations(ctx context.Context, req *pb.ListStorageLocationsRequest) (*pb.ListStorageLocationsResponse, error) {

@@ -163,6 +163,7 @@ type Services struct {
 	Datasources   Datasources
 	Locations     Locations
 	Files         Files
+	Imports       Imports
 	Backups       Backups
 	Executions    Executions
 	Watches       Watches
@@ -185,7 +186,7 @@ type Services struct {
 // handler yet is in Pending.
 func Register(s grpc.ServiceRegistrar, domain Services) {
 	pb.RegisterDatasourceServiceServer(s, &datasourceServer{datasources: domain.Datasources})
-	pb.RegisterStorageLocationServiceServer(s, &locationServer{locations: domain.Locations, files: domain.Files})
+	pb.RegisterStorageLocationServiceServer(s, &locationServer{locations: domain.Locations, files: domain.Files, imports: domain.Imports})
 	pb.RegisterBackupServiceServer(s, &backupServer{backups: domain.Backups, executions: domain.Executions, restores: domain.Restores, downloads: domain.Downloads})
 	pb.RegisterExecutionServiceServer(s, &executionServer{executions: domain.Executions, watches: domain.Watches, restores: domain.Restores})
 	pb.RegisterNotificationServiceServer(s, &notificationServer{notifications: domain.Notifications, channels: domain.Channels, feed: domain.Feed})

@@ -195,7 +195,7 @@ func (x StorageFile_Kind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use StorageFile_Kind.Descriptor instead.
 func (StorageFile_Kind) EnumDescriptor() ([]byte, []int) {
-	return file_dataguardian_v1_storage_location_proto_rawDescGZIP(), []int{10, 0}
+	return file_dataguardian_v1_storage_location_proto_rawDescGZIP(), []int{13, 0}
 }
 
 // StorageLocation is a place where backups are stored.
@@ -795,6 +795,289 @@ func (x *TestStorageLocationRequest) GetId() string {
 	return ""
 }
 
+// ImportBackupsRequest says which backups are to be known.
+type ImportBackupsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// UUID of the storage location.
+	Id string `protobuf:"bytes,1,opt,name=id" json:"id,omitempty"`
+	// Path of a backup, or of a folder above several, such as "shop". Empty means all.
+	Path string `protobuf:"bytes,2,opt,name=path" json:"path,omitempty"`
+	// UUID of the datasource that backups are to belong to whose own is not there. It must
+	// be of their kind: PostgreSQL, or MySQL and MariaDB. Empty leaves such backups out.
+	DatasourceId string `protobuf:"bytes,3,opt,name=datasource_id,json=datasourceId" json:"datasource_id,omitempty"`
+	// Only tell what would be imported.
+	DryRun        bool `protobuf:"varint,4,opt,name=dry_run,json=dryRun" json:"dry_run,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ImportBackupsRequest) Reset() {
+	*x = ImportBackupsRequest{}
+	mi := &file_dataguardian_v1_storage_location_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ImportBackupsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ImportBackupsRequest) ProtoMessage() {}
+
+func (x *ImportBackupsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_dataguardian_v1_storage_location_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ImportBackupsRequest.ProtoReflect.Descriptor instead.
+func (*ImportBackupsRequest) Descriptor() ([]byte, []int) {
+	return file_dataguardian_v1_storage_location_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *ImportBackupsRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *ImportBackupsRequest) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+func (x *ImportBackupsRequest) GetDatasourceId() string {
+	if x != nil {
+		return x.DatasourceId
+	}
+	return ""
+}
+
+func (x *ImportBackupsRequest) GetDryRun() bool {
+	if x != nil {
+		return x.DryRun
+	}
+	return false
+}
+
+// ImportedBackup is a whole backup that was not known.
+type ImportedBackup struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Folder of its objects.
+	Path string `protobuf:"bytes,1,opt,name=path" json:"path,omitempty"`
+	// UUID of its execution; null when its manifest cannot be read.
+	ExecutionId *string `protobuf:"bytes,2,opt,name=execution_id,json=executionId" json:"execution_id,omitempty"`
+	// UUID of the datasource that it belongs to now; null when it was left out.
+	DatasourceId *string `protobuf:"bytes,3,opt,name=datasource_id,json=datasourceId" json:"datasource_id,omitempty"`
+	// What its datasource was called when it was made.
+	DatasourceName string `protobuf:"bytes,4,opt,name=datasource_name,json=datasourceName" json:"datasource_name,omitempty"`
+	// Its database.
+	Database string `protobuf:"bytes,5,opt,name=database" json:"database,omitempty"`
+	// When it was made.
+	CreatedAt *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=created_at,json=createdAt" json:"created_at,omitempty"`
+	// Bytes of the dump.
+	SizeBytes int64 `protobuf:"varint,7,opt,name=size_bytes,json=sizeBytes" json:"size_bytes,omitempty"`
+	// Bytes in the storage, without the manifest.
+	StoredBytes int64 `protobuf:"varint,8,opt,name=stored_bytes,json=storedBytes" json:"stored_bytes,omitempty"`
+	// Whether an identity is needed to restore it.
+	Encrypted bool `protobuf:"varint,9,opt,name=encrypted" json:"encrypted,omitempty"`
+	// Whether it is known now; with dry_run, whether it would be.
+	Imported bool `protobuf:"varint,10,opt,name=imported" json:"imported,omitempty"`
+	// Why it was left out, in a sentence.
+	Error *string `protobuf:"bytes,11,opt,name=error" json:"error,omitempty"`
+	// The same for programs, such as ARTIFACT_CORRUPT.
+	ErrorCode     *string `protobuf:"bytes,12,opt,name=error_code,json=errorCode" json:"error_code,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ImportedBackup) Reset() {
+	*x = ImportedBackup{}
+	mi := &file_dataguardian_v1_storage_location_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ImportedBackup) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ImportedBackup) ProtoMessage() {}
+
+func (x *ImportedBackup) ProtoReflect() protoreflect.Message {
+	mi := &file_dataguardian_v1_storage_location_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ImportedBackup.ProtoReflect.Descriptor instead.
+func (*ImportedBackup) Descriptor() ([]byte, []int) {
+	return file_dataguardian_v1_storage_location_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *ImportedBackup) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+func (x *ImportedBackup) GetExecutionId() string {
+	if x != nil && x.ExecutionId != nil {
+		return *x.ExecutionId
+	}
+	return ""
+}
+
+func (x *ImportedBackup) GetDatasourceId() string {
+	if x != nil && x.DatasourceId != nil {
+		return *x.DatasourceId
+	}
+	return ""
+}
+
+func (x *ImportedBackup) GetDatasourceName() string {
+	if x != nil {
+		return x.DatasourceName
+	}
+	return ""
+}
+
+func (x *ImportedBackup) GetDatabase() string {
+	if x != nil {
+		return x.Database
+	}
+	return ""
+}
+
+func (x *ImportedBackup) GetCreatedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.CreatedAt
+	}
+	return nil
+}
+
+func (x *ImportedBackup) GetSizeBytes() int64 {
+	if x != nil {
+		return x.SizeBytes
+	}
+	return 0
+}
+
+func (x *ImportedBackup) GetStoredBytes() int64 {
+	if x != nil {
+		return x.StoredBytes
+	}
+	return 0
+}
+
+func (x *ImportedBackup) GetEncrypted() bool {
+	if x != nil {
+		return x.Encrypted
+	}
+	return false
+}
+
+func (x *ImportedBackup) GetImported() bool {
+	if x != nil {
+		return x.Imported
+	}
+	return false
+}
+
+func (x *ImportedBackup) GetError() string {
+	if x != nil && x.Error != nil {
+		return *x.Error
+	}
+	return ""
+}
+
+func (x *ImportedBackup) GetErrorCode() string {
+	if x != nil && x.ErrorCode != nil {
+		return *x.ErrorCode
+	}
+	return ""
+}
+
+// ImportBackupsResponse says what was found.
+type ImportBackupsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The first 1,000, in order of their paths, those first that were left out.
+	Backups []*ImportedBackup `protobuf:"bytes,1,rep,name=backups" json:"backups,omitempty"`
+	// How many are known now; with dry_run, how many would be.
+	Imported int32 `protobuf:"varint,2,opt,name=imported" json:"imported,omitempty"`
+	// How many were left out.
+	LeftOut       int32 `protobuf:"varint,3,opt,name=left_out,json=leftOut" json:"left_out,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ImportBackupsResponse) Reset() {
+	*x = ImportBackupsResponse{}
+	mi := &file_dataguardian_v1_storage_location_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ImportBackupsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ImportBackupsResponse) ProtoMessage() {}
+
+func (x *ImportBackupsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_dataguardian_v1_storage_location_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ImportBackupsResponse.ProtoReflect.Descriptor instead.
+func (*ImportBackupsResponse) Descriptor() ([]byte, []int) {
+	return file_dataguardian_v1_storage_location_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *ImportBackupsResponse) GetBackups() []*ImportedBackup {
+	if x != nil {
+		return x.Backups
+	}
+	return nil
+}
+
+func (x *ImportBackupsResponse) GetImported() int32 {
+	if x != nil {
+		return x.Imported
+	}
+	return 0
+}
+
+func (x *ImportBackupsResponse) GetLeftOut() int32 {
+	if x != nil {
+		return x.LeftOut
+	}
+	return 0
+}
+
 // TestStorageResponse says what a try found.
 type TestStorageResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -817,7 +1100,7 @@ type TestStorageResponse struct {
 
 func (x *TestStorageResponse) Reset() {
 	*x = TestStorageResponse{}
-	mi := &file_dataguardian_v1_storage_location_proto_msgTypes[9]
+	mi := &file_dataguardian_v1_storage_location_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -829,7 +1112,7 @@ func (x *TestStorageResponse) String() string {
 func (*TestStorageResponse) ProtoMessage() {}
 
 func (x *TestStorageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dataguardian_v1_storage_location_proto_msgTypes[9]
+	mi := &file_dataguardian_v1_storage_location_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -842,7 +1125,7 @@ func (x *TestStorageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TestStorageResponse.ProtoReflect.Descriptor instead.
 func (*TestStorageResponse) Descriptor() ([]byte, []int) {
-	return file_dataguardian_v1_storage_location_proto_rawDescGZIP(), []int{9}
+	return file_dataguardian_v1_storage_location_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *TestStorageResponse) GetStatus() TestResult_Status {
@@ -906,7 +1189,7 @@ type StorageFile struct {
 
 func (x *StorageFile) Reset() {
 	*x = StorageFile{}
-	mi := &file_dataguardian_v1_storage_location_proto_msgTypes[10]
+	mi := &file_dataguardian_v1_storage_location_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -918,7 +1201,7 @@ func (x *StorageFile) String() string {
 func (*StorageFile) ProtoMessage() {}
 
 func (x *StorageFile) ProtoReflect() protoreflect.Message {
-	mi := &file_dataguardian_v1_storage_location_proto_msgTypes[10]
+	mi := &file_dataguardian_v1_storage_location_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -931,7 +1214,7 @@ func (x *StorageFile) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StorageFile.ProtoReflect.Descriptor instead.
 func (*StorageFile) Descriptor() ([]byte, []int) {
-	return file_dataguardian_v1_storage_location_proto_rawDescGZIP(), []int{10}
+	return file_dataguardian_v1_storage_location_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *StorageFile) GetName() string {
@@ -982,7 +1265,7 @@ type ListStorageFilesRequest struct {
 
 func (x *ListStorageFilesRequest) Reset() {
 	*x = ListStorageFilesRequest{}
-	mi := &file_dataguardian_v1_storage_location_proto_msgTypes[11]
+	mi := &file_dataguardian_v1_storage_location_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -994,7 +1277,7 @@ func (x *ListStorageFilesRequest) String() string {
 func (*ListStorageFilesRequest) ProtoMessage() {}
 
 func (x *ListStorageFilesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dataguardian_v1_storage_location_proto_msgTypes[11]
+	mi := &file_dataguardian_v1_storage_location_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1007,7 +1290,7 @@ func (x *ListStorageFilesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListStorageFilesRequest.ProtoReflect.Descriptor instead.
 func (*ListStorageFilesRequest) Descriptor() ([]byte, []int) {
-	return file_dataguardian_v1_storage_location_proto_rawDescGZIP(), []int{11}
+	return file_dataguardian_v1_storage_location_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ListStorageFilesRequest) GetId() string {
@@ -1045,7 +1328,7 @@ type ListStorageFilesResponse struct {
 
 func (x *ListStorageFilesResponse) Reset() {
 	*x = ListStorageFilesResponse{}
-	mi := &file_dataguardian_v1_storage_location_proto_msgTypes[12]
+	mi := &file_dataguardian_v1_storage_location_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1057,7 +1340,7 @@ func (x *ListStorageFilesResponse) String() string {
 func (*ListStorageFilesResponse) ProtoMessage() {}
 
 func (x *ListStorageFilesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dataguardian_v1_storage_location_proto_msgTypes[12]
+	mi := &file_dataguardian_v1_storage_location_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1070,7 +1353,7 @@ func (x *ListStorageFilesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListStorageFilesResponse.ProtoReflect.Descriptor instead.
 func (*ListStorageFilesResponse) Descriptor() ([]byte, []int) {
-	return file_dataguardian_v1_storage_location_proto_rawDescGZIP(), []int{12}
+	return file_dataguardian_v1_storage_location_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ListStorageFilesResponse) GetStorageLocationId() string {
@@ -1130,7 +1413,7 @@ type DeleteStorageFileRequest struct {
 
 func (x *DeleteStorageFileRequest) Reset() {
 	*x = DeleteStorageFileRequest{}
-	mi := &file_dataguardian_v1_storage_location_proto_msgTypes[13]
+	mi := &file_dataguardian_v1_storage_location_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1142,7 +1425,7 @@ func (x *DeleteStorageFileRequest) String() string {
 func (*DeleteStorageFileRequest) ProtoMessage() {}
 
 func (x *DeleteStorageFileRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dataguardian_v1_storage_location_proto_msgTypes[13]
+	mi := &file_dataguardian_v1_storage_location_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1155,7 +1438,7 @@ func (x *DeleteStorageFileRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteStorageFileRequest.ProtoReflect.Descriptor instead.
 func (*DeleteStorageFileRequest) Descriptor() ([]byte, []int) {
-	return file_dataguardian_v1_storage_location_proto_rawDescGZIP(), []int{13}
+	return file_dataguardian_v1_storage_location_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *DeleteStorageFileRequest) GetId() string {
@@ -1194,7 +1477,7 @@ type CopyStorageFileRequest struct {
 
 func (x *CopyStorageFileRequest) Reset() {
 	*x = CopyStorageFileRequest{}
-	mi := &file_dataguardian_v1_storage_location_proto_msgTypes[14]
+	mi := &file_dataguardian_v1_storage_location_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1206,7 +1489,7 @@ func (x *CopyStorageFileRequest) String() string {
 func (*CopyStorageFileRequest) ProtoMessage() {}
 
 func (x *CopyStorageFileRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dataguardian_v1_storage_location_proto_msgTypes[14]
+	mi := &file_dataguardian_v1_storage_location_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1219,7 +1502,7 @@ func (x *CopyStorageFileRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CopyStorageFileRequest.ProtoReflect.Descriptor instead.
 func (*CopyStorageFileRequest) Descriptor() ([]byte, []int) {
-	return file_dataguardian_v1_storage_location_proto_rawDescGZIP(), []int{14}
+	return file_dataguardian_v1_storage_location_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *CopyStorageFileRequest) GetId() string {
@@ -1256,7 +1539,7 @@ type DownloadStorageFileRequest struct {
 
 func (x *DownloadStorageFileRequest) Reset() {
 	*x = DownloadStorageFileRequest{}
-	mi := &file_dataguardian_v1_storage_location_proto_msgTypes[15]
+	mi := &file_dataguardian_v1_storage_location_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1268,7 +1551,7 @@ func (x *DownloadStorageFileRequest) String() string {
 func (*DownloadStorageFileRequest) ProtoMessage() {}
 
 func (x *DownloadStorageFileRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dataguardian_v1_storage_location_proto_msgTypes[15]
+	mi := &file_dataguardian_v1_storage_location_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1281,7 +1564,7 @@ func (x *DownloadStorageFileRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DownloadStorageFileRequest.ProtoReflect.Descriptor instead.
 func (*DownloadStorageFileRequest) Descriptor() ([]byte, []int) {
-	return file_dataguardian_v1_storage_location_proto_rawDescGZIP(), []int{15}
+	return file_dataguardian_v1_storage_location_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *DownloadStorageFileRequest) GetId() string {
@@ -1361,7 +1644,33 @@ const file_dataguardian_v1_storage_location_proto_rawDesc = "" +
 	"\xbaH\a\x82\x01\x04\x10\x01 \x00R\x04type\x127\n" +
 	"\x06config\x18\x02 \x01(\v2\x17.google.protobuf.StructB\x06\xbaH\x03\xc8\x01\x01R\x06config\"6\n" +
 	"\x1aTestStorageLocationRequest\x12\x18\n" +
-	"\x02id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x02id\"\x8b\x02\n" +
+	"\x02id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x02id\"\x99\x01\n" +
+	"\x14ImportBackupsRequest\x12\x18\n" +
+	"\x02id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x02id\x12\x1c\n" +
+	"\x04path\x18\x02 \x01(\tB\b\xbaH\x05r\x03(\x80\bR\x04path\x120\n" +
+	"\rdatasource_id\x18\x03 \x01(\tB\v\xbaH\b\xd8\x01\x01r\x03\xb0\x01\x01R\fdatasourceId\x12\x17\n" +
+	"\adry_run\x18\x04 \x01(\bR\x06dryRun\"\xb9\x03\n" +
+	"\x0eImportedBackup\x12\x12\n" +
+	"\x04path\x18\x01 \x01(\tR\x04path\x12(\n" +
+	"\fexecution_id\x18\x02 \x01(\tB\x05\xaa\x01\x02\b\x01R\vexecutionId\x12*\n" +
+	"\rdatasource_id\x18\x03 \x01(\tB\x05\xaa\x01\x02\b\x01R\fdatasourceId\x12'\n" +
+	"\x0fdatasource_name\x18\x04 \x01(\tR\x0edatasourceName\x12\x1a\n" +
+	"\bdatabase\x18\x05 \x01(\tR\bdatabase\x129\n" +
+	"\n" +
+	"created_at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\tcreatedAt\x12\x1d\n" +
+	"\n" +
+	"size_bytes\x18\a \x01(\x03R\tsizeBytes\x12!\n" +
+	"\fstored_bytes\x18\b \x01(\x03R\vstoredBytes\x12\x1c\n" +
+	"\tencrypted\x18\t \x01(\bR\tencrypted\x12\x1a\n" +
+	"\bimported\x18\n" +
+	" \x01(\bR\bimported\x12\x1b\n" +
+	"\x05error\x18\v \x01(\tB\x05\xaa\x01\x02\b\x01R\x05error\x12$\n" +
+	"\n" +
+	"error_code\x18\f \x01(\tB\x05\xaa\x01\x02\b\x01R\terrorCode\"\x89\x01\n" +
+	"\x15ImportBackupsResponse\x129\n" +
+	"\abackups\x18\x01 \x03(\v2\x1f.dataguardian.v1.ImportedBackupR\abackups\x12\x1a\n" +
+	"\bimported\x18\x02 \x01(\x05R\bimported\x12\x19\n" +
+	"\bleft_out\x18\x03 \x01(\x05R\aleftOut\"\x8b\x02\n" +
 	"\x13TestStorageResponse\x12:\n" +
 	"\x06status\x18\x01 \x01(\x0e2\".dataguardian.v1.TestResult.StatusR\x06status\x12$\n" +
 	"\n" +
@@ -1411,7 +1720,7 @@ const file_dataguardian_v1_storage_location_proto_rawDesc = "" +
 	"\x1aDownloadStorageFileRequest\x12\x18\n" +
 	"\x02id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x02id\x12\x1e\n" +
 	"\x04path\x18\x02 \x01(\tB\n" +
-	"\xbaH\ar\x05\x10\x01(\x80\bR\x04path2\xf5\x0e\n" +
+	"\xbaH\ar\x05\x10\x01(\x80\bR\x04path2\xa8\x10\n" +
 	"\x16StorageLocationService\x12\xa3\x01\n" +
 	"\x14ListStorageLocations\x12,.dataguardian.v1.ListStorageLocationsRequest\x1a-.dataguardian.v1.ListStorageLocationsResponse\".\xa8\xbb\x18\x02\xb0\xbb\x18\x02\xba\xbb\x18\x04none\x82\xd3\xe4\x93\x02\x18\x12\x16/api/storage-locations\x12\xae\x01\n" +
 	"\x15CreateStorageLocation\x12-.dataguardian.v1.CreateStorageLocationRequest\x1a .dataguardian.v1.StorageLocation\"D\xa8\xbb\x18\x04\xb0\xbb\x18\x02\xba\xbb\x18\x17storage_location.create\x82\xd3\xe4\x93\x02\x1b:\x01*\"\x16/api/storage-locations\x12\xac\x01\n" +
@@ -1419,7 +1728,8 @@ const file_dataguardian_v1_storage_location_proto_rawDesc = "" +
 	"\x12GetStorageLocation\x12*.dataguardian.v1.GetStorageLocationRequest\x1a .dataguardian.v1.StorageLocation\"3\xa8\xbb\x18\x02\xb0\xbb\x18\x02\xba\xbb\x18\x04none\x82\xd3\xe4\x93\x02\x1d\x12\x1b/api/storage-locations/{id}\x12\xb3\x01\n" +
 	"\x15UpdateStorageLocation\x12-.dataguardian.v1.UpdateStorageLocationRequest\x1a .dataguardian.v1.StorageLocation\"I\xa8\xbb\x18\x04\xb0\xbb\x18\x02\xba\xbb\x18\x17storage_location.update\x82\xd3\xe4\x93\x02 :\x01*\x1a\x1b/api/storage-locations/{id}\x12\xa6\x01\n" +
 	"\x15DeleteStorageLocation\x12-.dataguardian.v1.DeleteStorageLocationRequest\x1a\x16.google.protobuf.Empty\"F\xa8\xbb\x18\x04\xb0\xbb\x18\x02\xba\xbb\x18\x17storage_location.delete\x82\xd3\xe4\x93\x02\x1d*\x1b/api/storage-locations/{id}\x12\xb6\x01\n" +
-	"\x13TestStorageLocation\x12+.dataguardian.v1.TestStorageLocationRequest\x1a$.dataguardian.v1.TestStorageResponse\"L\xa8\xbb\x18\x03\xb0\xbb\x18\x02\xba\xbb\x18\x15storage_location.test\x82\xd3\xe4\x93\x02%:\x01*\" /api/storage-locations/{id}/test\x12\xa2\x01\n" +
+	"\x13TestStorageLocation\x12+.dataguardian.v1.TestStorageLocationRequest\x1a$.dataguardian.v1.TestStorageResponse\"L\xa8\xbb\x18\x03\xb0\xbb\x18\x02\xba\xbb\x18\x15storage_location.test\x82\xd3\xe4\x93\x02%:\x01*\" /api/storage-locations/{id}/test\x12\xb0\x01\n" +
+	"\rImportBackups\x12%.dataguardian.v1.ImportBackupsRequest\x1a&.dataguardian.v1.ImportBackupsResponse\"P\xa8\xbb\x18\x04\xb0\xbb\x18\x02\xba\xbb\x18\x17storage_location.import\x82\xd3\xe4\x93\x02':\x01*\"\"/api/storage-locations/{id}/import\x12\xa2\x01\n" +
 	"\x10ListStorageFiles\x12(.dataguardian.v1.ListStorageFilesRequest\x1a).dataguardian.v1.ListStorageFilesResponse\"9\xa8\xbb\x18\x02\xb0\xbb\x18\x02\xba\xbb\x18\x04none\x82\xd3\xe4\x93\x02#\x12!/api/storage-locations/{id}/files\x12\xa0\x01\n" +
 	"\x11DeleteStorageFile\x12).dataguardian.v1.DeleteStorageFileRequest\x1a\x16.google.protobuf.Empty\"H\xa8\xbb\x18\x04\xb0\xbb\x18\x02\xba\xbb\x18\x13storage_file.delete\x82\xd3\xe4\x93\x02#*!/api/storage-locations/{id}/files\x12\xa8\x01\n" +
 	"\x0fCopyStorageFile\x12'.dataguardian.v1.CopyStorageFileRequest\x1a\x1c.dataguardian.v1.StorageFile\"N\xa8\xbb\x18\x04\xb0\xbb\x18\x02\xba\xbb\x18\x11storage_file.copy\x82\xd3\xe4\x93\x02+:\x01*\"&/api/storage-locations/{id}/files/copy\x12\xaf\x01\n" +
@@ -1438,7 +1748,7 @@ func file_dataguardian_v1_storage_location_proto_rawDescGZIP() []byte {
 }
 
 var file_dataguardian_v1_storage_location_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_dataguardian_v1_storage_location_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
+var file_dataguardian_v1_storage_location_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
 var file_dataguardian_v1_storage_location_proto_goTypes = []any{
 	(StorageLocation_Type)(0),            // 0: dataguardian.v1.StorageLocation.Type
 	(StorageLocation_Status)(0),          // 1: dataguardian.v1.StorageLocation.Status
@@ -1452,67 +1762,74 @@ var file_dataguardian_v1_storage_location_proto_goTypes = []any{
 	(*DeleteStorageLocationRequest)(nil), // 9: dataguardian.v1.DeleteStorageLocationRequest
 	(*TestStorageConfigRequest)(nil),     // 10: dataguardian.v1.TestStorageConfigRequest
 	(*TestStorageLocationRequest)(nil),   // 11: dataguardian.v1.TestStorageLocationRequest
-	(*TestStorageResponse)(nil),          // 12: dataguardian.v1.TestStorageResponse
-	(*StorageFile)(nil),                  // 13: dataguardian.v1.StorageFile
-	(*ListStorageFilesRequest)(nil),      // 14: dataguardian.v1.ListStorageFilesRequest
-	(*ListStorageFilesResponse)(nil),     // 15: dataguardian.v1.ListStorageFilesResponse
-	(*DeleteStorageFileRequest)(nil),     // 16: dataguardian.v1.DeleteStorageFileRequest
-	(*CopyStorageFileRequest)(nil),       // 17: dataguardian.v1.CopyStorageFileRequest
-	(*DownloadStorageFileRequest)(nil),   // 18: dataguardian.v1.DownloadStorageFileRequest
-	(*structpb.Struct)(nil),              // 19: google.protobuf.Struct
-	(*timestamppb.Timestamp)(nil),        // 20: google.protobuf.Timestamp
-	(*Pagination)(nil),                   // 21: dataguardian.v1.Pagination
-	(TestResult_Status)(0),               // 22: dataguardian.v1.TestResult.Status
-	(*emptypb.Empty)(nil),                // 23: google.protobuf.Empty
-	(*httpbody.HttpBody)(nil),            // 24: google.api.HttpBody
+	(*ImportBackupsRequest)(nil),         // 12: dataguardian.v1.ImportBackupsRequest
+	(*ImportedBackup)(nil),               // 13: dataguardian.v1.ImportedBackup
+	(*ImportBackupsResponse)(nil),        // 14: dataguardian.v1.ImportBackupsResponse
+	(*TestStorageResponse)(nil),          // 15: dataguardian.v1.TestStorageResponse
+	(*StorageFile)(nil),                  // 16: dataguardian.v1.StorageFile
+	(*ListStorageFilesRequest)(nil),      // 17: dataguardian.v1.ListStorageFilesRequest
+	(*ListStorageFilesResponse)(nil),     // 18: dataguardian.v1.ListStorageFilesResponse
+	(*DeleteStorageFileRequest)(nil),     // 19: dataguardian.v1.DeleteStorageFileRequest
+	(*CopyStorageFileRequest)(nil),       // 20: dataguardian.v1.CopyStorageFileRequest
+	(*DownloadStorageFileRequest)(nil),   // 21: dataguardian.v1.DownloadStorageFileRequest
+	(*structpb.Struct)(nil),              // 22: google.protobuf.Struct
+	(*timestamppb.Timestamp)(nil),        // 23: google.protobuf.Timestamp
+	(*Pagination)(nil),                   // 24: dataguardian.v1.Pagination
+	(TestResult_Status)(0),               // 25: dataguardian.v1.TestResult.Status
+	(*emptypb.Empty)(nil),                // 26: google.protobuf.Empty
+	(*httpbody.HttpBody)(nil),            // 27: google.api.HttpBody
 }
 var file_dataguardian_v1_storage_location_proto_depIdxs = []int32{
 	0,  // 0: dataguardian.v1.StorageLocation.type:type_name -> dataguardian.v1.StorageLocation.Type
-	19, // 1: dataguardian.v1.StorageLocation.config:type_name -> google.protobuf.Struct
+	22, // 1: dataguardian.v1.StorageLocation.config:type_name -> google.protobuf.Struct
 	1,  // 2: dataguardian.v1.StorageLocation.status:type_name -> dataguardian.v1.StorageLocation.Status
-	20, // 3: dataguardian.v1.StorageLocation.created_at:type_name -> google.protobuf.Timestamp
-	20, // 4: dataguardian.v1.StorageLocation.updated_at:type_name -> google.protobuf.Timestamp
+	23, // 3: dataguardian.v1.StorageLocation.created_at:type_name -> google.protobuf.Timestamp
+	23, // 4: dataguardian.v1.StorageLocation.updated_at:type_name -> google.protobuf.Timestamp
 	0,  // 5: dataguardian.v1.ListStorageLocationsRequest.type:type_name -> dataguardian.v1.StorageLocation.Type
 	1,  // 6: dataguardian.v1.ListStorageLocationsRequest.status:type_name -> dataguardian.v1.StorageLocation.Status
 	3,  // 7: dataguardian.v1.ListStorageLocationsResponse.data:type_name -> dataguardian.v1.StorageLocation
-	21, // 8: dataguardian.v1.ListStorageLocationsResponse.pagination:type_name -> dataguardian.v1.Pagination
+	24, // 8: dataguardian.v1.ListStorageLocationsResponse.pagination:type_name -> dataguardian.v1.Pagination
 	0,  // 9: dataguardian.v1.CreateStorageLocationRequest.type:type_name -> dataguardian.v1.StorageLocation.Type
-	19, // 10: dataguardian.v1.CreateStorageLocationRequest.config:type_name -> google.protobuf.Struct
+	22, // 10: dataguardian.v1.CreateStorageLocationRequest.config:type_name -> google.protobuf.Struct
 	0,  // 11: dataguardian.v1.UpdateStorageLocationRequest.type:type_name -> dataguardian.v1.StorageLocation.Type
-	19, // 12: dataguardian.v1.UpdateStorageLocationRequest.config:type_name -> google.protobuf.Struct
+	22, // 12: dataguardian.v1.UpdateStorageLocationRequest.config:type_name -> google.protobuf.Struct
 	0,  // 13: dataguardian.v1.TestStorageConfigRequest.type:type_name -> dataguardian.v1.StorageLocation.Type
-	19, // 14: dataguardian.v1.TestStorageConfigRequest.config:type_name -> google.protobuf.Struct
-	22, // 15: dataguardian.v1.TestStorageResponse.status:type_name -> dataguardian.v1.TestResult.Status
-	2,  // 16: dataguardian.v1.StorageFile.kind:type_name -> dataguardian.v1.StorageFile.Kind
-	20, // 17: dataguardian.v1.StorageFile.modified_at:type_name -> google.protobuf.Timestamp
-	13, // 18: dataguardian.v1.ListStorageFilesResponse.entries:type_name -> dataguardian.v1.StorageFile
-	4,  // 19: dataguardian.v1.StorageLocationService.ListStorageLocations:input_type -> dataguardian.v1.ListStorageLocationsRequest
-	6,  // 20: dataguardian.v1.StorageLocationService.CreateStorageLocation:input_type -> dataguardian.v1.CreateStorageLocationRequest
-	10, // 21: dataguardian.v1.StorageLocationService.TestStorageConfig:input_type -> dataguardian.v1.TestStorageConfigRequest
-	7,  // 22: dataguardian.v1.StorageLocationService.GetStorageLocation:input_type -> dataguardian.v1.GetStorageLocationRequest
-	8,  // 23: dataguardian.v1.StorageLocationService.UpdateStorageLocation:input_type -> dataguardian.v1.UpdateStorageLocationRequest
-	9,  // 24: dataguardian.v1.StorageLocationService.DeleteStorageLocation:input_type -> dataguardian.v1.DeleteStorageLocationRequest
-	11, // 25: dataguardian.v1.StorageLocationService.TestStorageLocation:input_type -> dataguardian.v1.TestStorageLocationRequest
-	14, // 26: dataguardian.v1.StorageLocationService.ListStorageFiles:input_type -> dataguardian.v1.ListStorageFilesRequest
-	16, // 27: dataguardian.v1.StorageLocationService.DeleteStorageFile:input_type -> dataguardian.v1.DeleteStorageFileRequest
-	17, // 28: dataguardian.v1.StorageLocationService.CopyStorageFile:input_type -> dataguardian.v1.CopyStorageFileRequest
-	18, // 29: dataguardian.v1.StorageLocationService.DownloadStorageFile:input_type -> dataguardian.v1.DownloadStorageFileRequest
-	5,  // 30: dataguardian.v1.StorageLocationService.ListStorageLocations:output_type -> dataguardian.v1.ListStorageLocationsResponse
-	3,  // 31: dataguardian.v1.StorageLocationService.CreateStorageLocation:output_type -> dataguardian.v1.StorageLocation
-	12, // 32: dataguardian.v1.StorageLocationService.TestStorageConfig:output_type -> dataguardian.v1.TestStorageResponse
-	3,  // 33: dataguardian.v1.StorageLocationService.GetStorageLocation:output_type -> dataguardian.v1.StorageLocation
-	3,  // 34: dataguardian.v1.StorageLocationService.UpdateStorageLocation:output_type -> dataguardian.v1.StorageLocation
-	23, // 35: dataguardian.v1.StorageLocationService.DeleteStorageLocation:output_type -> google.protobuf.Empty
-	12, // 36: dataguardian.v1.StorageLocationService.TestStorageLocation:output_type -> dataguardian.v1.TestStorageResponse
-	15, // 37: dataguardian.v1.StorageLocationService.ListStorageFiles:output_type -> dataguardian.v1.ListStorageFilesResponse
-	23, // 38: dataguardian.v1.StorageLocationService.DeleteStorageFile:output_type -> google.protobuf.Empty
-	13, // 39: dataguardian.v1.StorageLocationService.CopyStorageFile:output_type -> dataguardian.v1.StorageFile
-	24, // 40: dataguardian.v1.StorageLocationService.DownloadStorageFile:output_type -> google.api.HttpBody
-	30, // [30:41] is the sub-list for method output_type
-	19, // [19:30] is the sub-list for method input_type
-	19, // [19:19] is the sub-list for extension type_name
-	19, // [19:19] is the sub-list for extension extendee
-	0,  // [0:19] is the sub-list for field type_name
+	22, // 14: dataguardian.v1.TestStorageConfigRequest.config:type_name -> google.protobuf.Struct
+	23, // 15: dataguardian.v1.ImportedBackup.created_at:type_name -> google.protobuf.Timestamp
+	13, // 16: dataguardian.v1.ImportBackupsResponse.backups:type_name -> dataguardian.v1.ImportedBackup
+	25, // 17: dataguardian.v1.TestStorageResponse.status:type_name -> dataguardian.v1.TestResult.Status
+	2,  // 18: dataguardian.v1.StorageFile.kind:type_name -> dataguardian.v1.StorageFile.Kind
+	23, // 19: dataguardian.v1.StorageFile.modified_at:type_name -> google.protobuf.Timestamp
+	16, // 20: dataguardian.v1.ListStorageFilesResponse.entries:type_name -> dataguardian.v1.StorageFile
+	4,  // 21: dataguardian.v1.StorageLocationService.ListStorageLocations:input_type -> dataguardian.v1.ListStorageLocationsRequest
+	6,  // 22: dataguardian.v1.StorageLocationService.CreateStorageLocation:input_type -> dataguardian.v1.CreateStorageLocationRequest
+	10, // 23: dataguardian.v1.StorageLocationService.TestStorageConfig:input_type -> dataguardian.v1.TestStorageConfigRequest
+	7,  // 24: dataguardian.v1.StorageLocationService.GetStorageLocation:input_type -> dataguardian.v1.GetStorageLocationRequest
+	8,  // 25: dataguardian.v1.StorageLocationService.UpdateStorageLocation:input_type -> dataguardian.v1.UpdateStorageLocationRequest
+	9,  // 26: dataguardian.v1.StorageLocationService.DeleteStorageLocation:input_type -> dataguardian.v1.DeleteStorageLocationRequest
+	11, // 27: dataguardian.v1.StorageLocationService.TestStorageLocation:input_type -> dataguardian.v1.TestStorageLocationRequest
+	12, // 28: dataguardian.v1.StorageLocationService.ImportBackups:input_type -> dataguardian.v1.ImportBackupsRequest
+	17, // 29: dataguardian.v1.StorageLocationService.ListStorageFiles:input_type -> dataguardian.v1.ListStorageFilesRequest
+	19, // 30: dataguardian.v1.StorageLocationService.DeleteStorageFile:input_type -> dataguardian.v1.DeleteStorageFileRequest
+	20, // 31: dataguardian.v1.StorageLocationService.CopyStorageFile:input_type -> dataguardian.v1.CopyStorageFileRequest
+	21, // 32: dataguardian.v1.StorageLocationService.DownloadStorageFile:input_type -> dataguardian.v1.DownloadStorageFileRequest
+	5,  // 33: dataguardian.v1.StorageLocationService.ListStorageLocations:output_type -> dataguardian.v1.ListStorageLocationsResponse
+	3,  // 34: dataguardian.v1.StorageLocationService.CreateStorageLocation:output_type -> dataguardian.v1.StorageLocation
+	15, // 35: dataguardian.v1.StorageLocationService.TestStorageConfig:output_type -> dataguardian.v1.TestStorageResponse
+	3,  // 36: dataguardian.v1.StorageLocationService.GetStorageLocation:output_type -> dataguardian.v1.StorageLocation
+	3,  // 37: dataguardian.v1.StorageLocationService.UpdateStorageLocation:output_type -> dataguardian.v1.StorageLocation
+	26, // 38: dataguardian.v1.StorageLocationService.DeleteStorageLocation:output_type -> google.protobuf.Empty
+	15, // 39: dataguardian.v1.StorageLocationService.TestStorageLocation:output_type -> dataguardian.v1.TestStorageResponse
+	14, // 40: dataguardian.v1.StorageLocationService.ImportBackups:output_type -> dataguardian.v1.ImportBackupsResponse
+	18, // 41: dataguardian.v1.StorageLocationService.ListStorageFiles:output_type -> dataguardian.v1.ListStorageFilesResponse
+	26, // 42: dataguardian.v1.StorageLocationService.DeleteStorageFile:output_type -> google.protobuf.Empty
+	16, // 43: dataguardian.v1.StorageLocationService.CopyStorageFile:output_type -> dataguardian.v1.StorageFile
+	27, // 44: dataguardian.v1.StorageLocationService.DownloadStorageFile:output_type -> google.api.HttpBody
+	33, // [33:45] is the sub-list for method output_type
+	21, // [21:33] is the sub-list for method input_type
+	21, // [21:21] is the sub-list for extension type_name
+	21, // [21:21] is the sub-list for extension extendee
+	0,  // [0:21] is the sub-list for field type_name
 }
 
 func init() { file_dataguardian_v1_storage_location_proto_init() }
@@ -1528,7 +1845,7 @@ func file_dataguardian_v1_storage_location_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_dataguardian_v1_storage_location_proto_rawDesc), len(file_dataguardian_v1_storage_location_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   16,
+			NumMessages:   19,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -28,6 +28,7 @@ const (
 	StorageLocationService_UpdateStorageLocation_FullMethodName = "/dataguardian.v1.StorageLocationService/UpdateStorageLocation"
 	StorageLocationService_DeleteStorageLocation_FullMethodName = "/dataguardian.v1.StorageLocationService/DeleteStorageLocation"
 	StorageLocationService_TestStorageLocation_FullMethodName   = "/dataguardian.v1.StorageLocationService/TestStorageLocation"
+	StorageLocationService_ImportBackups_FullMethodName         = "/dataguardian.v1.StorageLocationService/ImportBackups"
 	StorageLocationService_ListStorageFiles_FullMethodName      = "/dataguardian.v1.StorageLocationService/ListStorageFiles"
 	StorageLocationService_DeleteStorageFile_FullMethodName     = "/dataguardian.v1.StorageLocationService/DeleteStorageFile"
 	StorageLocationService_CopyStorageFile_FullMethodName       = "/dataguardian.v1.StorageLocationService/CopyStorageFile"
@@ -59,6 +60,13 @@ type StorageLocationServiceClient interface {
 	DeleteStorageLocation(ctx context.Context, in *DeleteStorageLocationRequest, opts ...grpc.CallOption) (*emptypb.Empty, error)
 	// TestStorageLocation writes, reads and deletes one small object.
 	TestStorageLocation(ctx context.Context, in *TestStorageLocationRequest, opts ...grpc.CallOption) (*TestStorageResponse, error)
+	// ImportBackups takes whole backups that lie in the storage and that DataGuardian does
+	// not know into its records: after its own database was lost or set back, or from a
+	// storage of another DataGuardian. A backup is whole when its manifest is as it was
+	// written and all its parts are there in their sizes; verify it to prove the bytes.
+	// An imported backup belongs to no job: no retention policy deletes it. What was
+	// imported is not imported again, so that a call that failed midway can be repeated.
+	ImportBackups(ctx context.Context, in *ImportBackupsRequest, opts ...grpc.CallOption) (*ImportBackupsResponse, error)
 	// ListStorageFiles shows one folder: what lies directly in it, without
 	// DataGuardian's own marks and temporary files. Paths are relative to the root of
 	// the storage location; "..", absolute ones, backslashes, control characters and
@@ -158,6 +166,16 @@ func (c *storageLocationServiceClient) TestStorageLocation(ctx context.Context, 
 	return out, nil
 }
 
+func (c *storageLocationServiceClient) ImportBackups(ctx context.Context, in *ImportBackupsRequest, opts ...grpc.CallOption) (*ImportBackupsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ImportBackupsResponse)
+	err := c.cc.Invoke(ctx, StorageLocationService_ImportBackups_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *storageLocationServiceClient) ListStorageFiles(ctx context.Context, in *ListStorageFilesRequest, opts ...grpc.CallOption) (*ListStorageFilesResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ListStorageFilesResponse)
@@ -232,6 +250,13 @@ type StorageLocationServiceServer interface {
 	DeleteStorageLocation(context.Context, *DeleteStorageLocationRequest) (*emptypb.Empty, error)
 	// TestStorageLocation writes, reads and deletes one small object.
 	TestStorageLocation(context.Context, *TestStorageLocationRequest) (*TestStorageResponse, error)
+	// ImportBackups takes whole backups that lie in the storage and that DataGuardian does
+	// not know into its records: after its own database was lost or set back, or from a
+	// storage of another DataGuardian. A backup is whole when its manifest is as it was
+	// written and all its parts are there in their sizes; verify it to prove the bytes.
+	// An imported backup belongs to no job: no retention policy deletes it. What was
+	// imported is not imported again, so that a call that failed midway can be repeated.
+	ImportBackups(context.Context, *ImportBackupsRequest) (*ImportBackupsResponse, error)
 	// ListStorageFiles shows one folder: what lies directly in it, without
 	// DataGuardian's own marks and temporary files. Paths are relative to the root of
 	// the storage location; "..", absolute ones, backslashes, control characters and
@@ -281,6 +306,9 @@ func (UnimplementedStorageLocationServiceServer) DeleteStorageLocation(context.C
 }
 func (UnimplementedStorageLocationServiceServer) TestStorageLocation(context.Context, *TestStorageLocationRequest) (*TestStorageResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method TestStorageLocation not implemented")
+}
+func (UnimplementedStorageLocationServiceServer) ImportBackups(context.Context, *ImportBackupsRequest) (*ImportBackupsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ImportBackups not implemented")
 }
 func (UnimplementedStorageLocationServiceServer) ListStorageFiles(context.Context, *ListStorageFilesRequest) (*ListStorageFilesResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListStorageFiles not implemented")
@@ -442,6 +470,24 @@ func _StorageLocationService_TestStorageLocation_Handler(srv interface{}, ctx co
 	return interceptor(ctx, in, info, handler)
 }
 
+func _StorageLocationService_ImportBackups_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ImportBackupsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(StorageLocationServiceServer).ImportBackups(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: StorageLocationService_ImportBackups_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(StorageLocationServiceServer).ImportBackups(ctx, req.(*ImportBackupsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _StorageLocationService_ListStorageFiles_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(ListStorageFilesRequest)
 	if err := dec(in); err != nil {
@@ -541,6 +587,10 @@ var StorageLocationService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "TestStorageLocation",
 			Handler:    _StorageLocationService_TestStorageLocation_Handler,
+		},
+		{
+			MethodName: "ImportBackups",
+			Handler:    _StorageLocationService_ImportBackups_Handler,
 		},
 		{
 			MethodName: "ListStorageFiles",

@@ -35,7 +35,7 @@ func Run(t *testing.T, newDatabase func(t testing.TB) string) {
 	stores := map[string]func(t *testing.T, w *world){
 		"datasources": datasources, "locations": locations, "jobs": jobs, "due": due, "executions": executions,
 		"leases": leases, "limits": limits, "retries": retries, "claims": claims, "reaping": reaping, "model": model, "catalogue": catalogue,
-		"notifications": notifications, "channels": channels, "outbox": outbox, "tokens": tokens, "users": users, "tries": tries, "scope": scope, "audit": auditLogs, "health": healthChecks, "overview": overview, "holdings": holdings, "restores": restores, "changes": changes,
+		"notifications": notifications, "channels": channels, "outbox": outbox, "tokens": tokens, "users": users, "tries": tries, "scope": scope, "audit": auditLogs, "health": healthChecks, "overview": overview, "holdings": holdings, "restores": restores, "imports": imports, "changes": changes,
 	}
 	for name, suite := range stores {
 		t.Run(name, func(t *testing.T) { suite(t, newWorld(t, newDatabase(t))) })
