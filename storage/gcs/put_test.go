@@ -32,6 +32,24 @@ func TestABodyThatCanBeReadAgainIsNotHeldInMemory(t *testing.T) {
 	require.Less(t, put("second"), uint64(1<<20))
 }
 
+func TestABodyThatIsRefusedIsNotSent(t *testing.T) {
+	front := storagetest.StartFront(t, "http://127.0.0.1:1")
+	var asked atomic.Bool
+	front.Answer(http.StatusForbidden, func(r *http.Request) bool {
+		if r.Method == http.MethodPost {
+			asked.Store(r.Header.Get("Expect") == "100-continue")
+		}
+		return true
+	})
+	d := open(t, gcs.Config{Endpoint: front.Endpoint, Bucket: "b"})
+	body := storagetest.Bytes(1, 32<<20)
+	r := bytes.NewReader(body)
+	_, err := d.Put(t.Context(), "k", r, storage.PutOptions{Size: int64(len(body)), SHA256: storagetest.Digest(body)})
+	require.ErrorIs(t, err, storage.ErrPermission)
+	require.True(t, asked.Load())
+	require.Equal(t, len(body), r.Len())
+}
+
 func TestARequestThatBreaksIsSentAgainFromTheStart(t *testing.T) {
 	server := storagetest.StartGCS(t)
 	front := storagetest.StartFront(t, server.Endpoint)

@@ -27,6 +27,11 @@ import (
 // throws it away.
 // https://docs.cloud.google.com/storage/docs/uploading-objects#rest-upload-objects
 
+// worthAsking is the size from which the store is asked whether it would take the body
+// before that is sent: one that refuses a body and does not read it breaks the
+// connection, which may hide its answer.
+const worthAsking = 2 << 20
+
 // stream sends the body in one request, of which nothing is held in memory: what has
 // to be sent again is read again, from the start.
 func (w *write) stream(ctx context.Context, start io.Seeker) (*gcloud.ObjectAttrs, error) {
@@ -59,6 +64,9 @@ func (w *write) request(ctx context.Context) (*gcloud.ObjectAttrs, error) {
 	}
 	r.ContentLength = int64(len(before)) + w.opts.Size + int64(len(after))
 	r.Header.Set("Content-Type", kind)
+	if r.ContentLength >= worthAsking {
+		r.Header.Set("Expect", "100-continue")
+	}
 	resp, err := w.d.authorized.Do(r)
 	if err != nil {
 		return nil, err
