@@ -223,6 +223,34 @@ func TestWhoKeepsARestoredDatabaseFromItsPlaceIsNamedAndNobodyIsSentAway(t *test
 	}
 }
 
+// What the error advises helps.
+func TestARoleThatMaySignalOthersReplacesADatabaseInUse(t *testing.T) {
+	pg := testkit.Postgres(t)
+	guest := newRole(t, pg, "")
+	for options, replaces := range map[string]bool{"CREATEDB": false, "CREATEDB IN ROLE pg_signal_backend, pg_monitor": true} {
+		t.Run(options, func(t *testing.T) {
+			role := newRole(t, pg, options)
+			db := newDatabaseOf(t, pg, role)
+			pg.Exec(t, db, "CREATE TABLE a AS SELECT 1 AS x")
+			_, dump := dumpOf(t, connTo(pg, db), engine.DumpOptions{})
+			session, err := sessionAs(t.Context(), pg, db, guest, "shop")
+			require.NoError(t, err)
+			e := New(Config{})
+			e.placePatience = 0
+			err = e.Restore(t.Context(), connAs(pg, db, role), engine.RestoreOptions{DropExisting: true, TempDir: t.TempDir()}, dump)
+			if replaces {
+				require.NoError(t, err)
+				require.Error(t, session.Ping(t.Context()))
+			} else {
+				require.NoError(t, session.Ping(t.Context()))
+				require.Contains(t, errs.Message(err), `user "`+guest+`" (application "shop")`, "its address is hidden from the role")
+				require.Contains(t, errs.Message(err), "pg_signal_backend and pg_monitor")
+			}
+			_ = session.Close(t.Context()) // the server may have ended it
+		})
+	}
+}
+
 // Settings of a user may make it another role as soon as it is in. Its sessions are its
 // own all the same.
 func TestARoleThatAUserTakesOnDoesNotHideItsSessions(t *testing.T) {
