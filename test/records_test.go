@@ -55,7 +55,7 @@ func TestTheRecordsThemselvesComeBack(t *testing.T) {
 
 	later := s.Backup(t, s.AddJob(t, shop, storage)) // which the records do not know
 	again := p.LaunchAPI(t, "restored", nil, "serve", "--database-url", pg.DSN(target), "--key-file", p.KeyFile,
-		"--http-addr", "127.0.0.1:0", "--grpc-addr", "127.0.0.1:0", "--roles", "api")
+		"--http-addr", "127.0.0.1:0", "--grpc-addr", "127.0.0.1:0", "--roles", "api,restore", "--poll-interval", "300ms")
 	locate := "/api/storage-locations/" + storage + "/import"
 	before := again.Post(t, locate, config{"dry_run": true}, http.StatusOK)
 	require.Equal(t, []int64{1, 1}, []int64{before.Int("imported"), before.Int("left_out")}, "%s", before)
@@ -69,11 +69,11 @@ func TestTheRecordsThemselvesComeBack(t *testing.T) {
 	require.Contains(t, r.Stdout, later.Text("id"))
 	known := again.Get(t, "/api/executions/"+later.Text("id"))
 	require.True(t, known.Null("job"), "%s", known)
-	for _, field := range []string{"status", "size_bytes", "stored_bytes", "backup_path", "files_count", "datasource_id", "metadata.server_version"} {
+	for _, field := range []string{"status", "size_bytes", "compressed_size_bytes", "backup_path", "files_count", "datasource_id", "metadata.server_version"} {
 		require.Equal(t, later.At(field), known.At(field), "%s of %s", field, known)
 	}
 	require.Contains(t, again.CLI(t, "backup", "list", shop).Stdout, later.Text("id"))
-	p.Launch(t, "worker", nil, "worker", "--database-url", pg.DSN(target), "--key-file", p.KeyFile, "--roles", "restore", "--poll-interval", "300ms")
+	pg.Exec(t, "postgres", "ALTER ROLE "+source.User+" CREATEDB") // for the scratch database
 	proof := again.Await(t, again.Post(t, restorePath(later.Text("id")), config{"verification_mode": true}, http.StatusAccepted).Text("execution_id"))
 	require.Equal(t, "completed", proof.Text("status"), "%s", proof)
 	require.Equal(t, "completed", again.Get(t, "/api/executions/"+backup).Text("status"))
