@@ -370,7 +370,9 @@ func (d *database) Restore(ctx context.Context, c engine.Conn, o engine.RestoreO
 		if _, err := io.ReadFull(in, content); err != nil {
 			return err
 		}
-		if err := in.(engine.Prover).Prove(); err != nil {
+		prover, ok := in.(engine.Prover)
+		require.True(d.world.t, ok)
+		if err := prover.Prove(); err != nil {
 			return err
 		}
 		d.content = content
