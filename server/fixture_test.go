@@ -73,6 +73,15 @@ func known(id string) error {
 	return nil
 }
 
+// visible fails as known does for what lies outside of the context's scope; someID is
+// in the scope "mine".
+func visible(ctx context.Context, id string) error {
+	if scope := auth.ScopeOf(ctx); scope != nil && !slices.Contains(scope, "mine") {
+		return notFound()
+	}
+	return known(id)
+}
+
 var noon = time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
 
 type fakeDatasources struct {
@@ -258,21 +267,21 @@ func (f *fakeExecutions) one() execution.Execution {
 func (f *fakeExecutions) RunJob(_ context.Context, id string) (execution.Execution, error) {
 	return f.one(), known(id)
 }
-func (f *fakeExecutions) Get(_ context.Context, id string) (execution.Execution, error) {
+func (f *fakeExecutions) Get(ctx context.Context, id string) (execution.Execution, error) {
 	if f.panics {
 		panic("a secret: hunter2")
 	}
 	if f.err != nil {
 		return execution.Execution{}, f.err
 	}
-	return f.one(), known(id)
+	return f.one(), visible(ctx, id)
 }
 func (f *fakeExecutions) List(context.Context, execution.Filter, paging.Page) ([]execution.Execution, int, error) {
 	return nil, 0, f.err
 }
 func (f *fakeExecutions) Delete(_ context.Context, id string, _ bool) error { return known(id) }
-func (f *fakeExecutions) Logs(_ context.Context, id string) (execution.Execution, error) {
-	return f.one(), known(id)
+func (f *fakeExecutions) Logs(ctx context.Context, id string) (execution.Execution, error) {
+	return f.one(), visible(ctx, id)
 }
 func (f *fakeExecutions) Follow(ctx context.Context, id string, after int64) iter.Seq2[execution.Event, error] {
 	return func(yield func(execution.Event, error) bool) {

@@ -24,7 +24,8 @@ var subjects = map[pb.Reach_Kind]auth.Thing{
 }
 
 // inScope refuses a request that names what lies outside of the caller's scope, as
-// if it were not there. Lists see to it themselves, see auth.WithScope.
+// if it were not there. RPCs with the reach "filtered" see to it themselves, in the
+// statement that reads what they answer: see auth.WithScope.
 func (c *call) inScope(ctx context.Context, req proto.Message) error {
 	subject, about := subjects[c.guard.rules[c.method].access.Reach]
 	if len(c.principal.Scope) == 0 || !about {

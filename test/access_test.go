@@ -57,6 +57,7 @@ func (o owned) fill(in *dynamicpb.Message, reach pb.Reach_Kind) {
 	ids := map[protoreflect.Name]string{"datasource_id": o.datasource, "target_datasource_id": o.datasource, "job_id": o.job, "execution_id": o.execution}
 	ids["id"] = map[pb.Reach_Kind]string{
 		pb.Reach_by_datasource: o.datasource, pb.Reach_by_job: o.job, pb.Reach_by_execution: o.execution, pb.Reach_by_notification: o.notification,
+		pb.Reach_filtered: o.execution, // what is read by its id
 	}[reach]
 	fields := in.Descriptor().Fields()
 	for i := range fields.Len() {
@@ -98,6 +99,9 @@ func accessIsBounded(t *testing.T, s *harness.Server) {
 			require.Equal(t, codes.PermissionDenied, status.Code(err), "%s: %v", m.FullName(), err)
 		case pb.Reach_shared, pb.Reach_filtered:
 			// Answered; what must not be in it is looked for below.
+			if m.Input().Fields().ByName("id") != nil && reach == pb.Reach_filtered {
+				require.Equal(t, codes.NotFound, status.Code(err), "%s: %v", m.FullName(), err)
+			}
 		case pb.Reach_reach_unspecified:
 			t.Errorf("%s declares no reach", m.FullName())
 		}

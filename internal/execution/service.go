@@ -68,9 +68,10 @@ type Service struct {
 // NewService returns a service.
 func NewService(c Config) *Service { return &Service{Config: c, lookout: newLookout(c.Store)} }
 
-// Get returns one execution with its parts and lines so far, live ones included.
+// Get returns one execution with its parts and lines so far, live ones included. With
+// auth.WithScope an execution outside of the scope is not there.
 func (s *Service) Get(ctx context.Context, id string) (Execution, error) {
-	e, err := s.Store.Get(ctx, id)
+	e, err := s.Store.GetInScope(ctx, id)
 	if err != nil {
 		return Execution{}, err
 	}

@@ -53,6 +53,9 @@ type Reader interface {
 type Store interface {
 	Reader
 
+	// GetInScope is Get for callers: with auth.WithScope an execution outside of the
+	// scope is not there.
+	GetInScope(ctx context.Context, id string) (Execution, error)
 	// Look returns where executions are, by id. Those that do not exist are left out.
 	Look(ctx context.Context, ids []string) (map[string]Look, error)
 

@@ -32,7 +32,11 @@ var _ execution.Store = executions{}
 func (s *Store) Executions() execution.Store { return executions{s} }
 
 func (s executions) Get(ctx context.Context, id string) (execution.Execution, error) {
-	return getExecution(ctx, s.q, id)
+	return getExecution(ctx, s.q, id, nil)
+}
+
+func (s executions) GetInScope(ctx context.Context, id string) (execution.Execution, error) {
+	return getExecution(ctx, s.q, id, auth.ScopeOf(ctx))
 }
 
 func (s executions) Look(ctx context.Context, ids []string) (map[string]execution.Look, error) {
@@ -47,8 +51,9 @@ func (s executions) Look(ctx context.Context, ids []string) (map[string]executio
 	return seen, nil
 }
 
-func getExecution(ctx context.Context, q *db.Queries, id string) (execution.Execution, error) {
-	row, err := q.GetExecution(ctx, id)
+// getExecution reads an execution; scope is that of auth.ScopeOf, nil means everything.
+func getExecution(ctx context.Context, q *db.Queries, id string, scope []string) (execution.Execution, error) {
+	row, err := q.GetExecution(ctx, db.GetExecutionParams{ID: id, Scope: scope})
 	if err != nil {
 		return execution.Execution{}, missing(err, executionNoun, id)
 	}

@@ -32,7 +32,7 @@ func (s executions) Claim(ctx context.Context, c execution.Claimant, ops []execu
 			return err
 		}
 		found = true
-		e, err = getExecution(ctx, q, id)
+		e, err = getExecution(ctx, q, id, nil)
 		return err
 	})
 	if err != nil || !found {
@@ -132,7 +132,7 @@ func withDump(ctx context.Context, q *db.Queries, id string, r execution.Result)
 	if len(r.Parts) > 0 {
 		return r, nil
 	}
-	before, err := getExecution(ctx, q, id)
+	before, err := getExecution(ctx, q, id, nil)
 	if errs.KindOf(err) == errs.NotFound {
 		return r, nil // its lease is lost, as the next statement says
 	}

@@ -164,15 +164,21 @@ select v.id, v.job_id, v.datasource_id, v.storage_location_id, v.operation, v.st
 from execution_view v
 join backup_executions e on e.id = v.id
 where v.id = $1
+    and ($2::text[] is null or (select d.tags && $2 from datasources d where d.id = e.datasource_id))
 `
+
+type GetExecutionParams struct {
+	ID    string
+	Scope []string
+}
 
 type GetExecutionRow struct {
 	ExecutionView ExecutionView
 	Logs          []byte
 }
 
-func (q *Queries) GetExecution(ctx context.Context, id string) (GetExecutionRow, error) {
-	row := q.db.QueryRow(ctx, GetExecution, id)
+func (q *Queries) GetExecution(ctx context.Context, arg GetExecutionParams) (GetExecutionRow, error) {
+	row := q.db.QueryRow(ctx, GetExecution, arg.ID, arg.Scope)
 	var i GetExecutionRow
 	err := row.Scan(
 		&i.ExecutionView.ID,

@@ -2,7 +2,8 @@
 select sqlc.embed(v), coalesce(e.metadata -> 'execution_logs', '[]')::jsonb as logs
 from execution_view v
 join backup_executions e on e.id = v.id
-where v.id = @id;
+where v.id = @id
+    and (sqlc.narg('scope')::text[] is null or (select d.tags && sqlc.narg('scope') from datasources d where d.id = e.datasource_id));
 
 -- name: LookAtExecutions :many
 select id, status, coalesce((metadata #>> '{execution_logs,-1,seq}')::bigint, 0)::bigint as last_line
