@@ -115,6 +115,9 @@ func (d *dump) prepare(ctx context.Context) error {
 	if err := d.warnOfMasked(ctx, s); err != nil {
 		return err
 	}
+	if err := d.warnOfFloats(ctx, s); err != nil {
+		return err
+	}
 	if err := d.warnOfSettings(ctx, s); err != nil {
 		return err
 	}
