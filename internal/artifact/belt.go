@@ -1,9 +1,6 @@
 package artifact
 
-import (
-	"io"
-	"sync"
-)
+import "io"
 
 const (
 	// beltBuffer is how many bytes are handed over at once. Handing over costs about
@@ -14,16 +11,16 @@ const (
 )
 
 // belts keeps buffers for the next belt. Safe for concurrent use.
-type belts struct{ idle sync.Pool }
+type belts struct{ idle idle[[]byte] }
 
 func (k *belts) take() []byte {
-	if b, ok := k.idle.Get().(*[]byte); ok {
-		return (*b)[:0]
+	if b, ok := k.idle.take(); ok {
+		return b[:0]
 	}
 	return make([]byte, 0, beltBuffer)
 }
 
-func (k *belts) put(b []byte) { k.idle.Put(&b) }
+func (k *belts) put(b []byte) { k.idle.put(b) }
 
 // belt carries bytes from the goroutine that makes them to one that writes them to
 // dst, so that both work at the same time. A stream that fits one buffer needs no

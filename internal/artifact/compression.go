@@ -2,7 +2,6 @@ package artifact
 
 import (
 	"io"
-	"sync"
 
 	"github.com/dataguardian/dataguardian/internal/errs"
 	"github.com/klauspost/compress/gzip"
@@ -88,7 +87,7 @@ const zstdConcurrency = 1
 type compressor struct {
 	compression Compression
 	level       int
-	idle        sync.Pool // of encoder
+	idle        idle[encoder]
 }
 
 func newCompressor(c Compression, level *int) *compressor {
@@ -109,7 +108,7 @@ type encoder interface {
 // encode returns a writer that compresses into dst. Close ends the stream and
 // leaves dst open.
 func (k *compressor) encode(dst io.Writer) (*encoding, error) {
-	if e, ok := k.idle.Get().(encoder); ok {
+	if e, ok := k.idle.take(); ok {
 		e.Reset(dst)
 		return &encoding{encoder: e, from: k}, nil
 	}
@@ -168,7 +167,7 @@ func (e *encoding) Close() error {
 		return err
 	}
 	e.Reset(nil)
-	e.from.idle.Put(e.encoder)
+	e.from.idle.put(e.encoder)
 	return nil
 }
 
