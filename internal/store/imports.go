@@ -78,7 +78,7 @@ func joins(ctx context.Context, q *db.Queries, b backup.Backup) error {
 	if _, err := q.LockExecution(ctx, b.ExecutionID); err != nil {
 		return missing(err, executionNoun, b.ExecutionID)
 	}
-	known, err := getExecution(ctx, q, b.ExecutionID)
+	known, err := getExecution(ctx, q, b.ExecutionID, nil)
 	if err != nil {
 		return err
 	}
