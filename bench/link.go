@@ -44,7 +44,7 @@ func openLink(s *stage, c *cluster) *link {
 	return l
 }
 
-func (l *link) port() int { return l.listener.Addr().(*net.TCPAddr).Port } //nolint:forcetypeassert // it listens to TCP
+func (l *link) port() int { return l.listener.Addr().(*net.TCPAddr).Port } //nolint:errcheck,forcetypeassert // it listens to TCP
 
 // client is what a client program needs to find a database by the link.
 func (l *link) client(c *cluster, database string) []string {

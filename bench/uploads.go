@@ -33,7 +33,7 @@ func (b *bench) uploadTable(ctx context.Context, s *stage) (t table, _ error) {
 	if err != nil {
 		return t, err
 	}
-	far := openLink(s, b.cluster) //nolint:contextcheck // the stage carries it
+	far := openLink(s, b.cluster)
 	var contenders []contender
 	for _, r := range []route{
 		{"", b.cluster.client(source), b.cluster.connection(source)},

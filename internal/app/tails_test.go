@@ -75,7 +75,7 @@ func settle() settled {
 		runtime.GC()
 		var m runtime.MemStats
 		runtime.ReadMemStats(&m)
-		now := settled{runtime.NumGoroutine(), int64(m.HeapAlloc)} //nolint:gosec // a heap is smaller
+		now := settled{runtime.NumGoroutine(), int64(m.HeapAlloc)}
 		if now.goroutines < least.goroutines || now.heap < least.heap-16<<10 {
 			again = 0
 		}
@@ -119,10 +119,10 @@ func newShore(t *testing.T) *shore {
 	h := &shore{conn: server.Conn(t, database)}
 	var at struct{ HTTP, GRPC string }
 	require.Eventually(t, func() bool {
-		raw, err := os.ReadFile(filepath.Join(dir, endpointsFile)) //nolint:gosec // our own directory
+		raw, err := os.ReadFile(filepath.Join(dir, endpointsFile))
 		return err == nil && json.Unmarshal(raw, &at) == nil
 	}, wavePatient, time.Millisecond)
-	token, err := os.ReadFile(filepath.Join(dir, adminTokenFile)) //nolint:gosec // our own directory
+	token, err := os.ReadFile(filepath.Join(dir, adminTokenFile))
 	require.NoError(t, err)
 	h.http, h.grpc, h.token = "http://"+at.HTTP, at.GRPC, strings.TrimSpace(string(token))
 
@@ -252,7 +252,7 @@ func (h *shore) restTail(ctx context.Context, client *http.Client, id string) (n
 	}
 	r.Header.Set("Authorization", "Bearer "+h.token)
 	r.Header.Set("Accept", "text/event-stream")
-	res, err := client.Do(r) //nolint:bodyclose // closed when the tail is left, below
+	res, err := client.Do(r)
 	if err != nil {
 		return nil, err
 	}

@@ -71,7 +71,7 @@ func (w *write) request(ctx context.Context) (*gcloud.ObjectAttrs, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer resp.Body.Close() //nolint:errcheck // only read
+	defer resp.Body.Close()
 	if err := googleapi.CheckResponse(resp); err != nil {
 		return nil, err
 	}

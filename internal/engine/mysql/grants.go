@@ -65,12 +65,12 @@ func (s *session) routineGrants(ctx context.Context, database string) (all []rou
 
 // statement grants it again.
 func (g routineGrant) statement(database string, flavor engine.Type) string {
-	privileges, pass := []string{}, ""
+	privileges, option := []string{}, ""
 	for _, p := range strings.Split(g.Privileges, ",") {
 		switch p {
 		case "":
 		case "Grant":
-			pass = " WITH GRANT OPTION"
+			option = " WITH GRANT OPTION"
 		default:
 			privileges = append(privileges, p)
 		}
@@ -82,7 +82,7 @@ func (g routineGrant) statement(database string, flavor engine.Type) string {
 	if g.Host == "" && flavor == engine.MariaDB { // a role
 		account = ident(g.User)
 	}
-	return "GRANT " + strings.Join(privileges, ", ") + " ON " + g.Kind + " " + ident(database) + "." + ident(g.Name) + " TO " + account + pass
+	return "GRANT " + strings.Join(privileges, ", ") + " ON " + g.Kind + " " + ident(database) + "." + ident(g.Name) + " TO " + account + option
 }
 
 // regrant grants again what routines of the target had that are there again. What is

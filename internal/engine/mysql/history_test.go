@@ -23,13 +23,13 @@ func allRows(t *testing.T, m *testkit.Maria, db string) (all []string) {
 	for name, period := range map[string]string{"v": "row_start, ' ', row_end", "named": "s, ' ', e", "parted": "row_start, ' ', row_end", "bare": "row_start, ' ', row_end", "unkept": "row_start, ' ', row_end"} {
 		rows, err := m.DB(t, db).Query("SELECT concat(a, ' ', " + period + ") FROM " + name + " FOR SYSTEM_TIME ALL")
 		require.NoError(t, err)
+		defer rows.Close() //nolint:errcheck // Err tells
 		for rows.Next() {
 			var row string
 			require.NoError(t, rows.Scan(&row))
 			all = append(all, name+" "+row)
 		}
 		require.NoError(t, rows.Err())
-		require.NoError(t, rows.Close())
 	}
 	return all
 }

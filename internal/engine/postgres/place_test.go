@@ -84,7 +84,7 @@ func monitorAll(t *testing.T, pg *testkit.PG, role string) (stop func() monitor)
 			}
 		}
 		for s := range maps.Values(sessions) {
-			_ = s.Close(context.Background()) // the server may have ended it
+			_ = s.Close(context.WithoutCancel(ctx)) // the server may have ended it
 		}
 	})
 	stop = sync.OnceValue(func() monitor {
@@ -191,7 +191,8 @@ func TestWhoKeepsARestoredDatabaseFromItsPlaceIsNamedAndNobodyIsSentAway(t *test
 			before := plain(t, pg, db)
 			var log lines
 			o := engine.RestoreOptions{DropExisting: true, Token: engine.NewScratchSuffix(), TempDir: t.TempDir(), Log: log.log}
-			says, guest := "databases named dg_restore_", func() *pgx.Conn { return nil }
+			says := "databases named dg_restore_"
+			var guest func() *pgx.Conn
 			if where == "on the old database" {
 				says = `user "` + plainRole + `" may not end`
 				s, err := sessionAs(t.Context(), pg, db, super, "guest")
