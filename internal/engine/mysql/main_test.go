@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -117,6 +118,14 @@ func dumpOf(t *testing.T, c engine.Conn, o engine.DumpOptions) (engine.DumpResul
 	state, _ := sink.State(Member)
 	require.Equal(t, enginetest.Closed, state)
 	return res, &sink
+}
+
+// ofTheDump are the warnings but those of the tools' version: of one that is not the
+// system's, whose files of character sets it complains of, or older than the server's.
+func ofTheDump(res engine.DumpResult) []string {
+	return slices.DeleteFunc(slices.Clone(res.Warning), func(w string) bool {
+		return strings.Contains(w, "Warning: Charset id") || strings.Contains(w, " is older than the server")
+	})
 }
 
 func rowsByName(res engine.DumpResult) map[string]int64 {

@@ -68,8 +68,8 @@ func TestWhatAUserCannotSeeIsTold(t *testing.T) {
 	res, dump := dumpOf(t, c, engine.DumpOptions{Log: log.log})
 	require.NotContains(t, string(dump.Bytes(Member)), "TRIGGER")
 	require.NotContains(t, string(dump.Bytes(Member)), "hidden_one")
-	require.NotEmpty(t, res.Warning)
-	told := res.Warning[0]
+	require.NotEmpty(t, ofTheDump(res))
+	told := ofTheDump(res)[0]
 	routines := "procedures and functions of others"
 	if m.IsMySQL {
 		routines = "procedures, functions and libraries of others"
