@@ -188,6 +188,9 @@ type RestoreOptions struct {
 	Format         string
 	StallTimeout   time.Duration
 	TempDir        string
+	// Inert is for a database that is only looked at: what its server would run by itself
+	// is made in it, but disabled. The engine that did so knows it for DigestSchema.
+	Inert bool
 	// Proven says that every byte of the source, and what is inside, was proven before. A
 	// restore that needs only a part of it may then end the reading with Prover.
 	Proven bool

@@ -103,6 +103,7 @@ func (r *run) options(m artifact.Manifest) engine.RestoreOptions {
 	return engine.RestoreOptions{
 		DropExisting: r.request.DropExisting && !r.request.VerificationMode, CreateDatabase: true, IncludeTables: r.request.IncludeTables,
 		WithOwners: r.request.WithOwners, WithPrivileges: r.request.WithPrivileges, ParallelJobs: r.request.ParallelJobs,
+		Inert:       r.request.VerificationMode,
 		DumpVersion: m.ServerVersionNum, RawSize: m.Totals.RawSize, Format: m.DumpFormat, StallTimeout: r.StallTimeout, TempDir: r.Temp,
 		Token: execution.Token(r.Execution.ID), Log: r.Log.Log, Progress: r.Progress,
 	}

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -356,6 +357,7 @@ func (d *database) Restore(ctx context.Context, c engine.Conn, o engine.RestoreO
 	d.touched++
 	require.Len(d.world.t, d.world.left, 1, "what may be left behind is noted before")
 	require.Equal(d.world.t, execution.Token(restoreID), o.Token)
+	require.Equal(d.world.t, strings.Contains(c.Database, "_verify_"), o.Inert, "what is only looked at does nothing by itself")
 	if d.torn != nil {
 		<-ctx.Done()
 		return d.torn

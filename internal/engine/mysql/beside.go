@@ -27,6 +27,7 @@ type beside struct {
 	replaced string
 	exists   bool   // the target is there
 	views    []byte // of a restore of some tables, the views among them as text
+	events   []byte // as text for the target
 	id       int64  // of the session s
 	made     bool   // the scratch database is ours to drop
 	done     bool   // the old content may be dropped, too

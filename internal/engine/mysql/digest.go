@@ -28,6 +28,7 @@ type definitions struct {
 	found     []string
 	err       error
 	uses      libraryUses
+	disabled  []string // see asDumped
 }
 
 var (
@@ -61,7 +62,7 @@ func (d *definitions) end(text string) {
 	if strings.HasPrefix(text, string(triggerHead)) {
 		text = string(unqualified([]byte(text)))
 	}
-	text = strings.TrimSpace(spaces.ReplaceAllString(versionComment.ReplaceAllString(text, " "), " "))
+	text = evened(text)
 	if m := setting.FindStringSubmatch(text); m != nil {
 		if d.settings == nil {
 			d.settings = map[string]string{}
@@ -79,6 +80,7 @@ func (d *definitions) end(text string) {
 	if strings.HasPrefix(text, "CREATE VIEW ") {
 		return // what stands in for a view until all tables are there
 	}
+	text = asDumped(text, d.disabled)
 	d.found = append(d.found, text+d.madeUnder(text))
 }
 
@@ -138,7 +140,7 @@ func (e *Engine) DigestSchema(ctx context.Context, c engine.Conn, _ engine.Schem
 	if err != nil {
 		return "", err
 	}
-	proof := &script{}
+	proof := &script{schema: definitions{disabled: e.inertIn(c)}}
 	_, err = tool.Stream{
 		Spec: process.Spec{
 			Path: d.tool.path, Args: append(d.toolOptions(file), "--no-data", "--routines", "--events", "--", c.Database),

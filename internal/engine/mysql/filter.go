@@ -40,9 +40,11 @@ type filter struct {
 	pending  []byte          // passed, not yet read
 	err      error
 
-	setAside bool // views are kept out, and collected
+	setAside bool // views are kept out, and collected; events are collected, and come disabled
 	views    bytes.Buffer
 	inView   bool
+	inert    bool // events are disabled wherever they go
+	events   events
 
 	midLine   bool // the next piece continues a line
 	ruled     bool // the line before was headingRule
@@ -108,15 +110,28 @@ func (f *filter) next() {
 	case len(piece) == 0 || strings.IndexByte("-D/A", piece[0]) < 0: // not the beginning of what matters
 		f.ruled = false
 	default:
-		if piece = retargeted(piece); !long && bytes.HasPrefix(piece, triggerHead) {
+		switch piece = retargeted(piece); {
+		case long:
+		case bytes.HasPrefix(piece, triggerHead):
 			piece, long = f.trigger(piece)
+		case f.events.inSection && bytes.HasPrefix(piece, createEvent):
+			piece, long = f.readOn(piece, wholeEvent())
 		}
 		f.see(strings.TrimSuffix(string(piece[:min(len(piece), lineHead)]), "\n"))
 	}
+	begins := !f.midLine
 	if f.midLine = long; bytes.HasSuffix(piece, spacedLine) {
 		piece = f.beforeEnd(bytes.Clone(piece)) // looking on may move what was read
 	}
-	piece = withoutSurplus(piece)
+	f.pass(withoutSurplus(piece), begins)
+}
+
+// pass passes a line on, or a piece of it, where it belongs.
+func (f *filter) pass(piece []byte, begins bool) {
+	text := piece
+	if f.events.inSection && (f.setAside || f.inert) {
+		text, piece = f.events.line(piece, begins, f.delimited, f.inert)
+	}
 	switch {
 	case f.keep && f.inView && f.setAside:
 		if f.views.Write(piece); f.views.Len() > maxDefinition {
@@ -124,6 +139,11 @@ func (f *filter) next() {
 		}
 	case f.keep:
 		f.pending = piece
+	}
+	if f.keep && f.events.inSection && f.setAside {
+		if f.events.text.Write(text); f.events.text.Len() > maxEvents {
+			f.err = errs.New(errs.Conflict, errs.CodeRestoreFailed, "the events of the backup are longer than %d bytes: restore its text by hand", maxEvents)
+		}
 	}
 }
 
@@ -149,11 +169,10 @@ func (f *filter) see(line string) {
 	switch {
 	case f.delimited:
 		f.delimited, f.ruled = line != delimiterEnd, false
-	case len(f.wanted) == 0:
 	case line == delimiterBegin:
 		f.delimited = true
 	case line == footerBegin:
-		f.keep, f.inView = true, false
+		f.keep, f.inView, f.events.inSection = true, false, false
 	case strings.HasPrefix(line, "-- "):
 		f.heading(line, after)
 	}
@@ -162,6 +181,12 @@ func (f *filter) see(line string) {
 // heading begins a section, if the line is one. A heading that is not known is of no
 // table that was asked for: routines, events, and what else a tool may come to write.
 func (f *filter) heading(line string, ruled bool) {
+	if ruled {
+		f.events.inSection = len(f.wanted) == 0 && strings.HasPrefix(line, eventsOf)
+	}
+	if len(f.wanted) == 0 {
+		return
+	}
 	for _, of := range []string{structureOf, dataOf, sequenceOf, standInOf, standInOfMySQL, finalViewOf} {
 		if quoted, ok := strings.CutPrefix(line, of); ok {
 			f.keep = f.wants(unquoteName(strings.TrimSuffix(quoted, "`")))

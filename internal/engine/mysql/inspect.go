@@ -57,6 +57,7 @@ func (e *Engine) DropDatabase(ctx context.Context, c engine.Conn) error {
 	if _, err := s.conn.ExecContext(ctx, "DROP DATABASE IF EXISTS "+quoted(c.Database)); err != nil {
 		return s.failed(ctx, err, "dropping the database")
 	}
+	e.noteInert(c, nil)
 	return nil
 }
 

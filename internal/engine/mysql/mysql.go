@@ -5,6 +5,7 @@ package mysql
 
 import (
 	"cmp"
+	"sync"
 	"time"
 
 	"github.com/dataguardian/dataguardian/internal/engine"
@@ -39,6 +40,9 @@ type Engine struct {
 	tools          toolbox
 	connectTimeout time.Duration
 	lockPatience   int // seconds that replacing a database waits for its users
+
+	mu    sync.Mutex
+	inert map[place][]string // see noteInert
 }
 
 var _ engine.Engine = (*Engine)(nil)
@@ -50,6 +54,7 @@ func New(c Config) *Engine {
 		tools:          toolbox{dirs: c.BinDirs},
 		connectTimeout: cmp.Or(c.ConnectTimeout, defaultConnectTimeout),
 		lockPatience:   defaultLockPatience,
+		inert:          map[place][]string{},
 	}
 }
 

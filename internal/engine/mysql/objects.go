@@ -12,10 +12,16 @@ import (
 	"github.com/dataguardian/dataguardian/internal/process"
 )
 
+// Whether objects are with events.
+const (
+	withEvents    = "--events"
+	withoutEvents = "--skip-events"
+)
+
 // objects returns a script that makes what a database has besides its tables:
-// triggers, views, routines, libraries and events. With names it is only what belongs to those
-// tables, and those views.
-func (r *restore) objects(ctx context.Context, s *session, database string, names ...string) ([]byte, error) {
+// triggers, views, routines, libraries and, as events says, events. With names it is only
+// what belongs to those tables, and those views.
+func (r *restore) objects(ctx context.Context, s *session, database, events string, names ...string) ([]byte, error) {
 	conn := r.conn
 	conn.Database = database
 	d := &dump{engine: r.engine, conn: conn}
@@ -35,7 +41,7 @@ func (r *restore) objects(ctx context.Context, s *session, database string, name
 	if err != nil {
 		return nil, err
 	}
-	kinds := []string{"--no-data", "--routines", "--events", "--"}
+	kinds := []string{"--no-data", "--routines", events, "--"}
 	if len(names) > 0 {
 		kinds = []string{"--no-data", "--"}
 	}

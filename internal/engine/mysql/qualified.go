@@ -50,8 +50,8 @@ const event = `(?:INSERT|DELETE|UPDATE(?:` + gap + `OF` + gap + anyName + `(?:` 
 // anyName is one as servers take it: quoted either way, or not.
 const anyName = "(?:`(?:[^`]|``)+`" + `|"(?:[^"]|"")+"|[\w$\x{80}-\x{10ffff}]+)`
 
-// maxTriggerHead is how far the table of a trigger is looked for, in bytes.
-const maxTriggerHead = 64 << 10
+// maxHead is how far the end of a head is looked for, in bytes.
+const maxHead = 64 << 10
 
 // unqualified is the beginning of a trigger's statement without the database.
 func unqualified(text []byte) []byte { return qualifiedTrigger().ReplaceAll(text, []byte("$1$2$3")) }
@@ -59,17 +59,24 @@ func unqualified(text []byte) []byte { return qualifiedTrigger().ReplaceAll(text
 // trigger reads on from the first line of a trigger's statement to where its body
 // begins, and returns all that. long says that its last line goes on.
 func (f *filter) trigger(piece []byte) (text []byte, long bool) {
+	text, long = f.readOn(piece, wholeHead())
+	if head := triggerBody().FindIndex(text); f.err == nil && f.keep && !qualifiedTrigger().Match(text) && (head == nil || qualifies().Match(text[:head[0]])) {
+		f.err = errs.New(errs.Conflict, errs.CodeRestoreFailed,
+			"the dump makes a trigger in a way that is not understood, and it may name another database: restore the backup's text by hand, or without that trigger (%.200q)", text)
+	}
+	return unqualified(text), long
+}
+
+// readOn reads on from the first line of a statement until an expression matches, and
+// returns all that. long says that its last line goes on.
+func (f *filter) readOn(piece []byte, until *regexp.Regexp) (text []byte, long bool) {
 	text = bytes.Clone(piece)
-	for f.err == nil && len(text) < maxTriggerHead && !wholeHead().Match(text) {
+	for f.err == nil && len(text) < maxHead && !until.Match(text) {
 		more, err := f.in.ReadSlice('\n')
 		text = append(text, more...)
 		if long = errors.Is(err, bufio.ErrBufferFull); err != nil && !long {
 			f.err = err
 		}
 	}
-	if head := triggerBody().FindIndex(text); f.err == nil && f.keep && !qualifiedTrigger().Match(text) && (head == nil || qualifies().Match(text[:head[0]])) {
-		f.err = errs.New(errs.Conflict, errs.CodeRestoreFailed,
-			"the dump makes a trigger in a way that is not understood, and it may name another database: restore the backup's text by hand, or without that trigger (%.200q)", text)
-	}
-	return unqualified(text), long
+	return text, long
 }

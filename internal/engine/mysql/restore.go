@@ -201,16 +201,27 @@ func (r *restore) arguments(file, database string) []string {
 
 // feed runs the dump in a database.
 func (r *restore) feed(ctx context.Context, database string, input io.Reader) error {
-	return r.stream(ctx, database, newFilter(&counted{input, r.read}, r.conn.Database, r.options.IncludeTables))
+	f := r.filter(input)
+	if err := r.stream(ctx, database, f); err != nil {
+		return err
+	}
+	r.noteInert(&f.events)
+	return nil
 }
 
 // feedBeside runs the dump in a database that has nothing else. With IncludeTables,
-// views among them are returned as text: what they refer to may not be there.
-func (r *restore) feedBeside(ctx context.Context, database string, input io.Reader) (views []byte, err error) {
-	f := newFilter(&counted{input, r.read}, r.conn.Database, r.options.IncludeTables)
+// views among them are kept as text: what they refer to may not be there. So are events,
+// which are in that database, too, but do not run.
+func (r *restore) feedBeside(ctx context.Context, database string, input io.Reader) (*filter, error) {
+	f := r.filter(input)
 	f.setAside = true
-	err = r.stream(ctx, database, f)
-	return f.views.Bytes(), err
+	return f, r.stream(ctx, database, f)
+}
+
+func (r *restore) filter(input io.Reader) *filter {
+	f := newFilter(&counted{input, r.read}, r.conn.Database, r.options.IncludeTables)
+	f.inert = r.options.Inert
+	return f
 }
 
 func (r *restore) stream(ctx context.Context, database string, f *filter) error {

@@ -62,14 +62,16 @@ func (b *beside) plan(ctx context.Context) (*swap, error) {
 	if err := b.refuseOthers(ctx, w); err != nil {
 		return nil, err
 	}
-	if w.Objects, err = r.objects(ctx, b.s, b.fresh); err != nil {
+	if w.Objects, err = r.objects(ctx, b.s, b.fresh, withoutEvents); err != nil {
 		return nil, err
 	}
 	if w.Ours, err = b.s.objectsOf(ctx, b.fresh); err != nil {
 		return nil, err
 	}
-	if len(b.views) > 0 {
-		w.Objects = slices.Concat(w.Objects, []byte("SET SESSION sql_mode = '';\n"), b.views, []byte("\n"+trailer+"\n"))
+	for _, text := range [][]byte{b.views, b.events} {
+		if len(text) > 0 {
+			w.Objects = slices.Concat(w.Objects, []byte("SET SESSION sql_mode = '';\n"), text, []byte("\n"+trailer+"\n"))
+		}
 	}
 	if err := b.planKeys(ctx, w); err != nil || !b.exists {
 		return w, err
@@ -180,7 +182,7 @@ func (b *beside) planReplaced(ctx context.Context, w *swap) error {
 		if err := b.planGrants(ctx, w); err != nil {
 			return err
 		}
-		w.Old, err = r.objects(ctx, b.s, w.Target)
+		w.Old, err = r.objects(ctx, b.s, w.Target, withEvents)
 	case len(w.Outgoing)+len(w.Views) > 0:
 		old := slices.Clone(w.Outgoing)
 		views, viewErr := b.s.views(ctx, w.Target)
@@ -193,7 +195,7 @@ func (b *beside) planReplaced(ctx context.Context, w *swap) error {
 			}
 		}
 		if len(old) > 0 {
-			w.Old, err = r.objects(ctx, b.s, w.Target, old...)
+			w.Old, err = r.objects(ctx, b.s, w.Target, withoutEvents, old...)
 		}
 	}
 	return err

@@ -31,7 +31,8 @@ INSERT INTO orders VALUES (1, 1), (2, 2);
 CREATE TRIGGER greet BEFORE INSERT ON people FOR EACH ROW SET NEW.town = coalesce(NEW.town, 1);
 CREATE TRIGGER count_orders BEFORE INSERT ON orders FOR EACH ROW SET NEW.id = NEW.id;
 CREATE VIEW locals AS SELECT p.id FROM people p JOIN towns t ON t.id = p.town; CREATE VIEW a_view_on_it AS SELECT * FROM locals;
-CREATE FUNCTION people_in(t int) RETURNS int READS SQL DATA RETURN (SELECT count(*) FROM people WHERE town = t);`
+CREATE FUNCTION people_in(t int) RETURNS int READS SQL DATA RETURN (SELECT count(*) FROM people WHERE town = t);
+CREATE EVENT hourly ON SCHEDULE EVERY 1 HOUR STARTS '2031-01-01 00:00:00' COMMENT 'it''s' DO DELETE FROM orders WHERE id < 0;`
 
 // grown is what became of them after the backup.
 const grown = `INSERT INTO people VALUES (3, 2, 1), (4, NULL, 3); INSERT INTO orders VALUES (3, 3);

@@ -45,10 +45,22 @@ func (r *restore) intoFresh(ctx context.Context, s *session, exists bool, input 
 	if err := b.foresee(ctx); err != nil {
 		return err
 	}
-	if b.views, err = r.feedBeside(ctx, b.fresh, input); err != nil {
+	f, err := r.feedBeside(ctx, b.fresh, input)
+	if err != nil {
 		return err
 	}
-	return b.takePlace(ctx)
+	if err := b.judgeEvents(ctx, &f.events); err != nil {
+		return err
+	}
+	b.views = f.views.Bytes()
+	if len(f.events.names)+f.events.strange > 0 {
+		b.events = f.events.text.Bytes()
+	}
+	if err := b.takePlace(ctx); err != nil {
+		return err
+	}
+	r.noteInert(&f.events)
+	return nil
 }
 
 // besideAdvice is what helps who may not make databases.
