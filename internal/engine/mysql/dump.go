@@ -254,8 +254,15 @@ func (d *dump) toolOptions(file string) []string {
 		"--no-tablespaces", "--skip-dump-date", maxPacket,
 	}
 	if d.tool.flavor == engine.MySQL {
-		// Masking policies (since 9.7) are the server's: a restore would change them for all.
-		args = append(args, "--loose-set-gtid-purged=OFF", "--loose-column-statistics=0", "--loose-skip-masking-policies")
+		// A tool says that it does not know a loose option, which would be a warning of
+		// every backup.
+		args = append(args, "--loose-set-gtid-purged=OFF")
+		if d.tool.num >= 80000 {
+			args = append(args, "--loose-column-statistics=0")
+		}
+		if d.tool.num >= 90700 { // masking policies are the server's: a restore would change them for all
+			args = append(args, "--loose-skip-masking-policies")
+		}
 	}
 	return args
 }

@@ -86,7 +86,8 @@ func (g routineGrant) statement(database string, flavor engine.Type) string {
 }
 
 // regrant grants again what routines of the target had that are there again. What is
-// refused is told: the routines themselves are what they should be.
+// refused is told, and what went with a routine that is not there again: the routines
+// themselves are what they should be.
 func (w *swap) regrant(ctx context.Context, r *restore, s *session) error {
 	if len(w.Grants) == 0 {
 		return nil
@@ -95,12 +96,17 @@ func (w *swap) regrant(ctx context.Context, r *restore, s *session) error {
 	if err != nil {
 		return err
 	}
+	if err := s.makeNoAccounts(ctx, r.server); err != nil {
+		return err
+	}
+	var gone []string
 	for _, g := range w.Grants {
+		statement := g.statement(w.Target, r.server.Flavor)
 		kind, _, _ := strings.Cut(g.Kind, " ") // a package's body comes with it
 		if !slices.ContainsFunc(there, func(o object) bool { return o.Kind == kind && strings.EqualFold(o.Name, g.Name) }) {
+			gone = append(gone, statement)
 			continue
 		}
-		statement := g.statement(w.Target, r.server.Flavor)
 		err := s.execOf(ctx, kind, statement, "granting a routine again")
 		if _, refused := errors.AsType[*driver.MySQLError](err); refused && ctx.Err() == nil {
 			r.warn(fmt.Sprintf("a grant that a routine of database %s had could not be given again (%s); have it done by somebody who may: %s", w.Target, reason(err), statement))
@@ -110,5 +116,17 @@ func (w *swap) regrant(ctx context.Context, r *restore, s *session) error {
 			return err
 		}
 	}
+	if len(gone) > 0 {
+		r.warn(fmt.Sprintf("routines of database %s that are not in the backup are gone, and what was granted on them went with them; should they be made again, so are these grants to be: %s", w.Target, listed(gone)))
+	}
 	return nil
+}
+
+// makeNoAccounts lets a grant to an account that somebody has dropped meanwhile be refused.
+// MariaDB, and MySQL before 8.0, would make one that needs no password.
+func (s *session) makeNoAccounts(ctx context.Context, server engine.ServerInfo) error {
+	if server.Flavor == engine.MySQL && server.VersionNum >= 80000 {
+		return nil
+	}
+	return s.exec(ctx, "SET SESSION sql_mode = concat(@@sql_mode, ',NO_AUTO_CREATE_USER')", "granting a routine again")
 }

@@ -87,3 +87,41 @@ func TestGrantsOnWhatIsReplacedStay(t *testing.T) {
 	require.Contains(t, log.String(), "could not be given again")
 	require.Contains(t, log.String(), "have it done by somebody who may: GRANT Execute ON FUNCTION `"+target+"`.`f` TO "+user+" WITH GRANT OPTION")
 }
+
+// A restore that was killed is finished by whoever sweeps, who must hear what could not
+// be granted again, and make no account that is not there any more.
+func TestGrantsThatRecoveryCannotGiveAreToldAndMakeNoAccounts(t *testing.T) {
+	m := testkit.MariaDB(t)
+	target := m.NewDatabase(t)
+	m.Exec(t, target, "CREATE TABLE a (x int); CREATE PROCEDURE p() SELECT 1")
+	token := engine.NewScratchSuffix()
+	fresh, replaced := engine.ScratchPrefix+token, engine.ReplacedPrefix+token
+	m.Exec(t, "", "CREATE DATABASE "+fresh+"; CREATE DATABASE "+replaced)
+	if !m.IsMySQL {
+		m.Exec(t, "", "SET GLOBAL sql_mode = ''")
+		t.Cleanup(func() { m.Exec(t, "", "SET GLOBAL sql_mode = DEFAULT") })
+	}
+	e := New(Config{})
+	s, err := e.connect(t.Context(), connTo(m, target), "")
+	require.NoError(t, err)
+	defer s.close()
+	w := &swap{
+		Target: target, Fresh: fresh, Replaced: replaced, Replaces: true, Incoming: []string{"a"},
+		Objects: []byte("CREATE PROCEDURE p() SELECT 2;\n-- Dump completed\n"), Ours: []object{{"PROCEDURE", "p"}},
+		Theirs: []object{{"PROCEDURE", "p"}, {"FUNCTION", "gone"}},
+		Grants: []routineGrant{
+			{Kind: "PROCEDURE", Name: "p", User: "dropped", Host: "%", Privileges: "Execute"},
+			{Kind: "FUNCTION", Name: "gone", User: "somebody", Host: "%", Privileges: "Execute"},
+		},
+	}
+	require.NoError(t, w.note(t.Context(), s))
+	var log lines
+	require.NoError(t, e.putInOrder(t.Context(), s, connTo(m, target), token, log.log))
+	require.Contains(t, log.String(), "could not be given again")
+	require.Contains(t, log.String(), "TO `dropped`@`%`")
+	require.Contains(t, log.String(), "are not in the backup are gone")
+	require.Contains(t, log.String(), "GRANT Execute ON FUNCTION `"+target+"`.`gone` TO `somebody`@`%`")
+	var accounts int
+	require.NoError(t, m.DB(t, "mysql").QueryRow("SELECT count(*) FROM user WHERE user = 'dropped'").Scan(&accounts))
+	require.Zero(t, accounts)
+}

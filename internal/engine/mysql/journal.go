@@ -137,7 +137,7 @@ func (e *Engine) putInOrder(ctx context.Context, s *session, c engine.Conn, toke
 		return err
 	}
 	if w != nil && !w.done {
-		outcome, err := e.recoverSwap(ctx, s, c, w)
+		outcome, err := e.recoverSwap(ctx, s, c, w, log)
 		if err != nil {
 			return err
 		}
@@ -182,15 +182,15 @@ func (s *session) dropLeftovers(ctx context.Context, token string, proven bool, 
 	return nil
 }
 
-// recoverSwap gives a swap the tools that it takes.
-func (e *Engine) recoverSwap(ctx context.Context, s *session, c engine.Conn, w *swap) (outcome string, err error) {
+// recoverSwap gives a swap the tools that it takes. What is not as it was is told to log.
+func (e *Engine) recoverSwap(ctx context.Context, s *session, c engine.Conn, w *swap, log func(engine.Level, string)) (outcome string, err error) {
 	dir, remove, err := workDir("")
 	if err != nil {
 		return "", err
 	}
 	defer func() { err = also(err, remove()) }()
 	c.Database = w.Target
-	r := &restore{engine: e, conn: c, dir: dir}
+	r := &restore{engine: e, conn: c, dir: dir, options: engine.RestoreOptions{Log: log}}
 	if r.server, err = s.serverInfo(ctx); err != nil {
 		return "", err
 	}

@@ -83,7 +83,7 @@ func tlsOptions(c engine.Conn, p program, dir string, set func(name, value strin
 		mode = "REQUIRED"
 	}
 	set("ssl-mode", mode)
-	if mode == "DISABLED" || mode == "PREFERRED" {
+	if (mode == "DISABLED" || mode == "PREFERRED") && p.num >= askForKeySince {
 		flag(askForKey)
 	}
 	return nil
@@ -94,7 +94,10 @@ func tlsOptions(c engine.Conn, p program, dir string, set func(name, value strin
 // encrypts it with a key that the server names. The driver and MariaDB's clients do so
 // unasked. Nothing proves whose key that is; the modes that may go without TLS prove
 // nothing of a server anyway, and over TLS nobody asks.
-const askForKey = "loose-get-server-public-key"
+const (
+	askForKey      = "loose-get-server-public-key"
+	askForKeySince = 50723 // older clients would say that they do not know it
+)
 
 func rootCertFile(c engine.Conn, dir string) (string, error) {
 	if c.SSLRootCert != "" {

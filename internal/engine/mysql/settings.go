@@ -9,9 +9,10 @@ import (
 )
 
 // What a database can be besides its character set; the tools leave it out. MySQL tells
-// READ ONLY since 8.0.22, MariaDB comments since 10.5.
+// READ ONLY since 8.0.22, MariaDB comments since 10.5. Quotes are doubled, as a backslash is
+// none to sessions with NO_BACKSLASH_ESCAPES.
 const (
-	settingsOfMySQL = `SELECT trim(concat(coalesce(e.options, ''), if(s.default_encryption = 'YES', ' DEFAULT ENCRYPTION=\'Y\'', '')))
+	settingsOfMySQL = `SELECT trim(concat(coalesce(e.options, ''), if(s.default_encryption = 'YES', ' DEFAULT ENCRYPTION=''Y''', '')))
 		FROM information_schema.schemata s JOIN information_schema.schemata_extensions e ON e.schema_name = s.schema_name WHERE s.schema_name = ?`
 	settingsOfMariaDB = `SELECT if(schema_comment = '', '', concat('COMMENT=', quote(schema_comment))) FROM information_schema.schemata WHERE schema_name = ?`
 	readOnlySetting   = "READ ONLY=1"

@@ -45,3 +45,21 @@ func TestSettingsOfADatabaseThatABackupLacksAreTold(t *testing.T) {
 	require.NoError(t, session.PingContext(t.Context()))
 	require.Empty(t, scratchDatabases(t, m))
 }
+
+func TestABackslashThatIsNoEscapeToTheServerKeepsNothingFromWorking(t *testing.T) {
+	m := testkit.MariaDB(t)
+	source, target := m.NewDatabase(t), m.NewDatabase(t)
+	m.Exec(t, source, townsPeopleOrders)
+	m.Exec(t, target, townsPeopleOrders)
+	m.Exec(t, target, grown)
+	want := plain(t, m, source)
+	m.Exec(t, "", "SET GLOBAL sql_mode = concat(@@GLOBAL.sql_mode, ',NO_BACKSLASH_ESCAPES,ANSI_QUOTES')")
+	t.Cleanup(func() {
+		m.Exec(t, "", "SET GLOBAL sql_mode = replace(replace(@@GLOBAL.sql_mode, 'NO_BACKSLASH_ESCAPES', ''), 'ANSI_QUOTES', '')")
+	})
+	_, dump := dumpOf(t, connTo(m, source), engine.DumpOptions{})
+	_, err := New(Config{}).Preflight(t.Context(), connTo(m, target), engine.RestoreOptions{DropExisting: true})
+	require.NoError(t, err)
+	require.NoError(t, New(Config{}).Restore(t.Context(), connTo(m, target), engine.RestoreOptions{DropExisting: true, TempDir: t.TempDir()}, dump))
+	require.Equal(t, want, plain(t, m, target))
+}
