@@ -148,7 +148,7 @@ var systemDatabases = []string{"information_schema", "mysql", "performance_schem
 func (r *restore) refuse() error {
 	if slices.Contains(systemDatabases, strings.ToLower(r.conn.Database)) {
 		return errs.New(errs.Conflict, errs.CodeRestoreNotSupported,
-			"database %q belongs to the %s server itself, and nothing is restored into it: restore into a database of another name", r.conn.Database, r.server.Flavor)
+			"database %q belongs to the server itself, and nothing is restored into it: restore into a database of another name", r.conn.Database)
 	}
 	if r.options.Format != "" && r.options.Format != formatOf(r.server.Flavor) {
 		return errs.New(errs.Conflict, errs.CodeRestoreNotSupported,
