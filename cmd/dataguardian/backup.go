@@ -51,7 +51,7 @@ func backupList() *cobra.Command {
 					for _, copied := range b.GetStorageLocations() {
 						copies = append(copies, copied.GetStorageName()+": "+copied.GetStatus().String())
 					}
-					t.add(when(b.GetCreatedAt()), b.GetJob().GetName(), humanBytes(b.GetSizeBytes()), humanBytes(b.GetCompressedSizeBytes()),
+					t.add(when(b.GetCreatedAt()), orNone(b.GetJob().GetName()), humanBytes(b.GetSizeBytes()), humanBytes(b.GetCompressedSizeBytes()),
 						yesNo(b.GetEncrypted()), when(b.GetVerifiedAt()), strings.Join(copies, ", "), b.GetBackupPath(), b.GetExecutionId())
 				}
 				return t

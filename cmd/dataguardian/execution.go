@@ -42,7 +42,7 @@ func executionList() *cobra.Command {
 			return show(cmd, r, func() *table {
 				t := newTable("CREATED", "JOB", "OPERATION", "STATUS", "TOOK", "DUMP", "STORED", "ID")
 				for _, e := range r.GetData() {
-					t.add(when(e.GetCreatedAt()), e.GetJob().GetName(), e.GetOperation().String(), e.GetStatus().String(),
+					t.add(when(e.GetCreatedAt()), orNone(e.GetJob().GetName()), e.GetOperation().String(), e.GetStatus().String(),
 						duration(e.DurationSeconds), size(e.SizeBytes), size(e.CompressedSizeBytes), e.GetId())
 				}
 				return t
@@ -63,7 +63,7 @@ func executionGet() *cobra.Command {
 
 func executionTable(e *pb.Execution) *table {
 	t := newTable()
-	t.add("Job", e.GetJob().GetName())
+	t.add("Job", orNone(e.GetJob().GetName()))
 	t.add("Datasource", e.GetDatasource().GetName())
 	t.add("Operation", e.GetOperation().String()+", "+e.GetTrigger().String())
 	t.add("Status", e.GetStatus().String())

@@ -34,6 +34,9 @@ Its bytes are not read: prove them with "dataguardian backup verify".`,
 			if err := show(cmd, r, func() *table { return importTable(r, request.GetDryRun()) }); err != nil {
 				return err
 			}
+			if err := say(cmd, "%s", imported(r, request.GetDryRun())); err != nil {
+				return err
+			}
 			return leftOut(r)
 		})}
 	c.Flags().String("path", "", "one backup, or a folder above several (default: all)")
@@ -42,7 +45,11 @@ Its bytes are not read: prove them with "dataguardian backup verify".`,
 	return c
 }
 
+// importTable is empty, without headings, when there is nothing new.
 func importTable(r *pb.ImportBackupsResponse, dry bool) *table {
+	if len(r.GetBackups()) == 0 {
+		return newTable()
+	}
 	t := newTable("CREATED", "DATASOURCE", "DATABASE", "STORED", "ENCRYPTED", "IMPORTED", "PATH", "EXECUTION", "WHY NOT")
 	yes := "yes"
 	if dry {
@@ -61,6 +68,22 @@ func importTable(r *pb.ImportBackupsResponse, dry bool) *table {
 			b.GetPath(), b.GetExecutionId(), why)
 	}
 	return t
+}
+
+func imported(r *pb.ImportBackupsResponse, dry bool) string {
+	all := r.GetImported() + r.GetLeftOut()
+	if all == 0 {
+		return "Every whole backup that lies there is known."
+	}
+	verb := "Imported"
+	if dry {
+		verb = "Would import"
+	}
+	text := fmt.Sprintf("%s %d of %d backups that were not known.", verb, r.GetImported(), all)
+	if shown := len(r.GetBackups()); shown < int(all) {
+		text += fmt.Sprintf(" %d are shown.", shown)
+	}
+	return text
 }
 
 func leftOut(r *pb.ImportBackupsResponse) error {

@@ -11,6 +11,8 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/dataguardian/dataguardian/internal/logs"
 )
 
 // table is what people read.
@@ -21,7 +23,14 @@ type table struct {
 
 func newTable(columns ...string) *table { return &table{columns: columns} }
 
-func (t *table) add(cells ...string) { t.rows = append(t.rows, cells) }
+// add adds a row. What others have named cannot break the table, or command the terminal.
+func (t *table) add(cells ...string) {
+	row := make([]string, 0, len(cells))
+	for _, cell := range cells {
+		row = append(row, logs.Escape(cell))
+	}
+	t.rows = append(t.rows, row)
+}
 
 func (t *table) write(w io.Writer) error {
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)

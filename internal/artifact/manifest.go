@@ -15,8 +15,8 @@ import (
 const (
 	manifestFile    = "manifest.json"
 	manifestVersion = 1
-	// maxManifest bounds the document in bytes.
-	maxManifest = 64 << 20
+	// MaxManifest is the largest document that is read, in bytes.
+	MaxManifest = 64 << 20
 )
 
 // Manifest is manifest.json: all that is needed to prove an artifact, to
@@ -203,8 +203,8 @@ func (m Manifest) encode() ([]byte, error) {
 		return nil, errs.Wrap(err, errs.Internal, errs.CodeInternal, "the manifest could not be written")
 	}
 	document := b.Bytes()
-	if len(document) > maxManifest {
-		return nil, errs.New(errs.Exhausted, errs.CodeDumpFailed, "the manifest would be larger than %d bytes: raise the job's max_file_size_mb or back up fewer tables", maxManifest)
+	if len(document) > MaxManifest {
+		return nil, errs.New(errs.Exhausted, errs.CodeDumpFailed, "the manifest would be larger than %d bytes: raise the job's max_file_size_mb or back up fewer tables", MaxManifest)
 	}
 	sum := sha256.Sum256(document)
 	hex.Encode(digestField(document), sum[:])

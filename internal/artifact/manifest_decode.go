@@ -64,7 +64,7 @@ func manifestFailure(ctx context.Context, err error) error {
 // members demand, sums match. The error is ARTIFACT_CORRUPT, or ARTIFACT_TOO_NEW
 // for what a newer program wrote, which is nobody's damage.
 func DecodeManifest(r io.Reader) (Manifest, error) {
-	document, err := readBounded(r, maxManifest)
+	document, err := readBounded(r, MaxManifest)
 	if err != nil {
 		return Manifest{}, corrupt(err, "its manifest cannot be read")
 	}

@@ -90,7 +90,7 @@ func (s *spool) loadState() (state, error) {
 }
 
 func (s *spool) loadParts(st state) (saved, error) {
-	document, err := s.read(manifestFile, maxManifest)
+	document, err := s.read(manifestFile, MaxManifest)
 	if err != nil {
 		return saved{}, err
 	}

@@ -20,9 +20,13 @@ type Importer interface {
 	// one more copy. It belongs to no job, so that no retention policy removes it; one
 	// whose copies had all been deleted leaves its job. Conflict (CodeConflict) when
 	// the execution of that id did not complete as a backup or describes other parts,
-	// NotFound without the datasource or the storage location. Importing what is there
+	// NotFound without the datasource or the storage location. An execution that there
+	// is keeps its datasource, unless that was deleted. Importing what is there
 	// already changes nothing.
 	Import(ctx context.Context, f Found) error
+	// OwnerOf returns the datasource of the execution with an id; empty when there is no
+	// such execution, or its datasource was deleted.
+	OwnerOf(ctx context.Context, executionID string) (string, error)
 	// CanImport returns what Import would, and changes nothing.
 	CanImport(ctx context.Context, f Found) error
 }

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/dataguardian/dataguardian/internal/backup"
 	"github.com/dataguardian/dataguardian/internal/engine"
 	"github.com/dataguardian/dataguardian/internal/errs"
@@ -32,6 +34,14 @@ func (s imports) CanImport(ctx context.Context, f backup.Found) error {
 		return nil
 	}
 	return err
+}
+
+func (s imports) OwnerOf(ctx context.Context, executionID string) (string, error) {
+	id, err := s.q.OwnerOf(ctx, executionID)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return "", nil
+	}
+	return id, failure(err)
 }
 
 func importInto(ctx context.Context, q *db.Queries, f backup.Found) error {
@@ -65,6 +75,9 @@ func importInto(ctx context.Context, q *db.Queries, f backup.Found) error {
 	}
 	if made == 0 {
 		if err := joins(ctx, q, b); err != nil {
+			return err
+		}
+		if err := q.AdoptExecution(ctx, db.AdoptExecutionParams{ID: b.ExecutionID, DatasourceID: b.DatasourceID}); err != nil {
 			return err
 		}
 	} else if err := replaceChunks(ctx, q, b.ExecutionID, b.Parts); err != nil {

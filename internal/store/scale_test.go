@@ -110,9 +110,11 @@ func TestEveryListAndTotalOfAHundredThousandExecutionsComesFromAnIndex(t *testin
 		})
 	}
 	t.Run("one", func(t *testing.T) {
-		one := plan(t, conn, db.GetExecution, uuid.NewString())
-		require.Contains(t, one, "backup_executions_pkey", one)
-		require.NotContains(t, one, "Seq Scan on backup_executions", one)
+		for _, scope := range [][]string{nil, {"prod"}} {
+			one := plan(t, conn, db.GetExecution, uuid.NewString(), scope)
+			require.Contains(t, one, "backup_executions_pkey", one)
+			require.NotContains(t, one, "Seq Scan on backup_executions", one)
+		}
 	})
 	t.Run("the overview", func(t *testing.T) {
 		overview := plan(t, conn, db.Overview, int64(10), int64(10), int64(100), int32(14))

@@ -6,14 +6,30 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"sync/atomic"
+	"time"
 
+	"github.com/google/uuid"
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/dataguardian/dataguardian/internal/artifact"
 	"github.com/dataguardian/dataguardian/internal/backup"
 	"github.com/dataguardian/dataguardian/internal/datasource"
 	"github.com/dataguardian/dataguardian/internal/errs"
 	"github.com/dataguardian/dataguardian/storage"
+)
+
+const (
+	// manifestRoom bounds the bytes of manifests that an import works on at once; in
+	// memory they take several times that.
+	manifestRoom = artifact.MaxManifest
+	// mostUnreadable is how many manifests in a row a storage may not give before it is
+	// taken for unavailable.
+	mostUnreadable = 8
+	// longestText, in bytes, is longer than any name or version.
+	longestText = 1024
+	mostTools   = 32
 )
 
 // Datasources is what imports need of datasources.
@@ -38,7 +54,8 @@ func NewImporter(v *Vault, d Datasources, catalogue backup.Importer) *Importer {
 // into it, or tells of them only. A backup is whole when its manifest is as it was
 // written and all parts are there in their sizes; their bytes are not read. Each is taken
 // by itself: what was done when a call failed midway is not done again by the next. The
-// answer is in order of the paths and names those that were left out, each with the reason.
+// answer is in order of the paths and names those that were left out, each with the reason;
+// its backups have no parts. NotFound when nothing lies at the path that is asked for.
 func (i *Importer) Import(ctx context.Context, locationID string, r backup.ImportRequest) ([]backup.Imported, error) {
 	prefix, err := importPrefix(r.Path)
 	if err != nil {
@@ -53,7 +70,8 @@ func (i *Importer) Import(ctx context.Context, locationID string, r backup.Impor
 	if err != nil {
 		return nil, err
 	}
-	found, err := i.from(ctx, d, locationID, prefix, r)
+	run := importRun{Importer: i, driver: d, locationID: locationID, request: r, room: semaphore.NewWeighted(manifestRoom)}
+	found, err := run.from(ctx, prefix)
 	return found, errors.Join(err, d.Close())
 }
 
@@ -73,14 +91,27 @@ func importPrefix(path string) (string, error) {
 	return prefix, nil
 }
 
-func (i *Importer) from(ctx context.Context, d storage.Driver, locationID, prefix string, r backup.ImportRequest) ([]backup.Imported, error) {
+// importRun is one call.
+type importRun struct {
+	*Importer
+	driver     storage.Driver
+	locationID string
+	request    backup.ImportRequest
+	room       *semaphore.Weighted // bytes of manifests that are worked on at once
+	unreadable atomic.Int32        // manifests in a row that the storage did not give
+}
+
+func (i *importRun) from(ctx context.Context, prefix string) ([]backup.Imported, error) {
 	// The catalogue is read after the listing: a backup that begins meanwhile is known
 	// before it can look unknown.
-	shelf, err := takeStock(ctx, d, prefix)
+	shelf, err := takeStock(ctx, i.driver, prefix)
 	if err != nil {
 		return nil, storage.Explain(err)
 	}
-	for known, err := range i.vault.known(ctx, locationID) {
+	if prefix != "" && len(shelf) == 0 {
+		return nil, errs.New(errs.NotFound, errs.CodeNotFound, "no backup lies at or below %q in that storage", i.request.Path)
+	}
+	for known, err := range i.vault.known(ctx, i.locationID) {
 		if err != nil {
 			return nil, err
 		}
@@ -93,69 +124,162 @@ func (i *Importer) from(ctx context.Context, d storage.Driver, locationID, prefi
 		}
 	}
 	slices.SortFunc(found, func(a, b backup.Imported) int { return cmp.Compare(a.Path, b.Path) })
+	// Those that may be copies of one backup come one after the other: the first counts.
+	alike := map[string][]*backup.Imported{}
+	for n := range found {
+		alike[executionPrefix(found[n].Path)] = append(alike[executionPrefix(found[n].Path)], &found[n])
+	}
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(parallel)
-	for n := range found {
+	for _, copies := range alike {
 		group.Go(func() error {
-			f := &found[n]
-			f.Err = i.one(ctx, d, locationID, shelf[f.Path], r, f)
-			if errs.KindOf(f.Err) == errs.Unavailable {
-				return f.Err // it says nothing of the backup, and would be so for all others
+			first := map[string]backup.Backup{}
+			for _, f := range copies {
+				if err := i.one(ctx, shelf[f.Path], f, first); err != nil {
+					return errs.Wrap(err, errs.KindOf(err), errs.CodeOf(err), "at %q: %s", f.Path, errs.Message(err))
+				}
 			}
 			return context.Cause(ctx)
 		})
 	}
-	return found, group.Wait()
+	err = group.Wait()
+	for n := range found {
+		found[n].Backup.Parts = nil
+	}
+	return found, err
 }
 
-// one looks into a backup and takes it.
-func (i *Importer) one(ctx context.Context, d storage.Driver, locationID string, p *pile, r backup.ImportRequest, f *backup.Imported) error {
-	m, err := artifact.OpenManifest(ctx, d, f.Path)
-	if err != nil {
+// executionPrefix is what the id of a backup's execution begins with, by its path.
+func executionPrefix(path string) string { return path[strings.LastIndexByte(path, '_')+1:] }
+
+// one looks into a backup and takes it, or notes why not. It fails with what says nothing
+// of this backup and would be so for all others. first holds those before that have the
+// same id.
+func (i *importRun) one(ctx context.Context, p *pile, f *backup.Imported, first map[string]backup.Backup) error {
+	size := p.sizes[artifact.ManifestKey(f.Path)]
+	if size > artifact.MaxManifest {
+		f.Err = errs.New(errs.Conflict, errs.CodeArtifactCorrupt, "its manifest has %d bytes, which none has", size)
+		return nil
+	}
+	if err := i.room.Acquire(ctx, max(size, 1)); err != nil {
 		return err
+	}
+	defer i.room.Release(max(size, 1))
+	m, err := artifact.OpenManifest(ctx, i.driver, f.Path)
+	switch {
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case err == nil:
+		i.unreadable.Store(0)
+	case errs.KindOf(err) != errs.Unavailable:
+		f.Err = err
+		return nil
+	case i.unreadable.Add(1) >= mostUnreadable:
+		return err
+	default:
+		f.Err = err // this object may be kept from us: one in cold storage, or with rights of its own
+		return nil
 	}
 	f.ExecutionID, f.DatasourceName, f.Database = m.ExecutionID, m.DatasourceName, m.Database
 	f.Backup = backup.Backup{
-		ExecutionID: m.ExecutionID, CreatedAt: m.CreatedAt, StartedAt: &m.StartedAt, FinishedAt: &m.FinishedAt,
+		ExecutionID: m.ExecutionID, CreatedAt: m.CreatedAt, StartedAt: new(m.StartedAt), FinishedAt: new(m.FinishedAt),
 		SizeBytes: m.Totals.RawSize, StoredBytes: m.Totals.StoredSize, Path: f.Path, Encrypted: m.Encrypted(),
+	}
+	if f.Err = credible(m, f.Path); f.Err != nil {
+		f.ExecutionID = ""
+		return nil
 	}
 	for _, part := range m.AllParts(f.Path) {
 		f.Backup.Parts = append(f.Backup.Parts, backup.Part{Number: part.Number, Key: part.Key, Size: part.Size, SHA256: part.SHA256})
 	}
 	if why := lost(f.Backup, p); why != "" {
-		return errs.New(errs.Conflict, errs.CodeArtifactCorrupt, "it is not whole: %s", why)
+		f.Err = errs.New(errs.Conflict, errs.CodeArtifactCorrupt, "it is not whole: %s", why)
+		return nil
 	}
-	if f.DatasourceID, err = i.owner(ctx, m, r.DatasourceID); err != nil {
-		return err
+	if before, twice := first[m.ExecutionID]; twice {
+		if why := before.Differs(m.ExecutionID, f.Backup.Parts); why != "" {
+			f.Err = errs.New(errs.Conflict, errs.CodeConflict, "the backup at %q has the same id and other parts: %s", before.Path, why)
+			return nil
+		}
 	}
-	f.Backup.DatasourceID = f.DatasourceID
-	compression := ""
-	if len(m.Members) > 0 {
-		compression = string(m.Members[0].Compression)
+	owner, err := i.owner(ctx, m)
+	if err == nil {
+		f.DatasourceID, f.Backup.DatasourceID = owner, owner
+		err = i.take(ctx, m, f.Backup)
 	}
+	if err == nil {
+		first[m.ExecutionID] = f.Backup
+		return nil
+	}
+	f.Err, f.DatasourceID = err, ""
+	if kind := errs.KindOf(err); kind == errs.Unavailable || kind == errs.Internal {
+		return err // the catalogue's
+	}
+	return nil
+}
+
+func (i *importRun) take(ctx context.Context, m artifact.Manifest, b backup.Backup) error {
 	take := i.catalogue.Import
-	if r.DryRun {
+	if i.request.DryRun {
 		take = i.catalogue.CanImport
 	}
 	return take(ctx, backup.Found{
-		Backup: f.Backup, StorageLocationID: locationID, ServerVersion: m.ServerVersion, Tools: m.Tools, Format: m.DumpFormat,
-		Compression: compression, Tables: m.Totals.Tables,
+		Backup: b, StorageLocationID: i.locationID, ServerVersion: m.ServerVersion, Tools: m.Tools, Format: m.DumpFormat,
+		Compression: string(m.Members[0].Compression), Tables: m.Totals.Tables,
 	})
 }
 
-// owner is the datasource that a backup is to belong to: its own, else instead.
-func (i *Importer) owner(ctx context.Context, m artifact.Manifest, instead string) (string, error) {
+// credible refuses what no DataGuardian writes: whoever can write to a storage must not
+// be able to fill the records with more than a backup needs.
+func credible(m artifact.Manifest, path string) error {
+	refuse := func(format string, args ...any) error {
+		return errs.New(errs.Conflict, errs.CodeArtifactCorrupt, "its manifest is not credible: "+format, args...)
+	}
+	if id, err := uuid.Parse(m.ExecutionID); err != nil || id.String() != m.ExecutionID {
+		return refuse("the id of its execution is none")
+	}
+	if executionPrefix(path) != m.ExecutionID[:min(8, len(m.ExecutionID))] {
+		return refuse("its path does not end in the first eight characters of the id of its execution")
+	}
+	latest := time.Now().Add(24 * time.Hour) // clocks differ
+	for _, t := range []time.Time{m.CreatedAt, m.StartedAt, m.FinishedAt} {
+		if t.Before(time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)) || t.After(latest) {
+			return refuse("it says that it was made at %s", t.UTC().Format(time.RFC3339))
+		}
+	}
+	texts := []string{m.DatasourceID, m.DatasourceName, m.Database, m.ServerVersion, m.DumpFormat}
+	for name, version := range m.Tools {
+		texts = append(texts, name, version)
+	}
+	for _, text := range texts {
+		if len(text) > longestText {
+			return refuse("it has a text of %d bytes where %d are the most", len(text), longestText)
+		}
+	}
+	if len(m.Tools) > mostTools {
+		return refuse("it names %d tools", len(m.Tools))
+	}
+	return nil
+}
+
+// owner is the datasource that a backup is to belong to: that of the execution which is
+// known by its id, else its own, else the one of the request.
+func (i *importRun) owner(ctx context.Context, m artifact.Manifest) (string, error) {
+	known, err := i.catalogue.OwnerOf(ctx, m.ExecutionID)
+	if err != nil || known != "" {
+		return known, err
+	}
 	own, err := i.datasources.Get(ctx, m.DatasourceID)
 	switch {
 	case err == nil && own.Type.Family() == m.Engine.Family():
 		return own.ID, nil
 	case err != nil && errs.KindOf(err) != errs.NotFound:
 		return "", err
-	case instead == "":
+	case i.request.DatasourceID == "":
 		return "", errs.New(errs.NotFound, errs.CodeNotFound,
-			"its datasource %q (%s) is not there: create one for it, and say with datasource_id that such backups are to belong to that", m.DatasourceName, m.Engine)
+			"no datasource of its kind is the one that it was made of, %q (%s): create one, and import again with the name of the one that such backups are to belong to", m.DatasourceName, m.Engine)
 	}
-	other, err := i.datasources.Get(ctx, instead)
+	other, err := i.datasources.Get(ctx, i.request.DatasourceID)
 	if err != nil {
 		return "", err
 	}

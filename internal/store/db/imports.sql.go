@@ -10,6 +10,23 @@ import (
 	"time"
 )
 
+const AdoptExecution = `-- name: AdoptExecution :exec
+update backup_executions e set datasource_id = $1
+from datasources d
+where e.id = $2 and d.id = e.datasource_id and d.deleted_at is not null
+`
+
+type AdoptExecutionParams struct {
+	DatasourceID string
+	ID           string
+}
+
+// What belongs to a datasource that was deleted gets one that is there.
+func (q *Queries) AdoptExecution(ctx context.Context, arg AdoptExecutionParams) error {
+	_, err := q.db.Exec(ctx, AdoptExecution, arg.DatasourceID, arg.ID)
+	return err
+}
+
 const ImportCopy = `-- name: ImportCopy :exec
 insert into backup_copies (execution_id, storage_location_id, path, fence, status)
 values ($1, $2, $3, 0, 'available')
@@ -79,4 +96,15 @@ where e.id = $1 and not exists (select from backup_copies c where c.execution_id
 func (q *Queries) LeaveJob(ctx context.Context, id string) error {
 	_, err := q.db.Exec(ctx, LeaveJob, id)
 	return err
+}
+
+const OwnerOf = `-- name: OwnerOf :one
+select d.id from backup_executions e join datasources d on d.id = e.datasource_id where e.id = $1 and d.deleted_at is null
+`
+
+func (q *Queries) OwnerOf(ctx context.Context, id string) (string, error) {
+	row := q.db.QueryRow(ctx, OwnerOf, id)
+	var id_2 string
+	err := row.Scan(&id_2)
+	return id_2, err
 }

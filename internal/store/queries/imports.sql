@@ -15,3 +15,12 @@ insert into backup_copies (execution_id, storage_location_id, path, fence, statu
 values (@execution_id, @storage_location_id, @path, 0, 'available')
 on conflict (execution_id, storage_location_id, path) do update set status = 'available', error = '', updated_at = now()
 where backup_copies.status = 'deleted';
+
+-- name: OwnerOf :one
+select d.id from backup_executions e join datasources d on d.id = e.datasource_id where e.id = @id and d.deleted_at is null;
+
+-- name: AdoptExecution :exec
+-- What belongs to a datasource that was deleted gets one that is there.
+update backup_executions e set datasource_id = @datasource_id
+from datasources d
+where e.id = @id and d.id = e.datasource_id and d.deleted_at is not null;
