@@ -47,11 +47,23 @@ type Copy struct {
 	Status            CopyStatus
 	Error             string
 	UpdatedAt         time.Time
+	GivenUp           bool // deleting, and was never available
 
 	// Set by an Inspector only.
 	Live        LiveStatus
 	LiveMessage string
 	FullPath    string // path with the storage's own root or bucket
+}
+
+// Uncommitted reports whether the copy was never available by our books.
+func (c Copy) Uncommitted() bool {
+	return c.Status == CopyPending || c.Status == CopyFailed || c.Status == CopyDeleting && c.GivenUp
+}
+
+// KeptWhole says, for people, what Catalogue.Release means.
+func (c Copy) KeptWhole() string {
+	return fmt.Sprintf("A whole backup of an earlier attempt was found at %s in %q: it is kept and belongs to no execution. "+
+		"\"dataguardian storage import\" takes it into the catalogue once this execution has ended", c.Path, c.StorageName)
 }
 
 // Backup is a completed backup with its copies.
@@ -153,6 +165,10 @@ type Catalogue interface {
 	Doomed(ctx context.Context, locationIDs []string, limit int) ([]Copy, error)
 	// MarkDeleted records that the objects of a copy are gone.
 	MarkDeleted(ctx context.Context, c Copy) error
+	// Release takes a copy that was never available out of the catalogue, because a whole
+	// backup turned out to lie at its path: its objects stay and belong to nobody until
+	// they are imported. The log of an execution that has ended says so.
+	Release(ctx context.Context, c Copy) error
 	// MarkMissing records that an available copy has lost objects, or that their
 	// bytes are not those that were written, and tells people the first time.
 	MarkMissing(ctx context.Context, c Copy, why string) error

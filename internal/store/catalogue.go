@@ -10,6 +10,8 @@ import (
 	"github.com/dataguardian/dataguardian/internal/datasource"
 	"github.com/dataguardian/dataguardian/internal/engine"
 	"github.com/dataguardian/dataguardian/internal/errs"
+	"github.com/dataguardian/dataguardian/internal/execution"
+	"github.com/dataguardian/dataguardian/internal/logs"
 	"github.com/dataguardian/dataguardian/internal/store/db"
 )
 
@@ -164,6 +166,37 @@ func (s catalogue) Doomed(ctx context.Context, locationIDs []string, limit int) 
 
 func (s catalogue) MarkDeleted(ctx context.Context, c backup.Copy) error {
 	return settled(s.q.MarkDeleted(ctx, db.MarkDeletedParams{ExecutionID: c.ExecutionID, StorageLocationID: c.StorageLocationID, Path: c.Path}))
+}
+
+func (s catalogue) Release(ctx context.Context, c backup.Copy) error {
+	return s.tx(ctx, func(q *db.Queries) error {
+		if _, err := q.LockExecution(ctx, c.ExecutionID); err != nil {
+			return missing(err, executionNoun, c.ExecutionID)
+		}
+		released, err := q.ReleaseCopy(ctx, db.ReleaseCopyParams{ExecutionID: c.ExecutionID, StorageLocationID: c.StorageLocationID, Path: c.Path})
+		if err := settled(released, err); err != nil {
+			return err
+		}
+		return addLine(ctx, q, c.ExecutionID, engine.LevelWarn, c.KeptWhole())
+	})
+}
+
+// addLine appends to the log of an execution that has ended; that of another is its
+// worker's. Runs after LockExecution.
+func addLine(ctx context.Context, q *db.Queries, executionID string, level engine.Level, message string) error {
+	looks, err := q.LookAtExecutions(ctx, []string{executionID})
+	if err != nil || len(looks) == 0 || !execution.Status(looks[0].Status).Terminal() {
+		return err
+	}
+	now, err := q.Now(ctx)
+	if err != nil {
+		return err
+	}
+	line, err := encode(logs.Line{Seq: looks[0].LastLine + 1, Time: now, Level: level, Message: storable(message)})
+	if err != nil {
+		return err
+	}
+	return q.AddLine(ctx, db.AddLineParams{ID: executionID, Line: line})
 }
 
 func (s catalogue) MarkMissing(ctx context.Context, c backup.Copy, why string) error {

@@ -282,7 +282,7 @@ func copyOf(row db.CopyView) backup.Copy {
 	return backup.Copy{
 		ExecutionID: row.ExecutionID, StorageLocationID: row.StorageLocationID, StorageName: row.StorageName,
 		StorageType: location.Type(row.StorageType), StorageStatus: location.Status(row.StorageStatus), Path: row.Path,
-		Status: backup.CopyStatus(row.Status), Error: row.Error, UpdatedAt: row.UpdatedAt,
+		Status: backup.CopyStatus(row.Status), Error: row.Error, UpdatedAt: row.UpdatedAt, GivenUp: row.GivenUp,
 	}
 }
 

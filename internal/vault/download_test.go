@@ -30,9 +30,10 @@ const storedID = "0198a7c2-1111-7000-8000-00000000abcd"
 // shelf is a catalogue of one backup on directories.
 type shelf struct {
 	backup.Catalogue
-	dirs   map[string]string
-	backup backup.Backup
-	marked []string
+	dirs              map[string]string
+	backup            backup.Backup
+	marked            []string
+	released, deleted []string // locations
 }
 
 func (s *shelf) Get(context.Context, string) (backup.Backup, error) { return s.backup, nil }

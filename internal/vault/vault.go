@@ -60,11 +60,24 @@ func (v *Vault) Open(ctx context.Context, id string) (location.Location, storage
 // Remove deletes the objects of copies, manifest first, and records it. A copy
 // that fails stays doomed, with the reason noted, and is tried again by the
 // cleanup worker; the others go on. The error joins all failures.
+//
+// A copy that was never available and turns out to be whole is kept instead, see
+// Catalogue.Release: the records may be older than it, and it may be the last one.
 func (v *Vault) Remove(ctx context.Context, copies []backup.Copy) error {
+	_, err := v.RemoveUnlessWhole(ctx, copies)
+	return err
+}
+
+// RemoveUnlessWhole is Remove that names the copies which were kept.
+func (v *Vault) RemoveUnlessWhole(ctx context.Context, copies []backup.Copy) (kept []backup.Copy, err error) {
 	var failures []error
 	for _, c := range copies {
-		err := v.remove(ctx, c)
+		whole, err := v.remove(ctx, c)
 		if err == nil {
+			if whole {
+				v.logger.WarnContext(ctx, c.KeptWhole(), "execution_id", c.ExecutionID, "path", c.Path)
+				kept = append(kept, c)
+			}
 			continue
 		}
 		failures = append(failures, err)
@@ -74,28 +87,36 @@ func (v *Vault) Remove(ctx context.Context, copies []backup.Copy) error {
 	}
 	switch len(failures) {
 	case 0:
-		return nil
+		return kept, nil
 	case 1:
-		return failures[0]
+		return kept, failures[0]
 	default:
-		return errs.Wrap(errors.Join(failures...), errs.KindOf(failures[0]), errs.CodeOf(failures[0]),
+		return kept, errs.Wrap(errors.Join(failures...), errs.KindOf(failures[0]), errs.CodeOf(failures[0]),
 			"%d copies could not be deleted and will be tried again; the first: %s", len(failures), errs.Message(failures[0]))
 	}
 }
 
-func (v *Vault) remove(ctx context.Context, c backup.Copy) error {
+func (v *Vault) remove(ctx context.Context, c backup.Copy) (kept bool, err error) {
 	_, driver, err := v.Open(ctx, c.StorageLocationID)
 	if err != nil {
-		return err
+		return false, err
 	}
-	err = artifact.Delete(ctx, driver, c.Path)
+	if c.Uncommitted() {
+		kept, err = artifact.Whole(ctx, driver, c.Path)
+	}
+	if err == nil && !kept {
+		err = artifact.Delete(ctx, driver, c.Path)
+	}
 	if closeErr := driver.Close(); err == nil {
 		err = closeErr
 	}
-	if err != nil {
-		return storage.Explain(err)
+	switch {
+	case err != nil:
+		return false, storage.Explain(err)
+	case kept:
+		return true, v.catalogue.Release(ctx, c)
 	}
-	return v.catalogue.MarkDeleted(ctx, c)
+	return false, v.catalogue.MarkDeleted(ctx, c)
 }
 
 // Inspect asks every storage about the copies of backups and sets their Live,

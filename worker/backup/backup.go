@@ -32,6 +32,7 @@ type Jobs interface {
 type Vault interface {
 	Open(ctx context.Context, locationID string) (location.Location, storage.Driver, error)
 	Remove(ctx context.Context, copies []backup.Copy) error
+	RemoveUnlessWhole(ctx context.Context, copies []backup.Copy) (kept []backup.Copy, err error)
 }
 
 // Runner makes backups. Its Work belongs into a worker.Claimer.

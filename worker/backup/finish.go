@@ -40,7 +40,7 @@ func (r *run) finish(ctx context.Context, out outcome, err error) {
 	result := r.result(out, err)
 	if err != nil && !out.artifact.SpoolKept {
 		if r.resuming {
-			r.removed(r.giveUp(ctx))
+			r.removed(r.giveUp(ctx, out.artifact.Outcomes))
 		} else {
 			r.abort(ctx)
 		}

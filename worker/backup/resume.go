@@ -55,15 +55,24 @@ func (r *run) resume(ctx context.Context) (outcome, error) {
 }
 
 // giveUp removes a backup that was only resumed: what the storages have of it that
-// lacked it, and the dump.
-func (r *run) giveUp(ctx context.Context) error {
+// lacked it, and the dump. Where this attempt has written nothing, what lies there may be
+// whole: then it stays, and the cleanup worker takes it out of the catalogue.
+func (r *run) giveUp(ctx context.Context, outcomes []artifact.Outcome) error {
 	if err := r.Owned(); err != nil {
 		return err
 	}
 	r.Log.Log(engine.LevelWarn, "The upload was given up: what was sent and the dump on this worker are removed")
 	var problems []error
 	for _, t := range r.targets {
-		problems = append(problems, artifact.Delete(ctx, t.Driver, r.resumedPath()))
+		written := slices.ContainsFunc(outcomes, func(o artifact.Outcome) bool { return o.TargetID == t.ID && o.Touched })
+		whole, err := false, error(nil)
+		if !written {
+			whole, err = artifact.Whole(ctx, t.Driver, r.resumedPath())
+		}
+		if err == nil && !whole {
+			err = artifact.Delete(ctx, t.Driver, r.resumedPath())
+		}
+		problems = append(problems, err)
 	}
 	return errors.Join(append(problems, artifact.DropSpool(r.SpoolDir, r.Execution.ID))...)
 }

@@ -113,7 +113,8 @@ func (r *run) connectable() (engine.Engine, error) {
 }
 
 // discardLeftovers removes what an earlier attempt has written. What cannot be
-// removed now is left to the cleanup worker: this attempt writes elsewhere.
+// removed now is left to the cleanup worker: this attempt writes elsewhere. What is whole
+// stays: it was not booked, or is younger than the records.
 func (r *run) discardLeftovers(ctx context.Context) error {
 	leftovers := slices.DeleteFunc(slices.Clone(r.Execution.Copies), func(c backup.Copy) bool { return c.Status != backup.CopyPending })
 	if len(leftovers) == 0 {
@@ -123,7 +124,11 @@ func (r *run) discardLeftovers(ctx context.Context) error {
 	if err := r.Held(); err != nil {
 		return err
 	}
-	if err := r.Vault.Remove(ctx, leftovers); err != nil {
+	kept, err := r.Vault.RemoveUnlessWhole(ctx, leftovers)
+	for _, c := range kept {
+		r.Log.Log(engine.LevelWarn, c.KeptWhole())
+	}
+	if err != nil {
 		r.Log.Logf(engine.LevelWarn, "It could not all be removed now and will be later: %s", errs.Message(err))
 	}
 	return artifact.DropSpool(r.SpoolDir, r.Execution.ID)

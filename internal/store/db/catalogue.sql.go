@@ -10,6 +10,23 @@ import (
 	"time"
 )
 
+const AddLine = `-- name: AddLine :exec
+update backup_executions
+set metadata = jsonb_set(metadata, '{execution_logs}', coalesce(metadata -> 'execution_logs', '[]') || jsonb_build_array($1::jsonb))
+where id = $2 and status in ('completed', 'failed', 'cancelled')
+`
+
+type AddLineParams struct {
+	Line []byte
+	ID   string
+}
+
+// The log of one that has ended only grows. Runs after LockExecution.
+func (q *Queries) AddLine(ctx context.Context, arg AddLineParams) error {
+	_, err := q.db.Exec(ctx, AddLine, arg.Line, arg.ID)
+	return err
+}
+
 const BackupDatasources = `-- name: BackupDatasources :many
 select d.id, d.name, d.type, d.status, d.enabled, d.updated_at, coalesce(b.backups, 0)::bigint as backups, coalesce(b.newest, 'epoch')::timestamptz as newest
 from datasources d
@@ -188,7 +205,7 @@ func (q *Queries) BackupsOfJob(ctx context.Context, jobID *string) ([]ExecutionV
 }
 
 const CopiesAt = `-- name: CopiesAt :many
-select v.execution_id, v.storage_location_id, v.path, v.status, v.error, v.updated_at, v.storage_name, v.storage_type, v.storage_status from copy_view v
+select v.execution_id, v.storage_location_id, v.path, v.status, v.error, v.updated_at, v.given_up, v.storage_name, v.storage_type, v.storage_status from copy_view v
 where v.storage_location_id = $1 and v.status <> 'deleted' and v.execution_id > $2
 order by v.execution_id, v.path
 limit $3::bigint
@@ -216,6 +233,7 @@ func (q *Queries) CopiesAt(ctx context.Context, arg CopiesAtParams) ([]CopyView,
 			&i.Status,
 			&i.Error,
 			&i.UpdatedAt,
+			&i.GivenUp,
 			&i.StorageName,
 			&i.StorageType,
 			&i.StorageStatus,
@@ -232,7 +250,7 @@ func (q *Queries) CopiesAt(ctx context.Context, arg CopiesAtParams) ([]CopyView,
 
 const DoomCopies = `-- name: DoomCopies :exec
 update backup_copies c
-set status = 'deleting', updated_at = now()
+set status = 'deleting', given_up = true, updated_at = now()
 from backup_executions e
 where e.id = c.execution_id and c.status in ('pending', 'failed') and e.status not in ('queued', 'running')
     and not (coalesce((e.record -> 'upload_retry' ->> 'possible')::boolean, false)
@@ -249,7 +267,7 @@ func (q *Queries) DoomCopies(ctx context.Context, locationIds []string) error {
 }
 
 const DoomedCopies = `-- name: DoomedCopies :many
-select v.execution_id, v.storage_location_id, v.path, v.status, v.error, v.updated_at, v.storage_name, v.storage_type, v.storage_status from copy_view v
+select v.execution_id, v.storage_location_id, v.path, v.status, v.error, v.updated_at, v.given_up, v.storage_name, v.storage_type, v.storage_status from copy_view v
 where v.status = 'deleting'
     and ($1::text[] is null or v.storage_location_id = any(cast($1::text[] as uuid[])))
 order by v.updated_at, v.execution_id
@@ -277,6 +295,7 @@ func (q *Queries) DoomedCopies(ctx context.Context, arg DoomedCopiesParams) ([]C
 			&i.Status,
 			&i.Error,
 			&i.UpdatedAt,
+			&i.GivenUp,
 			&i.StorageName,
 			&i.StorageType,
 			&i.StorageStatus,
@@ -391,7 +410,7 @@ func (q *Queries) MarkDeleted(ctx context.Context, arg MarkDeletedParams) (int64
 
 const MarkDeleting = `-- name: MarkDeleting :many
 update backup_copies c
-set status = 'deleting', error = '', updated_at = now()
+set status = 'deleting', error = '', given_up = false, updated_at = now()
 where c.execution_id = any(cast($1::text[] as uuid[])) and c.status in ('available', 'missing')
     and not exists (select from backup_executions r where r.source_execution_id = c.execution_id and r.status in ('queued', 'running'))
 returning c.execution_id
@@ -526,4 +545,28 @@ func (q *Queries) Now(ctx context.Context) (time.Time, error) {
 	var now time.Time
 	err := row.Scan(&now)
 	return now, err
+}
+
+const ReleaseCopy = `-- name: ReleaseCopy :execrows
+delete from backup_copies c
+using backup_executions e
+where e.id = c.execution_id
+    and c.execution_id = $1 and c.storage_location_id = $2 and c.path = $3
+    and (c.status in ('pending', 'failed') or (c.status = 'deleting' and c.given_up))
+    and (c.status <> 'pending' or e.status <> 'running' or e.fence <> c.fence)
+`
+
+type ReleaseCopyParams struct {
+	ExecutionID       string
+	StorageLocationID string
+	Path              string
+}
+
+// A copy that was never available, and is no longer being written.
+func (q *Queries) ReleaseCopy(ctx context.Context, arg ReleaseCopyParams) (int64, error) {
+	result, err := q.db.Exec(ctx, ReleaseCopy, arg.ExecutionID, arg.StorageLocationID, arg.Path)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
 }

@@ -274,7 +274,7 @@ func (q *Queries) ListChunks(ctx context.Context, executionIds []string) ([]Chun
 }
 
 const ListCopies = `-- name: ListCopies :many
-select execution_id, storage_location_id, path, status, error, updated_at, storage_name, storage_type, storage_status from copy_view where execution_id = any(cast($1::text[] as uuid[]))
+select execution_id, storage_location_id, path, status, error, updated_at, given_up, storage_name, storage_type, storage_status from copy_view where execution_id = any(cast($1::text[] as uuid[]))
 order by execution_id, updated_at, storage_location_id, path
 `
 
@@ -294,6 +294,7 @@ func (q *Queries) ListCopies(ctx context.Context, executionIds []string) ([]Copy
 			&i.Status,
 			&i.Error,
 			&i.UpdatedAt,
+			&i.GivenUp,
 			&i.StorageName,
 			&i.StorageType,
 			&i.StorageStatus,

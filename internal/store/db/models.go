@@ -40,6 +40,7 @@ type Copy struct {
 	Status            string
 	Error             string
 	UpdatedAt         time.Time
+	GivenUp           bool
 }
 
 type CopyView struct {
@@ -49,6 +50,7 @@ type CopyView struct {
 	Status            string
 	Error             string
 	UpdatedAt         time.Time
+	GivenUp           bool
 	StorageName       string
 	StorageType       string
 	StorageStatus     string

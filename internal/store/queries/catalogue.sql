@@ -38,7 +38,7 @@ for update;
 -- name: MarkDeleting :many
 -- Runs after LockBackups in one transaction: nobody can begin to read them now.
 update backup_copies c
-set status = 'deleting', error = '', updated_at = now()
+set status = 'deleting', error = '', given_up = false, updated_at = now()
 where c.execution_id = any(cast(@ids::text[] as uuid[])) and c.status in ('available', 'missing')
     and not exists (select from backup_executions r where r.source_execution_id = c.execution_id and r.status in ('queued', 'running'))
 returning c.execution_id;
@@ -48,7 +48,7 @@ returning c.execution_id;
 -- that is queued or running has begun is its next attempt's to go on with or to
 -- remove; so is what a retried upload may still complete.
 update backup_copies c
-set status = 'deleting', updated_at = now()
+set status = 'deleting', given_up = true, updated_at = now()
 from backup_executions e
 where e.id = c.execution_id and c.status in ('pending', 'failed') and e.status not in ('queued', 'running')
     and not (coalesce((e.record -> 'upload_retry' ->> 'possible')::boolean, false)
@@ -70,6 +70,21 @@ where e.id = c.execution_id
     and c.execution_id = @execution_id and c.storage_location_id = @storage_location_id and c.path = @path
     and c.status in ('pending', 'failed', 'deleting', 'deleted')
     and (c.status <> 'pending' or e.status <> 'running' or e.fence <> c.fence);
+
+-- name: ReleaseCopy :execrows
+-- A copy that was never available, and is no longer being written.
+delete from backup_copies c
+using backup_executions e
+where e.id = c.execution_id
+    and c.execution_id = @execution_id and c.storage_location_id = @storage_location_id and c.path = @path
+    and (c.status in ('pending', 'failed') or (c.status = 'deleting' and c.given_up))
+    and (c.status <> 'pending' or e.status <> 'running' or e.fence <> c.fence);
+
+-- name: AddLine :exec
+-- The log of one that has ended only grows. Runs after LockExecution.
+update backup_executions
+set metadata = jsonb_set(metadata, '{execution_logs}', coalesce(metadata -> 'execution_logs', '[]') || jsonb_build_array(@line::jsonb))
+where id = @id and status in ('completed', 'failed', 'cancelled');
 
 -- name: MarkMissing :execrows
 update backup_copies

@@ -1,0 +1,61 @@
+package vault_test
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/dataguardian/dataguardian/internal/backup"
+)
+
+func (s *shelf) Release(_ context.Context, c backup.Copy) error {
+	s.released = append(s.released, c.StorageLocationID)
+	return nil
+}
+
+func (s *shelf) MarkDeleted(_ context.Context, c backup.Copy) error {
+	s.deleted = append(s.deleted, c.StorageLocationID)
+	return nil
+}
+
+// The records may be older than a copy: what they know as begun or as failed may have
+// been completed since, and be the only one.
+func TestACopyThatWasNeverAvailableIsKeptWhenItIsWhole(t *testing.T) {
+	for name, c := range map[string]backup.Copy{
+		"pending": {Status: backup.CopyPending}, "failed": {Status: backup.CopyFailed}, "given up": {Status: backup.CopyDeleting, GivenUp: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, v := newShelf(t)
+			for i := range s.backup.Copies {
+				s.backup.Copies[i].Status, s.backup.Copies[i].GivenUp = c.Status, c.GivenUp
+			}
+			require.NoError(t, os.Truncate(s.file("b", 2), 1))
+			kept, err := v.RemoveUnlessWhole(t.Context(), s.backup.Copies)
+			require.NoError(t, err)
+			require.Equal(t, []backup.Copy{s.backup.Copies[0]}, kept)
+			require.Equal(t, []string{"a"}, s.released)
+			require.Equal(t, []string{"b"}, s.deleted)
+			for n := range s.backup.Parts {
+				require.FileExists(t, s.file("a", n))
+				require.NoFileExists(t, s.file("b", n))
+			}
+			require.NoError(t, os.Remove(s.file("a", 0)))
+			require.NoError(t, v.Remove(t.Context(), s.backup.Copies[:1]))
+			require.Equal(t, []string{"b", "a"}, s.deleted, "it has lost a part")
+			require.NoFileExists(t, filepath.Join(s.dirs["a"], s.backup.Copies[0].Path, "manifest.json"))
+		})
+	}
+}
+
+func TestACopyThatSomebodyDeletesGoesThoughItIsWhole(t *testing.T) {
+	s, v := newShelf(t)
+	s.backup.Copies[1].Status = backup.CopyDeleting
+	require.NoError(t, v.Remove(t.Context(), s.backup.Copies))
+	require.Equal(t, []string{"a", "b"}, s.deleted)
+	require.Empty(t, s.released)
+	require.NoFileExists(t, s.file("a", 0))
+	require.NoFileExists(t, s.file("b", 0))
+}
