@@ -30,14 +30,14 @@ const (
 	ofPackages  = `SELECT routine_name FROM information_schema.routines WHERE routine_schema = ? AND routine_type = 'PACKAGE' ORDER BY routine_name`
 )
 
-// refuseLoss fails when the tool is of the other kind and would lose something of what is
-// selected.
+// writesLibraries is MySQL's and its tool's version since they know libraries.
+const writesLibraries = 90200
+
+// refuseLoss fails when the tool is of the other kind, or too old, and would lose something
+// of what is selected, or fail at it.
 func (d *dump) refuseLoss(ctx context.Context, s *session) error {
 	server := d.result.Server
-	if d.tool.flavor == server.Flavor {
-		return nil
-	}
-	if server.Flavor == engine.MySQL {
+	if server.Flavor == engine.MySQL && d.tool.flavor != server.Flavor {
 		filled := func(name string) bool {
 			return slices.ContainsFunc(d.selection.full, func(t table) bool { return t.name == name && !t.view })
 		}
@@ -58,10 +58,14 @@ func (d *dump) refuseLoss(ctx context.Context, s *session) error {
 func (s *session) refuseLostRoutines(ctx context.Context, p program, server engine.ServerInfo, database string) error {
 	every := func(string) bool { return true }
 	switch {
+	case p.flavor == server.Flavor && (p.flavor != engine.MySQL || server.VersionNum < writesLibraries):
+	case p.flavor == server.Flavor && p.num < writesLibraries:
+		return s.refuseAny(ctx, p, server, database, ofLibraries, "%q is a library", every)
 	case p.flavor == server.Flavor:
+		return s.refuseOrphans(ctx, p, database)
 	case server.Flavor == engine.MariaDB:
 		return s.refuseAny(ctx, p, server, database, ofPackages, "%q is a package", every)
-	case server.VersionNum >= 90200:
+	case server.VersionNum >= writesLibraries:
 		return s.refuseAny(ctx, p, server, database, ofLibraries, "%q is a library", every)
 	}
 	return nil

@@ -5,6 +5,8 @@ import (
 	"context"
 	"regexp"
 	"strings"
+
+	"github.com/dataguardian/dataguardian/internal/errs"
 )
 
 // libraryUses follows the lines of a dump. MySQL (since 9.2) names the libraries that a
@@ -103,4 +105,33 @@ func (d *dump) warnOfLibraries(ctx context.Context, s *session) error {
 	}
 	d.warn("routines use libraries of other databases, which are not in the backup and must be there when it is restored: " + listed(names))
 	return nil
+}
+
+// orphans are the routines of a database that use libraries which are not there, or not to
+// be seen by the user, each with those. This is how MySQL's tool finds them, which then
+// fails, late: of a dump all else is written by then, of a restore all is loaded.
+func (s *session) orphans(ctx context.Context, database string) ([]string, error) {
+	known, err := s.hasLibraries(ctx)
+	if err != nil || !known {
+		return nil, err
+	}
+	uses, err := s.pairs(ctx, `SELECT concat(lower(u.routine_type), ' ', u.routine_name), group_concat(u.library_schema, '.', u.library_name ORDER BY u.library_schema, u.library_name SEPARATOR ', ')
+		FROM information_schema.routine_libraries u LEFT JOIN information_schema.libraries l ON l.library_schema = u.library_schema AND l.library_name = u.library_name
+		WHERE u.routine_schema = ? AND l.library_name IS NULL GROUP BY u.routine_type, u.routine_name ORDER BY 1`, database)
+	var all []string
+	for _, use := range uses {
+		all = append(all, use[0]+" ("+use[1]+")")
+	}
+	return all, err
+}
+
+// refuseOrphans fails where the tool would.
+func (s *session) refuseOrphans(ctx context.Context, p program, database string) error {
+	found, err := s.orphans(ctx, database)
+	if err != nil || len(found) == 0 {
+		return err
+	}
+	return errs.New(errs.Conflict, errs.CodeDumpFailed,
+		"%s does not write routines of database %q that use libraries which are not there, or which user %q may not see: %s. Make those libraries (in brackets), grant EXECUTE on them, or drop the routines, then start again",
+		p, database, s.target.Username, listed(found))
 }

@@ -1,6 +1,7 @@
 package mysql
 
 import (
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -175,4 +176,67 @@ func TestMaskedColumnsAreTold(t *testing.T) {
 			require.Equal(t, res.SchemaDigest, digestAgain(t, connTo(m, target)))
 		}
 	}
+}
+
+func TestRoutinesWithoutTheirLibrariesAreRefusedBeforeAnythingIsDone(t *testing.T) {
+	m := testkit.MariaDB(t)
+	if _, num := parseNumber(m.Version); !m.IsMySQL || num < 90200 {
+		return // it has none
+	}
+	source, target := m.NewDatabase(t), m.NewDatabase(t)
+	m.Exec(t, source, "CREATE TABLE a (x int)")
+	_, dump := dumpOf(t, connTo(m, source), engine.DumpOptions{})
+	m.Exec(t, target, "CREATE TABLE a (x int); CREATE LIBRARY lib LANGUAGE JAVASCRIPT AS 'x'; CREATE LIBRARY more LANGUAGE JAVASCRIPT AS 'x'; CREATE FUNCTION f(x int) RETURNS int DETERMINISTIC LANGUAGE JAVASCRIPT USING (lib, more) AS 'return x'; DROP LIBRARY lib; DROP LIBRARY more")
+	var sink enginetest.Memory
+	_, err := New(Config{}).Dump(t.Context(), connTo(m, target), engine.DumpOptions{}, &sink)
+	require.Equal(t, errs.CodeDumpFailed, errs.CodeOf(err), "%v", err)
+	require.Contains(t, errs.Message(err), "function f ("+target+".lib, "+target+".more)")
+	require.Empty(t, sink.Members())
+	res, _ := dumpOf(t, connTo(m, target), engine.DumpOptions{IncludeTables: []string{"a"}})
+	require.Empty(t, res.Warning)
+
+	session, err := m.DB(t, target).Conn(t.Context())
+	require.NoError(t, err)
+	defer session.Close() //nolint:errcheck // it only goes back to its pool
+	o := engine.RestoreOptions{DropExisting: true, TempDir: t.TempDir()}
+	_, err = New(Config{}).Preflight(t.Context(), connTo(m, target), o)
+	require.Contains(t, errs.Message(err), "function f ("+target+".lib, "+target+".more)")
+	err = New(Config{}).Restore(t.Context(), connTo(m, target), o, dump)
+	require.Equal(t, errs.CodeDumpFailed, errs.CodeOf(err), "%v", err)
+	require.Contains(t, errs.Message(err), "function f ("+target+".lib, "+target+".more)")
+	require.NoError(t, session.PingContext(t.Context()), "nobody's session was ended")
+	require.Empty(t, scratchDatabases(t, m))
+	m.Exec(t, target, "DROP FUNCTION f")
+	require.NoError(t, New(Config{}).Restore(t.Context(), connTo(m, target), o, dump))
+}
+
+func TestAnOlderMysqldumpLosesNoLibraries(t *testing.T) {
+	m := testkit.MariaDB(t)
+	if _, num := parseNumber(m.Version); !m.IsMySQL || num < 90200 {
+		return // it has none
+	}
+	source, target := m.NewDatabase(t), m.NewDatabase(t)
+	m.Exec(t, source, "CREATE TABLE a (x int)")
+	m.Exec(t, target, "CREATE TABLE a (x int); CREATE LIBRARY lib LANGUAGE JAVASCRIPT AS 'x'")
+	_, dump := dumpOf(t, connTo(m, source), engine.DumpOptions{})
+	before := plain(t, m, target)
+
+	client, dumper := toolFor(t, m, clientNames), toolFor(t, m, dumpNames)
+	older := fakeTool(t, "mysqldump", "mysqldump  Ver 8.4.6 for Linux on x86_64 (MySQL Community Server - GPL)", `exec `+dumper.path+` "$@"`)
+	require.NoError(t, os.Symlink(client.path, filepath.Join(older, client.name)))
+	e := New(Config{BinDirs: []string{older}})
+
+	var sink enginetest.Memory
+	_, err := e.Dump(t.Context(), connTo(m, target), engine.DumpOptions{}, &sink)
+	require.Equal(t, errs.CodeDumpToolMissing, errs.CodeOf(err), "%v", err)
+	require.Contains(t, errs.Message(err), `"lib" is a library`)
+	_, err = e.Dump(t.Context(), connTo(m, target), engine.DumpOptions{IncludeTables: []string{"a"}}, &enginetest.Memory{})
+	require.NoError(t, err, "tables have none")
+	o := engine.RestoreOptions{DropExisting: true, TempDir: t.TempDir()}
+	_, err = e.Preflight(t.Context(), connTo(m, target), o)
+	require.Contains(t, errs.Message(err), `"lib" is a library`)
+	err = e.Restore(t.Context(), connTo(m, target), o, dump)
+	require.Contains(t, errs.Message(err), `"lib" is a library`)
+	require.Empty(t, scratchDatabases(t, m))
+	require.Equal(t, before, plain(t, m, target))
 }

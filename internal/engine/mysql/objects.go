@@ -29,8 +29,12 @@ func (r *restore) objects(ctx context.Context, s *session, database, events stri
 	if d.tool, err = r.engine.tools.choose(ctx, dumpNames[:], r.server); err != nil {
 		return nil, err
 	}
+	var has []object
 	if len(names) == 0 {
 		if err := s.refuseLostRoutines(ctx, d.tool, r.server, database); err != nil {
+			return nil, err
+		}
+		if has, err = s.objectsOf(ctx, database); err != nil {
 			return nil, err
 		}
 	}
@@ -56,7 +60,8 @@ func (r *restore) objects(ctx context.Context, s *session, database, events stri
 	if err != nil {
 		return nil, d.failure(ctx, err)
 	}
-	return withoutTables(text.Bytes()), nil
+	script := withoutTables(text.Bytes())
+	return script, d.tool.refuseIncomplete(script, database, has)
 }
 
 var ofTables = regexp.MustCompile(`^(?:/\*!\d{5,6} )?(?:CREATE TABLE|DROP TABLE|CREATE SEQUENCE|DROP SEQUENCE|DO SETVAL)\b`)
