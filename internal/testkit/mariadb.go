@@ -139,7 +139,13 @@ func (m *Maria) initialise() error {
 // installer returns the program that makes the system tables, and its arguments.
 func (m *Maria) installer() (string, []string, error) {
 	if m.IsMySQL {
-		return m.server, append(m.programArguments(), "--initialize-insecure"), nil
+		args := append(m.programArguments(), "--initialize-insecure")
+		for _, flag := range m.settings {
+			if strings.HasPrefix(flag, "--lower-case-table-names=") { // cannot change later
+				args = append(args, flag)
+			}
+		}
+		return m.server, args, nil
 	}
 	install, err := mysqlProgram("mariadb-install-db")
 	args := []string{

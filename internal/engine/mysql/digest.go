@@ -143,7 +143,7 @@ func (e *Engine) DigestSchema(ctx context.Context, c engine.Conn, _ engine.Schem
 	proof := &script{schema: definitions{disabled: e.inertIn(c)}}
 	_, err = tool.Stream{
 		Spec: process.Spec{
-			Path: d.tool.path, Args: append(d.toolOptions(file), "--no-data", "--routines", "--events", "--", c.Database),
+			Path: d.tool.path, Args: append(d.toolOptions(file), "--no-data", "--routines", "--events", "--", d.conn.Database),
 			Env: process.Environment(dir, "MYSQL_HOME="+dir), Dir: dir,
 		},
 		Proof: proof, Member: io.Discard,

@@ -79,6 +79,9 @@ func (d *dump) prepare(ctx context.Context) error {
 		return err
 	}
 	defer s.close()
+	if err := d.respell(ctx, s); err != nil {
+		return err
+	}
 	if d.result.Server, err = s.serverInfo(ctx); err != nil {
 		return err
 	}

@@ -17,6 +17,7 @@ type libraryUses struct {
 	database string // that was dumped; empty until the dump has told it
 	head     bool   // of a routine: its body is yet to come
 	language bool   // the line before named one, which is where the list follows
+	folds    bool   // the server the text is for takes every spelling of the database
 }
 
 const (
@@ -57,7 +58,10 @@ const quotedName = "(?:`(?:[^`]|``)+`" + `|"(?:[^"]|"")+")`
 func (u *libraryUses) local(line []byte) []byte {
 	return usedName.ReplaceAllFunc(line, func(used []byte) []byte {
 		schema := usedName.FindSubmatch(used)[1]
-		if len(schema) == 0 || unquoted(schema) != u.database {
+		if len(schema) == 0 {
+			return used
+		}
+		if name := unquoted(schema); name != u.database && !(u.folds && strings.EqualFold(name, u.database)) {
 			return used
 		}
 		return used[len(schema)+1:]

@@ -75,6 +75,7 @@ type restore struct {
 	dir     string
 
 	server   engine.ServerInfo
+	folds    bool // the server takes names of databases in every case
 	tool     program
 	charset  charset // of the dump
 	progress engine.Progress
@@ -125,14 +126,21 @@ func (r *restore) chooseTool(ctx context.Context) (err error) {
 }
 
 // findTarget connects to the database, or to none when it is absent and may be
-// made.
+// made. From then on it is named as the server spells it.
 func (r *restore) findTarget(ctx context.Context) (s *session, exists bool, err error) {
 	s, err = r.engine.connect(ctx, r.conn, r.conn.Database, patient)
-	if errs.CodeOf(err) != errs.CodeDatabaseMissing || !r.options.CreateDatabase {
-		return s, err == nil, err
+	exists = err == nil
+	if errs.CodeOf(err) == errs.CodeDatabaseMissing && r.options.CreateDatabase {
+		s, err = r.engine.connect(ctx, r.conn, "", patient)
 	}
-	s, err = r.engine.connect(ctx, r.conn, "", patient)
-	return s, false, err
+	if err != nil {
+		return nil, false, err
+	}
+	if err := r.respell(ctx, s); err != nil {
+		s.close()
+		return nil, false, err
+	}
+	return s, exists, nil
 }
 
 // patient waits for what takes a server long, such as dropping a large database;
@@ -229,6 +237,7 @@ func (r *restore) stream(ctx context.Context, database string, f *filter) error 
 	if err != nil {
 		return err
 	}
+	f.uses.folds = r.folds
 	proof := &sourceProof{script: script{started: r.started, finished: r.finished}, missing: f.missing}
 	_, err = tool.Feed{
 		Spec: process.Spec{
