@@ -68,6 +68,16 @@ func (u *libraryUses) local(line []byte) []byte {
 	})
 }
 
+// withOwnLibraries is a script whose routines use the libraries of the database it runs in.
+func withOwnLibraries(text []byte) []byte {
+	var u libraryUses
+	var all bytes.Buffer
+	for line := range bytes.Lines(text) {
+		all.Write(u.line(line))
+	}
+	return all.Bytes()
+}
+
 // unquoted is a name that is quoted one way or the other.
 func unquoted(name []byte) string {
 	quote := string(name[:1])

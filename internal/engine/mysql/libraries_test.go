@@ -240,3 +240,38 @@ func TestAnOlderMysqldumpLosesNoLibraries(t *testing.T) {
 	require.Empty(t, scratchDatabases(t, m))
 	require.Equal(t, before, plain(t, m, target))
 }
+
+// A restore that was killed before this program was upgraded has noted no libraries.
+func TestAnOlderNoteOfAnExchangeIsFinishedWithLibraries(t *testing.T) {
+	m := testkit.MariaDB(t)
+	if _, num := parseNumber(m.Version); !m.IsMySQL || num < 90200 {
+		return // it has none
+	}
+	const token = "00000000000a"
+	target := m.NewDatabase(t)
+	m.Exec(t, target, "CREATE TABLE a (x int); CREATE LIBRARY lib LANGUAGE JAVASCRIPT AS 'old'; CREATE FUNCTION f(x int) RETURNS int DETERMINISTIC LANGUAGE JAVASCRIPT USING (lib) AS 'return 0'")
+	w := &swap{Target: target, Fresh: "dg_restore_" + token, Replaced: "dg_replaced_" + token, Replaces: true, Incoming: []string{"a"}, Ours: []object{{"FUNCTION", "f"}}, Theirs: []object{{"FUNCTION", "f"}}}
+	w.Objects = []byte("-- Host: h    Database: " + w.Fresh + "\nDROP LIBRARY IF EXISTS `lib`;\nDELIMITER ;;\nCREATE LIBRARY `lib`\n    LANGUAGE JAVASCRIPT\nAS $$new$$ ;;\n" +
+		"CREATE DEFINER=`root`@`127.0.0.1` FUNCTION `f`(x int) RETURNS int\n    DETERMINISTIC\n    LANGUAGE JAVASCRIPT\n    USING (`" + w.Fresh + "`.`lib`)\nAS $$return 1$$ ;;\nDELIMITER ;\n-- Dump completed\n")
+	m.Exec(t, "", "CREATE DATABASE "+w.Fresh+"; CREATE DATABASE "+w.Replaced)
+	m.Exec(t, w.Fresh, "CREATE LIBRARY lib LANGUAGE JAVASCRIPT AS 'new'")
+	s, err := New(Config{}).connect(t.Context(), connTo(m, target), "")
+	require.NoError(t, err)
+	defer s.close()
+	w.Version = notesLibraries
+	require.NoError(t, w.note(t.Context(), s))
+	err = New(Config{}).Sweep(t.Context(), connTo(m, target), token, nil)
+	require.Contains(t, errs.Message(err), `library "lib" came into database`, "of one that has")
+	w.Version = 0
+	require.NoError(t, w.settle(t.Context(), s))
+	require.NoError(t, w.note(t.Context(), s))
+	var log lines
+	require.NoError(t, New(Config{}).Sweep(t.Context(), connTo(m, target), token, log.log))
+	require.Contains(t, log.String(), "is wholly restored")
+	require.Empty(t, scratchDatabases(t, m))
+	var of, text string
+	require.NoError(t, m.DB(t, target).QueryRow("SELECT library_schema FROM information_schema.routine_libraries WHERE routine_schema = ?", target).Scan(&of))
+	require.Equal(t, target, of)
+	require.NoError(t, m.DB(t, target).QueryRow("SELECT library_definition FROM information_schema.libraries WHERE library_schema = ?", target).Scan(&text))
+	require.Equal(t, "new", text)
+}

@@ -20,6 +20,7 @@ import (
 // the server before the target changes, so that whoever comes after a killed process
 // can do either.
 type swap struct {
+	Version  int    `json:"version"` // see notesLibraries
 	Target   string `json:"target"`
 	Fresh    string `json:"fresh"`
 	Replaced string `json:"replaced"`
@@ -47,12 +48,18 @@ type swap struct {
 	touched bool // triggers or keys of the target were taken away
 }
 
+// notesLibraries is the version of notes since Ours and Theirs have libraries. With an
+// earlier one, nobody knows of those in the target whether they were there before; the
+// scripts replace the ones that they make, and the others stay.
+const notesLibraries = 1
+
 // plan looks at both databases; the target does not change, but with Replaces its
 // sessions end.
 func (b *beside) plan(ctx context.Context) (*swap, error) {
 	r := b.restore
 	w := &swap{
-		Target: r.conn.Database, Fresh: b.fresh, Replaced: b.replaced, Made: !b.exists, Partial: len(r.options.IncludeTables) > 0,
+		Version: notesLibraries,
+		Target:  r.conn.Database, Fresh: b.fresh, Replaced: b.replaced, Made: !b.exists, Partial: len(r.options.IncludeTables) > 0,
 		Replaces: b.exists && r.options.DropExisting && len(r.options.IncludeTables) == 0,
 	}
 	var err error
@@ -290,6 +297,7 @@ func (w *swap) forward(ctx context.Context, r *restore, s *session) error {
 		if err != nil {
 			return err
 		}
+		there = slices.DeleteFunc(there, func(o object) bool { return w.Version < notesLibraries && o.Kind == "LIBRARY" })
 		for _, o := range there {
 			if !slices.Contains(w.Ours, o) && !slices.Contains(w.Theirs, o) {
 				return errs.New(errs.Conflict, errs.CodeConflict,
@@ -303,7 +311,11 @@ func (w *swap) forward(ctx context.Context, r *restore, s *session) error {
 	if err := s.dropTriggers(ctx, w.Target, w.Incoming); err != nil {
 		return err
 	}
-	if err := w.run(ctx, r, s, w.Objects); err != nil {
+	objects := w.Objects
+	if w.Version < notesLibraries {
+		objects = withOwnLibraries(objects)
+	}
+	if err := w.run(ctx, r, s, objects); err != nil {
 		return err
 	}
 	if err := w.regrant(ctx, r, s); err != nil {
