@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	driver "github.com/go-sql-driver/mysql"
 
@@ -192,7 +193,7 @@ func (b *beside) takePlace(ctx context.Context) error {
 // takeBack makes the target what it was, also when ctx is over, and returns the
 // error that made it necessary, with a word on the outcome.
 func (b *beside) takeBack(ctx context.Context, w *swap, cause error) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupLimit)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), w.undoLimit())
 	defer cancel()
 	r := b.restore
 	err := b.back(ctx, w)
@@ -207,6 +208,10 @@ func (b *beside) takeBack(ctx context.Context, w *swap, cause error) error {
 	return errs.Wrap(errors.Join(cause, err, engine.ErrUnsettled), errs.KindOf(cause), errs.CodeOf(cause),
 		"%s; and the database could not be made what it was, which the cleanup worker tries again within minutes (%s): nothing is dropped, its old tables are in it or in database %q. Until the cleanup worker's log says what came of it, drop neither %[3]q nor %[4]q, and start no other restore into it",
 		errs.Message(cause), errs.Message(err), w.Replaced, w.Fresh)
+}
+
+func (w *swap) undoLimit() time.Duration {
+	return cleanupLimit + time.Duration(len(w.Theirs)+len(w.Triggers)+len(w.Grants))*cleanupEach
 }
 
 func (b *beside) back(ctx context.Context, w *swap) error {

@@ -74,22 +74,18 @@ func (e *Engine) driverConfig(c engine.Conn, database string) (*driver.Config, e
 
 // forTool is c as a tool is to take it. MariaDB's clients believe to be encrypted once they
 // may be, and then send MySQL the password as it is, which it refuses: so they are told
-// where there is no TLS.
-func (e *Engine) forTool(ctx context.Context, c engine.Conn, p program, server engine.ServerInfo) (engine.Conn, error) {
+// where there is no TLS. s was opened as c says, and a user may have no second connection.
+func (s *session) forTool(ctx context.Context, c engine.Conn, p program, server engine.ServerInfo) (engine.Conn, error) {
 	if c.SSLMode != "" || isSocket(c.Host) || p.flavor != engine.MariaDB || server.Flavor != engine.MySQL {
 		return c, nil
 	}
-	encrypted := c
-	encrypted.SSLMode = engine.SSLRequire
-	s, err := e.connect(ctx, encrypted, "")
-	switch {
-	case errors.Is(err, driver.ErrNoTLS):
-		c.SSLMode = engine.SSLDisable
-		return c, nil
-	case err != nil:
+	cipher, err := s.pairs(ctx, "SHOW SESSION STATUS LIKE 'Ssl_cipher'")
+	if err != nil {
 		return c, err
 	}
-	s.close()
+	if len(cipher) == 0 || cipher[0][1] == "" {
+		c.SSLMode = engine.SSLDisable
+	}
 	return c, nil
 }
 

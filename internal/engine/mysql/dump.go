@@ -91,7 +91,7 @@ func (d *dump) prepare(ctx context.Context) error {
 		return err
 	}
 	d.result.Tools = map[string]string{d.tool.name: d.tool.version}
-	if d.conn, err = d.engine.forTool(ctx, d.conn, d.tool, d.result.Server); err != nil {
+	if d.conn, err = s.forTool(ctx, d.conn, d.tool, d.result.Server); err != nil {
 		return err
 	}
 	if d.charset, err = s.charset(ctx); err != nil {

@@ -133,6 +133,10 @@ func toolError(exit *process.ExitError, c engine.Conn, fallback errs.Code) error
 			return errs.Wrap(exit.Silent(), errs.Unavailable, fallback,
 				"a table of %s is used by somebody who did not let go of it in time (%s): end the sessions or transactions that use it (SHOW PROCESSLIST), then run it again", where(c), said)
 		}
+		if number == 1290 && strings.Contains(said, "secure-timestamp") {
+			return errs.Wrap(exit.Silent(), errs.Conflict, errs.CodeRestoreNotSupported,
+				"%s does not let user %q write the history of system-versioned tables (%s): %s", where(c), c.Username, said, historyAdvice)
+		}
 		if number == 1045 && strings.Contains(said, " at line ") { // it was let in, and asks for a file or a grant
 			number = 1227
 		}

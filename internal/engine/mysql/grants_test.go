@@ -125,3 +125,9 @@ func TestGrantsThatRecoveryCannotGiveAreToldAndMakeNoAccounts(t *testing.T) {
 	require.NoError(t, m.DB(t, "mysql").QueryRow("SELECT count(*) FROM user WHERE user = 'dropped'").Scan(&accounts))
 	require.Zero(t, accounts)
 }
+
+func TestTheTimeToTakeAnExchangeBackGrowsWithWhatIsMadeAgain(t *testing.T) {
+	require.Equal(t, cleanupLimit, (&swap{}).undoLimit())
+	w := &swap{Theirs: make([]object, 2000), Grants: make([]routineGrant, 4000), Triggers: make([]trigger, 1000)}
+	require.Equal(t, cleanupLimit+7000*cleanupEach, w.undoLimit())
+}

@@ -1,10 +1,12 @@
 package mysql
 
 import (
+	"bytes"
 	"context"
 	"slices"
 
 	"github.com/dataguardian/dataguardian/internal/engine"
+	"github.com/dataguardian/dataguardian/internal/errs"
 )
 
 // historyVersion is MariaDB's and its tool's since they write and take old rows.
@@ -39,8 +41,32 @@ func (d *dump) chooseHistory(ctx context.Context, s *session) error {
 		why = "MariaDB takes it back since 10.11"
 	default:
 		d.history = true
-		return nil
+		forbidden, err := s.forbidsHistory(ctx)
+		if forbidden {
+			d.warn("the backup has the history of system-versioned tables (" + listed(names) + "), which this server itself takes back from nobody, as it runs with --secure-timestamp=YES: it can be restored into a server that does not")
+		}
+		return err
 	}
 	d.warn("the backup has no history of system-versioned tables, only their current rows (" + listed(names) + "): " + why)
 	return nil
 }
+
+// forbidsHistory reports whether MariaDB lets nobody write rows with times of their own.
+func (s *session) forbidsHistory(ctx context.Context) (bool, error) {
+	on, err := s.pairs(ctx, "SHOW GLOBAL VARIABLES LIKE 'secure_timestamp'")
+	return len(on) > 0 && on[0][1] == "YES", err
+}
+
+// refuseHistory fails before the load with what would fail it in its middle. Some tables
+// may be without history, so a restore of some is tried.
+func (r *restore) refuseHistory(ctx context.Context, s *session, head []byte) error {
+	if len(r.options.IncludeTables) > 0 || r.server.Flavor != engine.MariaDB || !bytes.Contains(head, []byte("@@session.system_versioning_insert_history=1 */")) {
+		return nil
+	}
+	if forbidden, err := s.forbidsHistory(ctx); err != nil || !forbidden {
+		return err
+	}
+	return errs.New(errs.Conflict, errs.CodeRestoreNotSupported, "the backup has the history of system-versioned tables, and %s takes no history, as it runs with --secure-timestamp=YES: %s", where(r.conn), historyAdvice)
+}
+
+const historyAdvice = "start it with another value of secure_timestamp for the restore (NO, or SUPER or REPLICATION where the user has that right), or restore into another server"

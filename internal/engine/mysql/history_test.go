@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/dataguardian/dataguardian/internal/engine"
+	"github.com/dataguardian/dataguardian/internal/errs"
 	"github.com/dataguardian/dataguardian/internal/testkit"
 )
 
@@ -71,4 +72,26 @@ func TestTheHistoryOfVersionedTablesComesBack(t *testing.T) {
 		require.NotContains(t, strings.Join(res.Warning, "\n"), "history")
 		require.EqualValues(t, 3, rowsByName(res)["v"])
 	}
+}
+
+func TestHistoryThatAServerDoesNotTakeBackIsToldAndRefusedBeforeTheLoad(t *testing.T) {
+	m := testkit.MariaDB(t)
+	if _, num := parseNumber(m.Version); m.IsMySQL || num < historyVersion {
+		return // no backup has history there
+	}
+	m = testkit.NewMariaDB(t, testkit.WithFlag("--secure-timestamp=YES"))
+	source, target := m.NewDatabase(t), m.NewDatabase(t)
+	m.Exec(t, source, withHistory+"CREATE TABLE plain (a int); INSERT INTO plain VALUES (1)")
+	res, dump := dumpOf(t, connTo(m, source), engine.DumpOptions{})
+	require.Contains(t, strings.Join(res.Warning, "\n"), "--secure-timestamp=YES")
+
+	restore := func(tables ...string) error {
+		return New(Config{}).Restore(t.Context(), connTo(m, target), engine.RestoreOptions{DropExisting: true, IncludeTables: tables, TempDir: t.TempDir()}, dump)
+	}
+	for asked, refused := range map[string]error{"before the load": restore(), "of one table": restore("v")} {
+		require.Equal(t, errs.CodeRestoreNotSupported, errs.CodeOf(refused), "%s: %v", asked, refused)
+		require.Contains(t, errs.Message(refused), "start it with another value of secure_timestamp", asked)
+	}
+	require.Empty(t, scratchDatabases(t, m))
+	require.NoError(t, restore("plain"), "which has no history")
 }

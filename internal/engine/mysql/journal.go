@@ -194,7 +194,7 @@ func (e *Engine) recoverSwap(ctx context.Context, s *session, c engine.Conn, w *
 	if r.server, err = s.serverInfo(ctx); err != nil {
 		return "", err
 	}
-	if err := r.chooseTool(ctx); err != nil {
+	if err := r.chooseTool(ctx, s); err != nil {
 		return "", err
 	}
 	return w.recover(ctx, r, s)

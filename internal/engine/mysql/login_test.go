@@ -51,3 +51,20 @@ func TestAServerThatHasForgottenItsUsersLetsThemInWithoutTLS(t *testing.T) {
 		}
 	}
 }
+
+func TestOneConnectionAtATimeIsEnoughForABackup(t *testing.T) {
+	files := enginetest.NewTLSFiles(t, "mysql")
+	m := testkit.NewMariaDB(t, testkit.WithFlag("--ssl-cert="+files.Cert), testkit.WithFlag("--ssl-key="+files.Key))
+	db := m.NewDatabase(t)
+	m.Exec(t, db, townsPeopleOrders)
+	m.Exec(t, "", "CREATE USER alone@'127.0.0.1' IDENTIFIED BY 'alone-password' WITH MAX_USER_CONNECTIONS 1; GRANT ALL ON *.* TO alone@'127.0.0.1'")
+	c := connTo(m, db)
+	c.Username, c.Password, c.SSLMode = "alone", "alone-password", ""
+	e := New(Config{})
+	if m.IsMySQL {
+		e = toolsOfTheOtherKind(t, m) // which must be told whether there is TLS
+	}
+	d := &dump{engine: e, conn: c, rows: map[string]int64{}}
+	require.NoError(t, d.prepare(t.Context()))
+	require.Equal(t, c, d.conn, "as the server has TLS")
+}

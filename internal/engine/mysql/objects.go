@@ -38,7 +38,7 @@ func (r *restore) objects(ctx context.Context, s *session, database, events stri
 			return nil, err
 		}
 	}
-	if conn, err = r.engine.forTool(ctx, conn, d.tool, r.server); err != nil {
+	if conn, err = s.forTool(ctx, conn, d.tool, r.server); err != nil {
 		return nil, err
 	}
 	file, err := optionFile(conn, d.tool, r.dir)

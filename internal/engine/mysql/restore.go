@@ -96,7 +96,7 @@ func (r *restore) run(ctx context.Context, src engine.Source) (err error) {
 	if err := r.refuseReadOnly(ctx, s, exists); err != nil {
 		return err
 	}
-	if err := r.chooseTool(ctx); err != nil {
+	if err := r.chooseTool(ctx, s); err != nil {
 		return err
 	}
 	in, err := src.Open(ctx, Member)
@@ -108,6 +108,9 @@ func (r *restore) run(ctx context.Context, src engine.Source) (err error) {
 	if err != nil {
 		return err
 	}
+	if err := r.refuseHistory(ctx, s, head); err != nil {
+		return err
+	}
 	r.log(engine.LevelInfo, fmt.Sprintf("%s %s, client %s", r.server.Flavor, r.server.Version, r.tool))
 	if warning := r.tool.foreign(r.server.Flavor); warning != "" {
 		r.warn(warning)
@@ -117,11 +120,11 @@ func (r *restore) run(ctx context.Context, src engine.Source) (err error) {
 }
 
 // chooseTool finds the client, and how it connects.
-func (r *restore) chooseTool(ctx context.Context) (err error) {
+func (r *restore) chooseTool(ctx context.Context, s *session) (err error) {
 	if r.tool, err = r.engine.tools.choose(ctx, clientNames[:], r.server); err != nil {
 		return err
 	}
-	r.conn, err = r.engine.forTool(ctx, r.conn, r.tool, r.server)
+	r.conn, err = s.forTool(ctx, r.conn, r.tool, r.server)
 	return err
 }
 

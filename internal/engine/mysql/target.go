@@ -13,7 +13,12 @@ import (
 	"github.com/dataguardian/dataguardian/internal/errs"
 )
 
-const cleanupLimit = 2 * time.Minute
+// cleanupLimit is for what undoes a restore; of an exchange also cleanupEach for each
+// object and grant that is made again.
+const (
+	cleanupLimit = 2 * time.Minute
+	cleanupEach  = time.Second / 4
+)
 
 // intoFresh restores into a database made for it, which then gives its tables to
 // the target.
