@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -14,11 +15,12 @@ import (
 	"github.com/dataguardian/dataguardian/internal/errs"
 )
 
-// occupied is a database that was not renamed: somebody is in it.
+// occupied is a database that was not renamed: somebody is in it, or has a lock on it.
 type occupied struct {
 	error
 	database string
 	by       []visitor
+	locked   bool
 }
 
 func (o *occupied) Unwrap() error { return o.error }
@@ -90,15 +92,18 @@ func (b *beside) exchange(ctx context.Context, tx pgx.Tx) error {
 	return b.rename(ctx, tx, held, target)
 }
 
+var errStays = errors.New("it has sessions that may not be ended")
+
 // endSessions ends who is connected to the old database, and says so. It ends nobody when
-// there is somebody it may not end, for then they would leave for nothing.
+// there is somebody it may not end, for then they would leave for nothing; nor is the
+// database locked then, for nobody would get in for nothing.
 func (b *beside) endSessions(ctx context.Context, tx pgx.Tx, database string) error {
 	visitors, err := visitorsOf(ctx, tx, database)
 	if err != nil {
 		return b.failed(ctx, err, "looking for sessions")
 	}
 	if slices.ContainsFunc(visitors, visitor.stays) {
-		return nil
+		return &occupied{error: errStays, database: database, by: visitors}
 	}
 	ended, err := endVisitors(ctx, tx, visitors)
 	if err != nil {
@@ -119,7 +124,7 @@ func (b *beside) take(ctx context.Context, give func(pgx.Tx) error, told func(er
 		if err := b.endOwn(ctx); err != nil {
 			return err
 		}
-		err := pgx.BeginFunc(ctx, b.conn, give)
+		err := pgx.BeginFunc(ctx, b.conn, func(tx pgx.Tx) error { return b.briefly(ctx, tx, give) })
 		if err == nil {
 			return nil
 		}
@@ -130,8 +135,10 @@ func (b *beside) take(ctx context.Context, give func(pgx.Tx) error, told func(er
 			}
 			return b.placed(ctx, err, told(err))
 		}
-		if busy.by, err = visitorsOf(ctx, b.conn, busy.database); err != nil {
-			return b.failed(ctx, err, "looking for sessions")
+		if len(busy.by) == 0 {
+			if busy.by, err = visitorsOf(ctx, b.conn, busy.database); err != nil {
+				return b.failed(ctx, err, "looking for sessions")
+			}
 		}
 		if time.Now().After(deadline) {
 			return told(busy)
@@ -140,8 +147,29 @@ func (b *beside) take(ctx context.Context, give func(pgx.Tx) error, told func(er
 			if err := b.showOut(ctx, busy.by); err != nil {
 				return err
 			}
+			continue // at once, before they are back
+		}
+		select {
+		case <-ctx.Done():
+			return ended(ctx)
+		case <-time.After(b.restore.engine.placePause):
 		}
 	}
+}
+
+// briefly lets give wait for locks a few seconds only: whoever wants to get into a
+// database waits behind it.
+func (b *beside) briefly(ctx context.Context, tx pgx.Tx, give func(pgx.Tx) error) error {
+	limit := strconv.FormatInt(b.restore.engine.placeLock.Milliseconds(), 10)
+	_, err := tx.Exec(ctx, "SELECT set_config('lock_timeout', $1, true)", limit)
+	if err != nil {
+		return err
+	}
+	err = give(tx)
+	if pg, ok := errors.AsType[*pgconn.PgError](err); ok && pg.Code == stateLocked {
+		return &occupied{error: pg, database: b.restore.conn.Database, locked: true}
+	}
+	return err
 }
 
 // showOut ends sessions of others on the fresh database that have not left it by
@@ -173,6 +201,9 @@ func (b *beside) endOwn(ctx context.Context) error {
 
 // advice says who is in a database that was to be renamed, and what helps.
 func (b *beside) advice(busy *occupied) string {
+	if busy.locked {
+		return "somebody's open transaction has a lock on it, such as that of COMMENT ON or ALTER DATABASE; end that transaction (pg_locks shows whose it is), and run it again"
+	}
 	if len(busy.by) == 0 {
 		return fmt.Sprintf("%s; end what uses it, and run it again", reason(busy))
 	}
@@ -182,10 +213,19 @@ func (b *beside) advice(busy *occupied) string {
 		return fmt.Sprintf("sessions of others are in database %q, which only this restore has a use for: %s; keep them out of databases named %s... and run it again",
 			b.fresh, named(busy.by), engine.ScratchPrefix)
 	case len(stay) > 0:
-		return fmt.Sprintf("it has sessions that user %q may not end or does not see enough of: %s; end them, or grant the user pg_signal_backend and pg_monitor (nobody but a superuser ends a superuser's), and run it again",
-			b.restore.conn.Username, named(stay))
+		return "it has " + staying(stay, b.restore.conn.Username) + ", and run it again"
 	}
 	return fmt.Sprintf("it has sessions that come back as soon as they are ended: %s; keep them out for that moment, and run it again", named(busy.by))
+}
+
+// staying names who has to leave before the database is renamed, and says what helps. It
+// does not advise rights that would change nothing.
+func staying(stay []visitor, username string) string {
+	if !slices.ContainsFunc(stay, visitor.isClient) {
+		return fmt.Sprintf("what is not a client's session, which a restore does not end: %s; end it", named(stay))
+	}
+	return fmt.Sprintf("sessions that user %q may not end or does not see enough of: %s; end them, or grant the user pg_signal_backend and pg_monitor (nobody but a superuser ends a superuser's)",
+		username, named(stay))
 }
 
 // placed tells what came of giving the fresh database the target's name, when err did:

@@ -296,3 +296,109 @@ func TestARoleThatAUserTakesOnDoesNotHideItsSessions(t *testing.T) {
 		})
 	}
 }
+
+// replaces restores dump in place of db once, without patience for who is in the way.
+func replaces(t *testing.T, c engine.Conn, dump *enginetest.Memory, log *lines) error {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	e := New(Config{})
+	e.placePatience, e.placeLock = 0, 100*time.Millisecond
+	return e.Restore(ctx, c, engine.RestoreOptions{DropExisting: true, TempDir: t.TempDir(), Log: log.log}, dump)
+}
+
+func TestParallelWorkersOfAQueryEndWithItsSession(t *testing.T) {
+	pg := testkit.Postgres(t)
+	db := pg.NewDatabase(t)
+	pg.Exec(t, db, "CREATE TABLE a AS SELECT 1 AS x FROM generate_series(1, 10000)")
+	pg.Exec(t, db, "ALTER TABLE a SET (parallel_workers = 2)")
+	_, dump := dumpOf(t, connTo(pg, db), engine.DumpOptions{})
+	report, err := sessionAs(t.Context(), pg, db, "", "report")
+	require.NoError(t, err)
+	_, err = report.Exec(t.Context(), "SET min_parallel_table_scan_size = 0; SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0")
+	require.NoError(t, err)
+	var query sync.WaitGroup
+	var ended error
+	query.Go(func() { _, ended = report.Exec(t.Context(), "SELECT count(*) FROM a WHERE pg_sleep(600) IS NOT NULL") })
+	admin := pg.Conn(t, "postgres")
+	require.Eventually(t, func() (works bool) {
+		err := admin.QueryRow(t.Context(), "SELECT count(*) > 0 FROM pg_stat_activity WHERE datname = $1 AND backend_type = 'parallel worker'", db).Scan(&works)
+		return err == nil && works
+	}, time.Minute, 20*time.Millisecond)
+	var log lines
+	restored := replaces(t, connTo(pg, db), dump, &log)
+	_ = report.PgConn().Conn().Close() // the server has ended it
+	query.Wait()
+	require.NoError(t, restored)
+	require.Error(t, ended)
+	require.Contains(t, log.String(), "1 sessions of database "+db)
+}
+
+func TestASessionThatOutlivesItsRoleIsEndedAndNamed(t *testing.T) {
+	pg := testkit.Postgres(t)
+	db := pg.NewDatabase(t)
+	pg.Exec(t, db, "CREATE TABLE a AS SELECT 1 AS x")
+	_, dump := dumpOf(t, connTo(pg, db), engine.DumpOptions{})
+	leaver := "leaver_" + engine.NewScratchSuffix()
+	pg.Exec(t, "postgres", "CREATE ROLE "+leaver+" LOGIN PASSWORD '"+rolePassword+"'")
+	session, err := sessionAs(t.Context(), pg, db, leaver, "shop")
+	require.NoError(t, err)
+	var oid string
+	require.NoError(t, session.QueryRow(t.Context(), "SELECT current_user::regrole::oid::text").Scan(&oid))
+	pg.Exec(t, "postgres", "DROP ROLE "+leaver)
+	var log lines
+	require.NoError(t, replaces(t, connTo(pg, db), dump, &log))
+	require.Contains(t, log.String(), `user "`+oid+`" (application "shop"`)
+	require.Error(t, session.Ping(t.Context()))
+	_ = session.Close(t.Context()) // the server has ended it
+}
+
+// While rows are loaded, the connection that holds the names is idle for hours.
+func TestLimitsOfTheUsersSessionsDoNotEndTheOneThatPlacesTheDatabase(t *testing.T) {
+	pg := testkit.Postgres(t)
+	role := newRole(t, pg, "CREATEDB")
+	db := newDatabaseOf(t, pg, role)
+	limits := []string{"statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout", "idle_session_timeout", "transaction_timeout"}
+	admin := pg.Conn(t, "postgres")
+	var known []string
+	for _, limit := range limits {
+		var is bool
+		require.NoError(t, admin.QueryRow(t.Context(), "SELECT current_setting($1, true) IS NOT NULL", limit).Scan(&is))
+		if is {
+			known = append(known, limit)
+			pg.Exec(t, "postgres", "ALTER ROLE "+role+" SET "+limit+" = '1h'")
+		}
+	}
+	require.Contains(t, known, "statement_timeout")
+	e, c := New(Config{}), connAs(pg, db, role)
+	conn, err := e.maintenance(t.Context(), c)
+	require.NoError(t, err)
+	defer closeConn(t.Context(), conn)
+	b := beside{conn: conn, restore: &restore{engine: e, conn: c, session: appName}, suffix: engine.NewScratchSuffix()}
+	require.NoError(t, b.claim(t.Context()))
+	for _, limit := range known {
+		var value string
+		require.NoError(t, conn.QueryRow(t.Context(), "SHOW "+limit).Scan(&value))
+		require.Equal(t, "0", value, limit)
+	}
+}
+
+// Nobody gets into a database behind a statement that waits for the lock to rename it.
+func TestARestoreDoesNotWaitForALockOnTheOldDatabase(t *testing.T) {
+	pg := testkit.Postgres(t)
+	db := pg.NewDatabase(t)
+	pg.Exec(t, db, "CREATE TABLE a AS SELECT 1 AS x")
+	_, dump := dumpOf(t, connTo(pg, db), engine.DumpOptions{})
+	admin := pg.Conn(t, "postgres")
+	tx, err := admin.Begin(t.Context())
+	require.NoError(t, err)
+	_, err = tx.Exec(t.Context(), "COMMENT ON DATABASE "+db+" IS 'x'")
+	require.NoError(t, err)
+	var log lines
+	err = replaces(t, connTo(pg, db), dump, &log)
+	require.Equal(t, errs.CodeRestoreFailed, errs.CodeOf(err))
+	require.NotErrorIs(t, err, engine.ErrUnsettled)
+	require.Contains(t, errs.Message(err), `"`+db+`", which is unchanged: somebody's open transaction has a lock on it`)
+	require.NoError(t, tx.Rollback(t.Context()))
+	require.NoError(t, replaces(t, connTo(pg, db), dump, &log))
+}

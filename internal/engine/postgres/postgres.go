@@ -24,6 +24,8 @@ const (
 	defaultCleanupLimit   = 30 * time.Second
 	defaultSharingLimit   = 5 * time.Second
 	defaultPlacePatience  = 30 * time.Second
+	defaultPlaceLock      = 3 * time.Second
+	defaultPlacePause     = 250 * time.Millisecond
 	defaultShareFrom      = 8 << 20
 	defaultSliceSize      = 128 << 20
 )
@@ -49,6 +51,8 @@ type Engine struct {
 	cleanupLimit   time.Duration // for putting things in order after a failure
 	sharingLimit   time.Duration // for a second connection to compare sessions with
 	placePatience  time.Duration // for those who keep a restored database from its place
+	placeLock      time.Duration // for the lock on a database that is to change its name: nobody gets in meanwhile
+	placePause     time.Duration // between two attempts, in which others get in
 	shareFrom      int64         // bytes of a table that are worth a member of its own
 	sliceSize      int64         // bytes on disk that one connection reads at a time
 }
@@ -65,6 +69,8 @@ func New(c Config) *Engine {
 		cleanupLimit:   defaultCleanupLimit,
 		sharingLimit:   defaultSharingLimit,
 		placePatience:  defaultPlacePatience,
+		placeLock:      defaultPlaceLock,
+		placePause:     defaultPlacePause,
 		shareFrom:      defaultShareFrom,
 		sliceSize:      defaultSliceSize,
 	}

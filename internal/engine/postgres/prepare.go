@@ -92,8 +92,12 @@ func (r *restore) whoStays(ctx context.Context, conn *pgx.Conn) (why string, _ e
 	if visitors = slices.DeleteFunc(visitors, func(v visitor) bool { return v.Endable }); len(visitors) == 0 {
 		return "", nil
 	}
-	return fmt.Sprintf("database %q has sessions that user %q may not end or does not see enough of: %s; they have to leave it before it can be replaced, when the backup is restored",
-		r.conn.Database, r.conn.Username, named(visitors)), nil
+	what := fmt.Sprintf("sessions that user %q may not end or does not see enough of", r.conn.Username)
+	if !slices.ContainsFunc(visitors, visitor.isClient) {
+		what = "what is not a client's session, which a restore does not end"
+	}
+	return fmt.Sprintf("database %q has %s: %s; they have to leave it before it can be replaced, when the backup is restored",
+		r.conn.Database, what, named(visitors)), nil
 }
 
 // mayMakeDatabases asks for the rights to make a database and, to replace one,

@@ -121,6 +121,9 @@ type beside struct {
 // claim marks our names as in use for as long as the connection lives, and
 // drops what restores left behind whose processes are gone.
 func (b *beside) claim(ctx context.Context) error {
+	if err := b.persevere(ctx); err != nil {
+		return err
+	}
 	const claim = "SELECT set_config('application_name', $3, false), pg_advisory_lock($1, hashtext($2))"
 	if _, err := b.conn.Exec(ctx, claim, lockSpace, b.suffix, b.restore.session); err != nil {
 		return b.failed(ctx, err, "marking the restore as running")
@@ -138,6 +141,18 @@ func (b *beside) claim(ctx context.Context) error {
 		if err := b.sweep(ctx, name); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// persevere lets the connection outlast the restore, whatever limits the user's settings
+// put on sessions: while rows are loaded it is idle, and it waits for sessions to end.
+func (b *beside) persevere(ctx context.Context) error {
+	_, err := b.conn.Exec(ctx, `SELECT set_config(name, '0', false) FROM unnest(ARRAY['statement_timeout', 'lock_timeout',
+			'idle_in_transaction_session_timeout', 'idle_session_timeout', 'transaction_timeout']) AS name
+		WHERE current_setting(name, true) IS NOT NULL`)
+	if err != nil {
+		return b.failed(ctx, err, "lifting the limits of the user's sessions")
 	}
 	return nil
 }

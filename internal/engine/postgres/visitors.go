@@ -13,7 +13,8 @@ import (
 type visitor struct {
 	PID                        int32
 	User, Application, Address string
-	Endable                    bool // it is a client's, and may be ended by us
+	Kind                       string // as the server calls it, empty where it does not show that
+	Endable                    bool   // it is a client's, and may be ended by us
 }
 
 func (v visitor) String() string {
@@ -21,10 +22,17 @@ func (v visitor) String() string {
 	if v.Address != "" {
 		s += " from " + v.Address
 	}
-	return s + ")"
+	s += ")"
+	if v.isClient() {
+		return s
+	}
+	return v.Kind + " of " + s
 }
 
 func (v visitor) stays() bool { return !v.Endable }
+
+// isClient is also true of what the server does not show us.
+func (v visitor) isClient() bool { return v.Kind == "" || v.Kind == clientBackend }
 
 // named names visitors for people, the same ones once.
 func named(visitors []visitor) string {
@@ -36,18 +44,22 @@ func named(visitors []visitor) string {
 	return strings.Join(slices.Compact(names), ", ")
 }
 
+const clientBackend = "client backend"
+
 type querier interface {
 	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
 }
 
 // visitorsOf lists the sessions in a database that keep it from being renamed. What the
 // server does not show us of a session, its kind or its address, we may not end either.
+// Parallel workers go with the client that they work for. A session outlives its role.
 func visitorsOf(ctx context.Context, conn querier, database string) ([]visitor, error) {
-	rows, err := conn.Query(ctx, `SELECT pid, them.rolname, coalesce(application_name, ''), coalesce(host(client_addr), ''),
-			coalesce(backend_type = 'client backend', false) AND (me.rolsuper OR
-				NOT them.rolsuper AND (pg_has_role(them.oid, 'USAGE') OR pg_has_role('pg_signal_backend', 'USAGE')))
-		FROM pg_stat_activity s JOIN pg_roles them ON them.oid = s.usesysid, pg_roles me
-		WHERE datname = $1 AND pid <> pg_backend_pid() AND me.rolname = current_user`, database)
+	rows, err := conn.Query(ctx, `SELECT pid, coalesce(them.rolname, usesysid::text), coalesce(application_name, ''), coalesce(host(client_addr), ''),
+			coalesce(backend_type, ''),
+			coalesce(backend_type = 'client backend', false) AND (me.rolsuper OR NOT coalesce(them.rolsuper, false) AND
+				(coalesce(pg_has_role(them.oid, 'USAGE'), false) OR pg_has_role('pg_signal_backend', 'USAGE')))
+		FROM pg_stat_activity LEFT JOIN pg_roles them ON them.oid = usesysid JOIN pg_roles me ON me.rolname = current_user
+		WHERE datname = $1 AND pid <> pg_backend_pid() AND usesysid IS NOT NULL AND backend_type IS DISTINCT FROM 'parallel worker'`, database)
 	if err != nil {
 		return nil, err
 	}
