@@ -3,9 +3,12 @@ package mysql
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
+
+	driver "github.com/go-sql-driver/mysql"
 
 	"github.com/dataguardian/dataguardian/internal/engine"
 	"github.com/dataguardian/dataguardian/internal/errs"
@@ -46,7 +49,8 @@ type events struct {
 	inSection bool
 	statement bool // a statement of the section has begun
 	leftOut   bool // it is not for a scratch database
-	turnedTo  bool // the session's clock was set for it
+	clock     bool // the session's may be set
+	turnedTo  bool // it was set for the statement
 }
 
 // line takes a piece of the section, and returns what the target is to have and what a
@@ -86,7 +90,7 @@ func (v *events) line(piece []byte, begins, delimited, inert bool) (text, fresh 
 
 // disable returns the beginning of a statement that makes an event, so that it does not
 // run. Servers do not make one whose time has passed, which a verification would miss:
-// with inert the session's clock is set to before that.
+// with inert the session's clock is set to before that, where the server lets us.
 func (v *events) disable(piece []byte, inert bool) []byte {
 	m := dumpedEvent().FindSubmatchIndex(piece)
 	if m == nil {
@@ -102,12 +106,29 @@ func (v *events) disable(piece []byte, inert bool) []byte {
 		text = slices.Concat(piece[:m[8]], []byte("DISABLE"), piece[m[9]:])
 	}
 	until := max(m[4], m[6]) // of AT, or of ENDS
-	if !inert || until < 0 {
+	if !inert || until < 0 || !v.clock {
 		return text
 	}
 	v.turnedTo = true
 	over := piece[until : until+bytes.IndexByte(piece[until+1:], '\'')+2]
 	return append(fmt.Appendf(nil, "SET SESSION timestamp = GREATEST(1, LEAST(UNIX_TIMESTAMP(), UNIX_TIMESTAMP(%s) - 1)) ;;\n", over), text...)
+}
+
+// askForClock finds out whether the session's clock may be set (secure_timestamp of MariaDB).
+func (r *restore) askForClock(ctx context.Context, s *session) error {
+	if !r.options.Inert {
+		return nil
+	}
+	const doing = "trying to set the clock of a session"
+	err := s.exec(ctx, "SET SESSION timestamp = UNIX_TIMESTAMP()", doing)
+	if _, refused := errors.AsType[*driver.MySQLError](err); refused {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	r.clock = true
+	return s.exec(ctx, "SET SESSION timestamp = DEFAULT", doing)
 }
 
 // judgeEvents fails when the scratch database has events that were not seen to come, which

@@ -84,7 +84,8 @@ func TestEventsRunInTheTargetOnly(t *testing.T) {
 }
 
 func TestAVerificationByAUserOfOneDatabaseRunsNoEvents(t *testing.T) {
-	m := testkit.NewMariaDB(t, testkit.WithFlag("--event-scheduler=OFF"))
+	// Nor need anybody be allowed to set the clock of a session.
+	m := testkit.NewMariaDB(t, testkit.WithFlag("--event-scheduler=OFF"), testkit.WithFlag("--loose-secure-timestamp=YES"))
 	m.Exec(t, "", "CREATE DATABASE witness; CREATE DATABASE source; CREATE TABLE witness.ticks (place varchar(64))")
 	m.Exec(t, "source", strings.ReplaceAll(ticking, "DO BEGIN", "DO\nBEGIN"))
 	res, dump := dumpOf(t, connTo(m, "source"), engine.DumpOptions{})
@@ -124,7 +125,7 @@ func TestOnlyTheStatementsOfEventsAreSetAside(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := newFilter(iotest.OneByteReader(strings.NewReader(text)), "shop", nil)
-			f.setAside, f.inert = tc.aside, tc.inert
+			f.setAside, f.inert, f.events.clock = tc.aside, tc.inert, true
 			raw, err := io.ReadAll(f)
 			require.NoError(t, err)
 			require.Equal(t, strings.Replace(text, made+odd, tc.want, 1), string(raw))

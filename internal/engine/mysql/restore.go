@@ -78,6 +78,7 @@ type restore struct {
 	folds    bool // the server takes names of databases in every case
 	tool     program
 	charset  charset // of the dump
+	clock    bool    // of a session may be set
 	progress engine.Progress
 }
 
@@ -94,6 +95,9 @@ func (r *restore) run(ctx context.Context, src engine.Source) (err error) {
 		return err
 	}
 	if err := r.refuseReadOnly(ctx, s, exists); err != nil {
+		return err
+	}
+	if err := r.askForClock(ctx, s); err != nil {
 		return err
 	}
 	if err := r.chooseTool(ctx, s); err != nil {
@@ -231,7 +235,7 @@ func (r *restore) feedBeside(ctx context.Context, database string, input io.Read
 
 func (r *restore) filter(input io.Reader) *filter {
 	f := newFilter(&counted{input, r.read}, r.conn.Database, r.options.IncludeTables)
-	f.inert = r.options.Inert
+	f.inert, f.events.clock = r.options.Inert, r.clock
 	return f
 }
 
