@@ -79,3 +79,50 @@ func TestTheRecordsThemselvesComeBack(t *testing.T) {
 	require.Equal(t, "completed", again.Get(t, "/api/executions/"+backup).Text("status"))
 	require.Equal(t, "ok", again.Post(t, "/api/datasources/"+shop+"/test", nil, http.StatusOK).Text("status"), "its password opens")
 }
+
+// TestABackupThatEndedAfterTheRecordsWereDumpedOutlivesItsSource sets the records back to
+// a moment in which a backup ran, and takes its database away: what the next attempt finds
+// is the last that there is of it.
+func TestABackupThatEndedAfterTheRecordsWereDumpedOutlivesItsSource(t *testing.T) {
+	p := harness.NewPlane(t)
+	s := p.Serve(t, "one")
+	source := p.NewSource(t, 20)
+	storage := s.AddStorage(t, s.StorageDir(t))
+	shop := s.AddDatasource(t, source.Config())
+	done := s.Backup(t, s.AddJob(t, shop, storage))
+	id := done.Text("id")
+	s.Stop(t)
+
+	pg := testkit.Postgres(t)
+	pg.Exec(t, "postgres", "DROP DATABASE "+source.Database+" WITH (FORCE)")
+	t.Cleanup(func() { pg.Exec(t, "postgres", "CREATE DATABASE "+source.Database) }) // for the clean-up of the source
+	records := p.Metadata(t)
+	for _, step := range []string{ // as a dump of that moment has them
+		"ALTER TABLE backup_executions DISABLE TRIGGER witness",
+		"UPDATE backup_copies SET status = 'pending' WHERE execution_id = $1",
+		"DELETE FROM backup_chunks WHERE execution_id = $1",
+		`UPDATE backup_executions SET status = 'running', finished_at = NULL, lease_expires_at = now() - interval '1 minute', size_bytes = NULL,
+			stored_bytes = NULL, backup_path = NULL, parts_count = NULL, attempt = max_attempts - 1 WHERE id = $1`,
+	} {
+		var args []any
+		if strings.Contains(step, "$1") {
+			args = append(args, id)
+		}
+		_, err := records.Exec(t.Context(), step, args...)
+		require.NoError(t, err, step)
+	}
+	again := p.Serve(t, "again")
+	failed := again.Await(t, id)
+	require.Equal(t, "failed", failed.Text("status"), "%s", failed)
+	require.Equal(t, "DATABASE_NOT_FOUND", failed.Text("error_code"), "%s", failed)
+	require.Contains(t, failed.String(), "whole backup of an earlier attempt was found at "+done.Text("backup_path"))
+
+	r := again.CLI(t, "storage", "import", storage)
+	require.Zero(t, r.Code, r.Stderr)
+	known := again.Get(t, "/api/executions/"+id)
+	for _, field := range []string{"status", "size_bytes", "compressed_size_bytes", "backup_path", "files_count", "datasource_id", "metadata.server_version"} {
+		require.Equal(t, done.At(field), known.At(field), "%s of %s", field, known)
+	}
+	require.Contains(t, again.CLI(t, "backup", "list", shop).Stdout, id)
+	downloaded(t, again, id)
+}

@@ -128,6 +128,10 @@ type Part struct {
 	SHA256 string
 }
 
+// In is the key of the part in a copy at a path: the catalogue knows the parts of a backup
+// by one of its copies, and another may lie elsewhere.
+func (p Part) In(copyPath string) string { return copyPath + "/" + path.Base(p.Key) }
+
 // DatasourceBackups counts the backups of one datasource.
 type DatasourceBackups struct {
 	ID        string

@@ -18,8 +18,9 @@ type Found struct {
 type Importer interface {
 	// Import makes a completed execution of a backup, or gives the one that there is
 	// one more copy. It belongs to no job, so that no retention policy removes it; one
-	// whose copies had all been deleted leaves its job. Conflict (CodeConflict) when
-	// the execution of that id did not complete as a backup or describes other parts,
+	// whose copies had all been deleted leaves its job. One that failed or was cancelled
+	// is completed. Conflict (CodeConflict) when the execution of that id has not ended,
+	// is no backup or describes other parts,
 	// NotFound without the datasource or the storage location. An execution that there
 	// is keeps its datasource, unless that was deleted. Importing what is there
 	// already changes nothing.

@@ -4,7 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -59,9 +59,7 @@ func importInto(ctx context.Context, q *db.Queries, f backup.Found) error {
 	if err != nil {
 		return err
 	}
-	metadata, err := metadataOf(execution.Record{
-		ServerVersion: f.ServerVersion, Tools: f.Tools, Format: f.Format, Encrypted: b.Encrypted, Compression: f.Compression, Tables: f.Tables,
-	}, []logs.Line{{Seq: 1, Time: now, Level: engine.LevelInfo, Message: fmt.Sprintf("Imported: the backup was found at %s", b.Path)}})
+	metadata, err := importedMetadata(f, now, nil)
 	if err != nil {
 		return err
 	}
@@ -74,7 +72,7 @@ func importInto(ctx context.Context, q *db.Queries, f backup.Found) error {
 		return err
 	}
 	if made == 0 {
-		if err := joins(ctx, q, b); err != nil {
+		if err := joins(ctx, q, f, now); err != nil {
 			return err
 		}
 		if err := q.AdoptExecution(ctx, db.AdoptExecutionParams{ID: b.ExecutionID, DatasourceID: b.DatasourceID}); err != nil {
@@ -86,17 +84,34 @@ func importInto(ctx context.Context, q *db.Queries, f backup.Found) error {
 	return q.ImportCopy(ctx, db.ImportCopyParams{ExecutionID: b.ExecutionID, StorageLocationID: f.StorageLocationID, Path: b.Path})
 }
 
-// joins refuses what is not one more copy of the backup that has its id.
-func joins(ctx context.Context, q *db.Queries, b backup.Backup) error {
+// importedMetadata is what the manifest tells of an execution, and its log with one line more.
+func importedMetadata(f backup.Found, now time.Time, before []logs.Line) ([]byte, error) {
+	seq := int64(1)
+	if len(before) > 0 {
+		seq = before[len(before)-1].Seq + 1
+	}
+	return metadataOf(execution.Record{
+		ServerVersion: f.ServerVersion, Tools: f.Tools, Format: f.Format, Encrypted: f.Backup.Encrypted, Compression: f.Compression, Tables: f.Tables,
+	}, append(before, logs.Line{Seq: seq, Time: now, Level: engine.LevelInfo, Message: "Imported: the backup was found at " + f.Backup.Path}))
+}
+
+// joins refuses what is not one more copy of the backup that has its id. One that failed
+// or was cancelled by the records is completed: its manifest proves that an attempt was not.
+func joins(ctx context.Context, q *db.Queries, f backup.Found, now time.Time) error {
+	b := f.Backup
 	if _, err := q.LockExecution(ctx, b.ExecutionID); err != nil {
 		return missing(err, executionNoun, b.ExecutionID)
 	}
 	known, err := getExecution(ctx, q, b.ExecutionID, nil)
-	if err != nil {
+	switch {
+	case err != nil:
 		return err
-	}
-	if known.Operation != execution.Backup || known.Status != execution.Completed {
-		return errs.New(errs.Conflict, errs.CodeConflict, "execution %s is known as a %s that is %s, not as a completed backup", b.ExecutionID, known.Operation, known.Status)
+	case known.Operation != execution.Backup:
+		return errs.New(errs.Conflict, errs.CodeConflict, "execution %s is known as a %s, not as a backup", b.ExecutionID, known.Operation)
+	case !known.Status.Terminal():
+		return errs.New(errs.Conflict, errs.CodeConflict, "execution %s is %s; wait for its end and import again", b.ExecutionID, known.Status)
+	case known.Status != execution.Completed:
+		return completeImported(ctx, q, f, now, known.Logs)
 	}
 	if len(known.Parts) == 0 {
 		if err := replaceChunks(ctx, q, b.ExecutionID, b.Parts); err != nil {
@@ -105,6 +120,24 @@ func joins(ctx context.Context, q *db.Queries, b backup.Backup) error {
 	}
 	if why := (backup.Backup{ExecutionID: known.ID, Parts: known.Parts}).Differs(b.ExecutionID, b.Parts); why != "" {
 		return errs.New(errs.Conflict, errs.CodeConflict, "the backup of that id is known with other parts: %s", why)
+	}
+	return q.LeaveJob(ctx, b.ExecutionID)
+}
+
+func completeImported(ctx context.Context, q *db.Queries, f backup.Found, now time.Time, before []logs.Line) error {
+	b := f.Backup
+	metadata, err := importedMetadata(f, now, before)
+	if err != nil {
+		return err
+	}
+	if err := q.CompleteImported(ctx, db.CompleteImportedParams{
+		ID: b.ExecutionID, StartedAt: b.StartedAt, FinishedAt: b.FinishedAt, SizeBytes: &b.SizeBytes, StoredBytes: &b.StoredBytes,
+		BackupPath: filter(b.Path), PartsCount: new(int64(len(b.Parts))), Metadata: metadata,
+	}); err != nil {
+		return err
+	}
+	if err := replaceChunks(ctx, q, b.ExecutionID, b.Parts); err != nil {
+		return err
 	}
 	return q.LeaveJob(ctx, b.ExecutionID)
 }

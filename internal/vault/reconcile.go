@@ -87,6 +87,7 @@ func (v *Vault) known(ctx context.Context, locationID string) iter.Seq2[known, e
 
 // pile is what lies on one path.
 type pile struct {
+	path   string
 	sizes  map[string]int64 // by key
 	newest time.Time
 	whole  bool // it has a manifest
@@ -105,7 +106,7 @@ func takeStock(ctx context.Context, d storage.Driver, prefix string) (map[string
 		}
 		p := shelf[path]
 		if p == nil {
-			p = &pile{sizes: map[string]int64{}}
+			p = &pile{path: path, sizes: map[string]int64{}}
 			shelf[path] = p
 		}
 		p.sizes[o.Key] = o.Size
@@ -147,12 +148,13 @@ func lost(b backup.Backup, p *pile) string {
 		return "its manifest is gone"
 	}
 	for _, part := range b.Parts {
-		size, ok := p.sizes[part.Key]
+		key := part.In(p.path)
+		size, ok := p.sizes[key]
 		if !ok {
-			return "part " + part.Key + " is gone"
+			return "part " + key + " is gone"
 		}
 		if size != part.Size {
-			return fmt.Sprintf("part %s has %d bytes instead of %d", part.Key, size, part.Size)
+			return fmt.Sprintf("part %s has %d bytes instead of %d", key, size, part.Size)
 		}
 	}
 	return ""

@@ -189,12 +189,13 @@ func inspect(ctx context.Context, d storage.Driver, k look) (backup.LiveStatus, 
 		return backup.LiveMissing, "its manifest is gone"
 	}
 	for _, part := range k.backup.Parts {
-		size, ok := sizes[part.Key]
+		key := part.In(k.copy.Path)
+		size, ok := sizes[key]
 		switch {
 		case !ok:
-			return backup.LiveMissing, "part " + part.Key + " is gone"
+			return backup.LiveMissing, "part " + key + " is gone"
 		case size != part.Size:
-			return backup.LiveMissing, fmt.Sprintf("part %s has %d bytes instead of %d", part.Key, size, part.Size)
+			return backup.LiveMissing, fmt.Sprintf("part %s has %d bytes instead of %d", key, size, part.Size)
 		}
 	}
 	return backup.LiveAvailable, ""

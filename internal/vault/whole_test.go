@@ -2,13 +2,16 @@ package vault_test
 
 import (
 	"context"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/dataguardian/dataguardian/internal/backup"
+	"github.com/dataguardian/dataguardian/internal/vault"
 )
 
 func (s *shelf) Release(_ context.Context, c backup.Copy) error {
@@ -58,4 +61,31 @@ func TestACopyThatSomebodyDeletesGoesThoughItIsWhole(t *testing.T) {
 	require.Empty(t, s.released)
 	require.NoFileExists(t, s.file("a", 0))
 	require.NoFileExists(t, s.file("b", 0))
+}
+
+// A folder that was copied and imported is one more copy of the backup.
+func TestACopyAtAnotherPathIsLookedAtWhereItIs(t *testing.T) {
+	s, v := newShelf(t)
+	second := s.backup.Copies[1]
+	first := second.Path
+	second.Path = "moved/" + filepath.Base(first)
+	require.NoError(t, os.Mkdir(filepath.Join(s.dirs["b"], "moved"), 0o700))
+	require.NoError(t, os.Rename(filepath.Join(s.dirs["b"], first), filepath.Join(s.dirs["b"], second.Path)))
+	s.backup.Copies = []backup.Copy{second}
+	look := func() string {
+		all := []backup.Backup{s.backup}
+		v.Inspect(t.Context(), all)
+		return string(all[0].Copies[0].Live) + all[0].Copies[0].LiveMessage
+	}
+	at := func() map[string]string {
+		catalogue := &books{missing: map[string]string{}, rows: []backup.Backup{s.backup}}
+		_, err := vault.New(catalogue, shelves{s}, shelves{s}, slog.New(slog.DiscardHandler)).Reconcile(t.Context(), "b", time.Hour)
+		require.NoError(t, err)
+		return catalogue.missing
+	}
+	require.Equal(t, "available", look())
+	require.Empty(t, at())
+	require.NoError(t, os.Remove(filepath.Join(s.dirs["b"], s.backup.Parts[1].In(second.Path))))
+	require.Contains(t, look(), "moved/")
+	require.Contains(t, at()[second.Path], "is gone")
 }

@@ -33,16 +33,17 @@ import (
 const witness = `
 	CREATE SCHEMA witness;
 	CREATE TABLE witness.states (n bigserial PRIMARY KEY, id uuid, was text, became text, old_fence bigint, new_fence bigint,
-		trigger text, changed boolean);
+		trigger text, changed boolean, imported boolean);
 	CREATE FUNCTION witness.note() RETURNS trigger LANGUAGE plpgsql AS $$
 	BEGIN
 		IF OLD.status <> NEW.status OR OLD.fence <> NEW.fence OR OLD.status IN ('completed', 'failed', 'cancelled') THEN
-			INSERT INTO witness.states (id, was, became, old_fence, new_fence, trigger, changed)
+			INSERT INTO witness.states (id, was, became, old_fence, new_fence, trigger, changed, imported)
 			VALUES (NEW.id, OLD.status, NEW.status, OLD.fence, NEW.fence, NEW.trigger,
 				(OLD.status, OLD.size_bytes, OLD.stored_bytes, OLD.error_code, OLD.finished_at, OLD.metadata->'execution_logs')
 					IS DISTINCT FROM (NEW.status, NEW.size_bytes, NEW.stored_bytes, NEW.error_code, NEW.finished_at,
 						(SELECT coalesce(jsonb_agg(l ORDER BY n), '[]') FROM jsonb_array_elements(NEW.metadata->'execution_logs') WITH ORDINALITY AS x (l, n)
-							WHERE n <= jsonb_array_length(OLD.metadata->'execution_logs'))));
+							WHERE n <= jsonb_array_length(OLD.metadata->'execution_logs'))),
+				NEW.status = 'completed' AND OLD.status <> 'completed' AND starts_with(coalesce(NEW.metadata #>> '{execution_logs,-1,message}', ''), 'Imported: '));
 		END IF;
 		RETURN NEW;
 	END $$;
@@ -273,7 +274,8 @@ func (c checker) leases() {
 	c.none("SELECT id FROM backup_executions WHERE status = 'queued' AND available_at > now() + interval '1 minute'", "a queued execution waits too long")
 }
 
-// history: fences only grow and terminal states stay; a log may get lines more.
+// history: fences only grow and terminal states stay, but for what an import
+// completes; a log may get lines more.
 func (c checker) history() {
 	c.t.Helper()
 	if c.server.Plane.embedded {
@@ -281,7 +283,7 @@ func (c checker) history() {
 	}
 	c.none("SELECT * FROM witness.states WHERE new_fence < old_fence", "a fence went back")
 	c.none("SELECT * FROM witness.states WHERE became = 'running' AND was <> 'running' AND new_fence <= old_fence", "a claim without a new fence")
-	c.none("SELECT * FROM witness.states WHERE was IN ('completed', 'failed', 'cancelled') AND changed AND trigger <> 'retry'", "a terminal state changed")
+	c.none("SELECT * FROM witness.states WHERE was IN ('completed', 'failed', 'cancelled') AND changed AND trigger <> 'retry' AND NOT imported", "a terminal state changed")
 }
 
 // lastGood: every job that ever had a good backup still has one.

@@ -74,7 +74,8 @@ set status = 'missing', error = $1, updated_at = now()
 where c.storage_location_id = $2 and c.status = 'available'
     and (c.path = $3::text or left(c.path, length($3) + 1) = $3 || '/' or $3 = c.path || '/manifest.json'
         or (left($3, length(c.path) + 1) = c.path || '/' and exists (select from backup_chunks k
-            where k.execution_id = c.execution_id and (k.file_path = $3 or left(k.file_path, length($3) + 1) = $3 || '/'))))
+            cross join lateral (select c.path || '/' || regexp_replace(k.file_path, '^.*/', '') as key) p
+            where k.execution_id = c.execution_id and (p.key = $3 or left(p.key, length($3) + 1) = $3 || '/'))))
 `
 
 type LoseAtParams struct {

@@ -27,6 +27,39 @@ func (q *Queries) AdoptExecution(ctx context.Context, arg AdoptExecutionParams) 
 	return err
 }
 
+const CompleteImported = `-- name: CompleteImported :exec
+update backup_executions
+set status = 'completed', started_at = $1, finished_at = $2, size_bytes = $3, stored_bytes = $4,
+    backup_path = $5, parts_count = $6, error_code = null, error_message = null, phase = null, progress = null, metadata = $7
+where id = $8 and operation = 'backup' and status in ('failed', 'cancelled')
+`
+
+type CompleteImportedParams struct {
+	StartedAt   *time.Time
+	FinishedAt  *time.Time
+	SizeBytes   *int64
+	StoredBytes *int64
+	BackupPath  *string
+	PartsCount  *int64
+	Metadata    []byte
+	ID          string
+}
+
+// The records know how an attempt ended, the manifest how another did. Runs after LockExecution.
+func (q *Queries) CompleteImported(ctx context.Context, arg CompleteImportedParams) error {
+	_, err := q.db.Exec(ctx, CompleteImported,
+		arg.StartedAt,
+		arg.FinishedAt,
+		arg.SizeBytes,
+		arg.StoredBytes,
+		arg.BackupPath,
+		arg.PartsCount,
+		arg.Metadata,
+		arg.ID,
+	)
+	return err
+}
+
 const ImportCopy = `-- name: ImportCopy :exec
 insert into backup_copies (execution_id, storage_location_id, path, fence, status)
 values ($1, $2, $3, 0, 'available')

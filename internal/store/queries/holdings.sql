@@ -18,4 +18,5 @@ set status = 'missing', error = @error, updated_at = now()
 where c.storage_location_id = @storage_location_id and c.status = 'available'
     and (c.path = @at::text or left(c.path, length(@at) + 1) = @at || '/' or @at = c.path || '/manifest.json'
         or (left(@at, length(c.path) + 1) = c.path || '/' and exists (select from backup_chunks k
-            where k.execution_id = c.execution_id and (k.file_path = @at or left(k.file_path, length(@at) + 1) = @at || '/'))));
+            cross join lateral (select c.path || '/' || regexp_replace(k.file_path, '^.*/', '') as key) p
+            where k.execution_id = c.execution_id and (p.key = @at or left(p.key, length(@at) + 1) = @at || '/'))));

@@ -5,6 +5,13 @@ values (@id, @datasource_id, @storage_location_id, 'backup', 'completed', 'manua
     @backup_path, @parts_count, 1, 1, '{}', @metadata, @created_at)
 on conflict (id) do nothing;
 
+-- name: CompleteImported :exec
+-- The records know how an attempt ended, the manifest how another did. Runs after LockExecution.
+update backup_executions
+set status = 'completed', started_at = @started_at, finished_at = @finished_at, size_bytes = @size_bytes, stored_bytes = @stored_bytes,
+    backup_path = @backup_path, parts_count = @parts_count, error_code = null, error_message = null, phase = null, progress = null, metadata = @metadata
+where id = @id and operation = 'backup' and status in ('failed', 'cancelled');
+
 -- name: LeaveJob :exec
 -- A backup that had been removed from every storage and is back is kept now by no policy.
 update backup_executions e set job_id = null

@@ -94,6 +94,17 @@ func holdings(t *testing.T, w *world) {
 			require.Equal(t, backup.CopyAvailable, lost(path), path)
 		}
 	})
+	t.Run("a copy at another path loses what lies there", func(t *testing.T) {
+		l := w.newLocation(t)
+		j := w.newJob(t, func(j *backup.Job) { j.StorageLocationID = l.ID })
+		done := w.complete(t, j)
+		w.exec(t, "update backup_copies set path = 'moved/' || path where execution_id = $1", done.ID)
+		for path, copies := range map[string]int{*done.BackupPath: 0, "moved/" + *done.BackupPath: 1} {
+			n, err := s.Lose(t.Context(), l.ID, path+"/backup.dump.zst.0002", "deleted by hand")
+			require.NoError(t, err)
+			require.Equal(t, copies, n, path)
+		}
+	})
 	t.Run("a lost one is held still, until it is deleted", func(t *testing.T) {
 		n, err := s.Lose(t.Context(), shared.ID, first, "deleted by hand")
 		require.NoError(t, err)
