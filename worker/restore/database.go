@@ -141,14 +141,18 @@ func (r *run) admit(ctx context.Context, e engine.Engine, conn engine.Conn, o en
 	return target.InPlace, r.holdTarget(ctx, preparer, conn)
 }
 
-// holdTarget keeps other restores out of the database.
+// holdTarget keeps other restores out of the database, and this one out of DataGuardian's
+// own. Only who may not ask which server it is goes on without.
 func (r *run) holdTarget(ctx context.Context, preparer engine.Preparer, conn engine.Conn) error {
 	server, err := preparer.Identify(ctx, conn)
-	if err != nil {
-		if ctx.Err() == nil {
-			r.Log.Logf(engine.LevelWarn, "The server does not say what it is, so only restores by the same address are kept apart: %s", errs.Message(err))
-		}
+	switch {
+	case ctx.Err() != nil:
 		return ctx.Err()
+	case errs.CodeOf(err) == errs.CodeDatasourcePermission:
+		r.Log.Logf(engine.LevelWarn, "The server does not say what it is, so only restores by the same address are kept apart: %s", errs.Message(err))
+		return nil
+	case err != nil:
+		return err
 	}
 	return r.Restores.HoldTarget(ctx, r.Lease(), execution.TargetKey(server, conn.Database))
 }

@@ -329,6 +329,7 @@ type database struct {
 	world    *world
 	asked    bool  // a preflight was made
 	refusal  error // what it comes to
+	silence  error // why the server does not say which one it is
 	touched  int   // how often a restore began
 	content  []byte
 	rows     map[string]int64
@@ -344,7 +345,7 @@ type database struct {
 	needs    int64 // bytes of the backup, when it is not all of it
 }
 
-func (d *database) Identify(context.Context, engine.Conn) (string, error) { return "server", nil }
+func (d *database) Identify(context.Context, engine.Conn) (string, error) { return "server", d.silence }
 
 func (d *database) Preflight(_ context.Context, _ engine.Conn, o engine.RestoreOptions) (engine.Target, error) {
 	d.asked = true

@@ -324,8 +324,19 @@ func TestATargetThatCannotTakeItIsToldBeforeTheBackupIsRead(t *testing.T) {
 	require.Equal(t, errs.CodeExecutionRunning, r.ErrorCode, "by another name it is the same database")
 	require.Zero(t, w.database.touched)
 
+	w.busy, w.database.silence = false, errs.New(errs.Unavailable, errs.CodeDatasourceLost, "the connection broke")
+	r = w.does(execution.Restore, execution.RestoreRequest{DropExisting: true})
+	require.Equal(t, errs.CodeDatasourceLost, r.ErrorCode, "it may be DataGuardian's own")
+	require.Zero(t, w.database.touched)
+	require.Empty(t, w.held)
+
 	delete(w.faults, "first")
-	w.busy = false
+	w.database.silence = errs.New(errs.Unavailable, errs.CodeDatasourcePermission, "only a superuser may ask")
+	r = w.does(execution.Restore, execution.RestoreRequest{DropExisting: true})
+	require.Equal(t, execution.Completed, r.Status, r.ErrorMessage)
+	require.Empty(t, w.held)
+
+	w.database.silence = nil
 	r = w.does(execution.Restore, execution.RestoreRequest{DropExisting: true})
 	require.Equal(t, execution.Completed, r.Status, r.ErrorMessage)
 	require.Equal(t, []string{execution.TargetKey("server", "shop")}, w.held)
