@@ -3,6 +3,7 @@ package backup
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/dataguardian/dataguardian/internal/artifact"
@@ -145,7 +146,21 @@ func (r *run) copies(outcomes []artifact.Outcome, err error) []backup.Copy {
 		}
 		copies = append(copies, c)
 	}
+	if artifact.Strategy(r.options.Strategy) == artifact.Fallback && (!r.resuming || r.resumeStrategy() == artifact.Fallback) {
+		return untilTaken(copies, r.ranked)
+	}
 	return copies
+}
+
+// untilTaken leaves out the storages ranked behind the one that took the backup: it was
+// never to be on them, whether they could be opened or not.
+func untilTaken(copies []backup.Copy, ranked []string) []backup.Copy {
+	i := slices.IndexFunc(copies, func(c backup.Copy) bool { return c.Status == backup.CopyAvailable })
+	if i < 0 {
+		return copies
+	}
+	took := slices.Index(ranked, copies[i].StorageLocationID)
+	return slices.DeleteFunc(copies, func(c backup.Copy) bool { return slices.Index(ranked, c.StorageLocationID) > took })
 }
 
 // lastLine sums the run up.

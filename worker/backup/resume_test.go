@@ -37,3 +37,23 @@ func TestAResumedUploadGoesOnWhereItBegan(t *testing.T) {
 	r.spooled = "of the spool"
 	require.Equal(t, "of the spool", r.resumedPath())
 }
+
+// With fallback, a storage behind the one that took the backup was never to have it.
+func TestAStorageRankedBehindTheOneThatTookTheBackupLacksNothing(t *testing.T) {
+	r := resuming(t, execution.Execution{})
+	r.spooled, r.ranked = "path", []string{"first", "second", "third"}
+	r.options.Strategy = backup.Fallback
+	r.unopened = []backup.Copy{{StorageLocationID: "third", Status: backup.CopyFailed}}
+	names := func(outcomes ...artifact.Outcome) (names []string) {
+		for _, c := range r.copies(outcomes, nil) {
+			names = append(names, c.StorageLocationID+" "+string(c.Status))
+		}
+		return names
+	}
+	took, refused := artifact.Outcome{TargetID: "second", Status: artifact.Available}, artifact.Outcome{TargetID: "first", Status: artifact.Failed}
+	require.Equal(t, []string{"first failed", "second available"}, names(refused, took))
+	took.Status = artifact.Failed
+	require.Equal(t, []string{"third failed", "first failed", "second failed"}, names(refused, took))
+	took.Status, r.options.Strategy = artifact.Available, backup.Replicate
+	require.Equal(t, []string{"third failed", "first failed", "second available"}, names(refused, took))
+}

@@ -23,6 +23,7 @@ type run struct {
 	options  backup.Options
 	targets  []artifact.Target
 	unopened []backup.Copy    // targets that could not even be opened
+	ranked   []string         // the targets' storages, in their order
 	writer   *artifact.Writer // nil while a dump from the spool is sent
 	resuming bool
 	spooled  string // path of the dump that is sent from the spool, where that says so
@@ -138,6 +139,7 @@ func (r *run) discardLeftovers(ctx context.Context) error {
 // opened is a failed target; only when none can there is nothing to dump for.
 func (r *run) openTargets(ctx context.Context, ids []string) error {
 	var first error
+	r.ranked = ids
 	for _, id := range ids {
 		l, driver, err := r.Vault.Open(ctx, id)
 		if err != nil {

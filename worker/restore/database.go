@@ -164,7 +164,9 @@ func (r *run) intoTarget(ctx context.Context, e engine.Engine, conn engine.Conn,
 	from := &watched{Source: artifact.NewSource(s.driver, s.copy.Path, s.manifest, r.identities...)}
 	err := e.Restore(ctx, conn, o, from)
 	if err == nil {
-		r.found(ctx, s.copy) // it was read to its end
+		if !o.Proven { // else that was noted when it was proven, and the engine may have ended early
+			r.found(ctx, s.copy) // it was read to its end
+		}
 		return nil
 	}
 	broken := from.failure()

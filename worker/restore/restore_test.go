@@ -268,6 +268,27 @@ func TestTheSecondReadingEndsWithWhatIsNeeded(t *testing.T) {
 	}
 }
 
+// What was found damaged after it was proven is not taken back by a restore that has not
+// read it again.
+func TestAReadingThatEndsEarlySaysNothingOfTheCopy(t *testing.T) {
+	w := newWorldOf(t, artifact.NoCompression, 1<<20, 1)
+	w.database.inPlace, w.database.needs = true, 100
+	w.backup.Copies[0].Status = backup.CopyMissing
+	opened := 0
+	w.faults["first"] = func(base string) error {
+		if base == w.part(0) {
+			opened++
+		}
+		if opened == 2 { // a verification finds it
+			return catalogue{w}.mark(w.backup.Copies[0], backup.CopyMissing)
+		}
+		return nil
+	}
+	r := w.does(execution.Restore, execution.RestoreRequest{DropExisting: true, IncludeTables: []string{"orders"}})
+	require.Equal(t, execution.Completed, r.Status, r.ErrorMessage)
+	require.Equal(t, backup.CopyMissing, w.marked["first"])
+}
+
 func TestAKeyThatNobodyNamedLetsAVerificationProveWhatIsStored(t *testing.T) {
 	right, err := age.GenerateX25519Identity()
 	require.NoError(t, err)

@@ -86,6 +86,9 @@ func (b *beside) exchange(ctx context.Context, tx pgx.Tx) error {
 	if err := b.rename(ctx, tx, target, b.replaced); err != nil {
 		return err
 	}
+	if err := b.reread(ctx, tx, held); err != nil {
+		return err
+	}
 	if err := b.open(ctx, tx, held); err != nil {
 		return err
 	}

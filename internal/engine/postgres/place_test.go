@@ -211,6 +211,7 @@ func TestWhoKeepsARestoredDatabaseFromItsPlaceIsNamedAndNobodyIsSentAway(t *test
 			require.Contains(t, errs.Message(err), `"`+db+`", which is unchanged`)
 			require.Contains(t, errs.Message(err), `user "`+super+`" (application "guest" from 127.0.0.1)`)
 			require.Contains(t, errs.Message(err), says)
+			require.Equal(t, where == "on the old database", errors.Is(err, errStays), "the old database is not locked for nothing")
 			require.NoError(t, user.Ping(t.Context()), "a user was sent away for nothing")
 			require.NotContains(t, log.String(), "were ended")
 			require.Equal(t, before, plain(t, pg, db))
@@ -401,4 +402,126 @@ func TestARestoreDoesNotWaitForALockOnTheOldDatabase(t *testing.T) {
 	require.Contains(t, errs.Message(err), `"`+db+`", which is unchanged: somebody's open transaction has a lock on it`)
 	require.NoError(t, tx.Rollback(t.Context()))
 	require.NoError(t, replaces(t, connTo(pg, db), dump, &log))
+}
+
+// A prepared transaction keeps a database from being renamed as a session does.
+func TestNobodyIsSentAwayForAPreparedTransaction(t *testing.T) {
+	pg := testkit.NewPostgres(t, testkit.WithSetting("max_prepared_transactions", "5"))
+	db := pg.NewDatabase(t)
+	pg.Exec(t, db, "CREATE TABLE a AS SELECT 1 AS x")
+	_, dump := dumpOf(t, connTo(pg, db), engine.DumpOptions{})
+	shop, err := sessionAs(t.Context(), pg, db, "", "shop")
+	require.NoError(t, err)
+	for _, sql := range []string{"BEGIN", "INSERT INTO a VALUES (2)", "PREPARE TRANSACTION 'order 1'"} {
+		_, err := shop.Exec(t.Context(), sql)
+		require.NoError(t, err)
+	}
+	says := `what is not a client's session, which a restore does not end: prepared transaction "order 1" of user "postgres"`
+	found, err := New(Config{}).Preflight(t.Context(), connTo(pg, db), engine.RestoreOptions{DropExisting: true})
+	require.NoError(t, err)
+	require.Len(t, found.Warnings, 1)
+	require.Contains(t, found.Warnings[0], says)
+	var log lines
+	err = replaces(t, connTo(pg, db), dump, &log)
+	require.Equal(t, errs.CodeRestoreFailed, errs.CodeOf(err))
+	require.Contains(t, errs.Message(err), says)
+	require.NotContains(t, errs.Message(err), "pg_signal_backend")
+	require.NoError(t, shop.Ping(t.Context()), "it was sent away for nothing")
+	_, err = shop.Exec(t.Context(), "ROLLBACK PREPARED 'order 1'")
+	require.NoError(t, err)
+	require.NoError(t, replaces(t, connTo(pg, db), dump, &log))
+	_ = shop.Close(t.Context()) // the server has ended it
+}
+
+// atScratch does something once, when the scratch database is there.
+func atScratch(t *testing.T, pg *testkit.PG, dump *enginetest.Memory, token string, do func()) {
+	t.Helper()
+	done := false
+	dump.OnRead = func(string, int64) error {
+		var there bool
+		err := pg.Conn(t, "postgres").QueryRow(t.Context(), "SELECT count(*) > 0 FROM pg_database WHERE datname = $1", engine.ScratchPrefix+token).Scan(&there)
+		if err == nil && there && !done {
+			done = true
+			do()
+		}
+		return err
+	}
+	t.Cleanup(func() { require.True(t, done, "the scratch database was not seen") })
+}
+
+// mayConnect asks the server whether a role gets into a database.
+func mayConnect(t *testing.T, pg *testkit.PG, role, database string) (may bool) {
+	t.Helper()
+	require.NoError(t, pg.Conn(t, "postgres").QueryRow(t.Context(), "SELECT has_database_privilege($1, $2, 'CONNECT')", role, database).Scan(&may))
+	return may
+}
+
+func TestGrantsAndOwnerThatChangeWhileTheDatabaseIsRestoredAreKept(t *testing.T) {
+	pg := testkit.Postgres(t)
+	db, other, heir := pg.NewDatabase(t), newRole(t, pg, ""), newRole(t, pg, "")
+	pg.Exec(t, db, "CREATE TABLE a AS SELECT 1 AS x")
+	_, dump := dumpOf(t, connTo(pg, db), engine.DumpOptions{})
+	o := engine.RestoreOptions{DropExisting: true, TempDir: t.TempDir(), Token: engine.NewScratchSuffix()}
+	atScratch(t, pg, dump, o.Token, func() {
+		pg.Exec(t, "postgres", "REVOKE CONNECT ON DATABASE "+db+" FROM PUBLIC")
+		pg.Exec(t, "postgres", "ALTER DATABASE "+db+" OWNER TO "+heir)
+	})
+	t.Cleanup(func() { pg.Exec(t, "postgres", "ALTER DATABASE "+db+" OWNER TO postgres") })
+	require.NoError(t, New(Config{}).Restore(t.Context(), connTo(pg, db), o, dump))
+	require.False(t, mayConnect(t, pg, other, db), "what was revoked is granted again")
+	var owner string
+	require.NoError(t, pg.Conn(t, "postgres").QueryRow(t.Context(), "SELECT pg_get_userbyid(datdba) FROM pg_database WHERE datname = $1", db).Scan(&owner))
+	require.Equal(t, heir, owner)
+}
+
+func TestTheScratchDatabaseLetsInTheUserThatLoggedInAlone(t *testing.T) {
+	pg := testkit.Postgres(t)
+	owner, other := newRole(t, pg, "CREATEDB"), newRole(t, pg, "")
+	user := newRole(t, pg, "NOINHERIT IN ROLE "+owner)
+	pg.Exec(t, "postgres", "ALTER ROLE "+user+" SET role = '"+owner+"'")
+	for name, grantee := range map[string]string{"it has a grant of its own": user, "everybody has one": "PUBLIC"} {
+		t.Run(name, func(t *testing.T) {
+			db := newDatabaseOf(t, pg, owner)
+			pg.Exec(t, db, "CREATE TABLE a AS SELECT 1 AS x; ALTER TABLE a OWNER TO "+owner)
+			pg.Exec(t, "postgres", "REVOKE CONNECT ON DATABASE "+db+" FROM PUBLIC; GRANT CONNECT ON DATABASE "+db+" TO "+grantee)
+			grants := func() (got []string) {
+				rows, err := pg.Conn(t, "postgres").Query(t.Context(), "SELECT unnest(datacl)::text FROM pg_database WHERE datname = $1 ORDER BY 1", db)
+				require.NoError(t, err)
+				got, err = pgx.CollectRows(rows, pgx.RowTo[string])
+				require.NoError(t, err)
+				return got
+			}
+			before := grants()
+			t.Cleanup(func() {
+				pg.Exec(t, "postgres", "GRANT CONNECT ON DATABASE "+db+" TO PUBLIC; REVOKE ALL ON DATABASE "+db+" FROM "+user)
+			})
+			_, dump := dumpOf(t, connTo(pg, db), engine.DumpOptions{})
+			o := engine.RestoreOptions{DropExisting: true, TempDir: t.TempDir(), Token: engine.NewScratchSuffix()}
+			var enters bool
+			atScratch(t, pg, dump, o.Token, func() { enters = mayConnect(t, pg, other, engine.ScratchPrefix+o.Token) })
+			require.NoError(t, New(Config{}).Restore(t.Context(), connAs(pg, db, user), o, dump))
+			require.False(t, enters, "others were let in")
+			require.Equal(t, before, grants())
+		})
+	}
+}
+
+func TestARoleThatAUserTakesOnEndsTheUsersSessionsOnTheOldDatabase(t *testing.T) {
+	pg := testkit.Postgres(t)
+	owner := newRole(t, pg, "CREATEDB")
+	user := newRole(t, pg, "IN ROLE "+owner)
+	pg.Exec(t, "postgres", "ALTER ROLE "+user+" SET role = '"+owner+"'")
+	db := newDatabaseOf(t, pg, owner)
+	pg.Exec(t, db, "CREATE TABLE a AS SELECT 1 AS x; ALTER TABLE a OWNER TO "+owner)
+	_, dump := dumpOf(t, connTo(pg, db), engine.DumpOptions{})
+	session, err := sessionAs(t.Context(), pg, db, user, "shop")
+	require.NoError(t, err)
+	found, err := New(Config{}).Preflight(t.Context(), connAs(pg, db, user), engine.RestoreOptions{DropExisting: true})
+	require.NoError(t, err)
+	require.Empty(t, found.Warnings)
+	var log lines
+	require.NoError(t, replaces(t, connAs(pg, db, user), dump, &log))
+	require.Contains(t, log.String(), `user "`+user+`" (application "shop"`)
+	require.Error(t, session.Ping(t.Context()))
+	_ = session.Close(t.Context()) // the server has ended it
 }

@@ -106,15 +106,17 @@ func (b *beside) attempt(what string, err error) {
 
 // shut keeps others out of the fresh database until it has its place: a session of theirs
 // would keep it from that. Superusers get in all the same. A user who is let in only by
-// what all are granted, though another role's settings made the database, needs that.
+// what all are granted, though another role's settings made the database, is let in alone.
 func (b *beside) shut(ctx context.Context) error {
 	err := b.exec(ctx, "REVOKE CONNECT ON DATABASE %I FROM PUBLIC", b.fresh)
+	var login string
 	var enters bool
 	if err == nil {
-		err = b.conn.QueryRow(ctx, "SELECT has_database_privilege(session_user, $1, 'CONNECT')", b.fresh).Scan(&enters)
+		err = b.conn.QueryRow(ctx, "SELECT session_user, has_database_privilege(session_user, $1, 'CONNECT')", b.fresh).Scan(&login, &enters)
 	}
 	if err == nil && !enters {
-		err = b.exec(ctx, "GRANT CONNECT ON DATABASE %I TO PUBLIC", b.fresh)
+		b.admitted = login
+		err = b.exec(ctx, "GRANT CONNECT ON DATABASE %I TO %I", b.fresh, login)
 	}
 	if err != nil {
 		return b.failed(ctx, err, "keeping others out of the database to restore into")
@@ -126,13 +128,34 @@ func (b *beside) shut(ctx context.Context) error {
 // that everybody may connect.
 func (b *beside) open(ctx context.Context, tx pgx.Tx, database string) error {
 	var err error
-	if b.like.HasACL {
+	if b.admitted != "" {
+		err = execFormat(ctx, tx, "REVOKE CONNECT ON DATABASE %I FROM %I", database, b.admitted)
+	}
+	switch {
+	case err != nil:
+	case b.like.HasACL:
 		err = copyGrants(ctx, tx, b.like, database)
-	} else {
+	default:
 		err = execFormat(ctx, tx, "GRANT CONNECT ON DATABASE %I TO PUBLIC", database)
 	}
 	if err != nil {
 		return b.failed(ctx, err, "copying the database's grants")
+	}
+	return nil
+}
+
+// reread notes whose the old database is and whether it has grants, as its last: both may
+// have changed since the fresh one was made, which then becomes the new owner's.
+func (b *beside) reread(ctx context.Context, tx pgx.Tx, held string) error {
+	var owner string // of the fresh one
+	err := tx.QueryRow(ctx, `SELECT pg_get_userbyid(old.datdba), old.datacl IS NOT NULL, pg_get_userbyid(fresh.datdba)
+		FROM pg_database old, pg_database fresh WHERE old.oid::int8 = $1 AND fresh.oid::int8 = $2`, int64(b.like.OID), int64(b.oid)).
+		Scan(&b.like.Owner, &b.like.HasACL, &owner)
+	if err == nil && b.like.Owner != owner {
+		err = execFormat(ctx, tx, "ALTER DATABASE %I OWNER TO %I", held, b.like.Owner)
+	}
+	if err != nil {
+		return b.failed(ctx, err, "reading the database's grants")
 	}
 	return nil
 }

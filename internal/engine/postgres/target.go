@@ -116,6 +116,7 @@ type beside struct {
 	replaced string
 	oid      uint32     // of the fresh one, which keeps it under any name
 	like     properties // of the database that it will be
+	admitted string     // the user that was let into the fresh one explicitly, if any
 }
 
 // claim marks our names as in use for as long as the connection lives, and

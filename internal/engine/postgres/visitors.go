@@ -15,6 +15,7 @@ type visitor struct {
 	User, Application, Address string
 	Kind                       string // as the server calls it, empty where it does not show that
 	Endable                    bool   // it is a client's, and may be ended by us
+	Own                        bool   // it is of the user that logged in
 }
 
 func (v visitor) String() string {
@@ -23,6 +24,9 @@ func (v visitor) String() string {
 		s += " from " + v.Address
 	}
 	s += ")"
+	if v.Kind == preparedTransaction {
+		return fmt.Sprintf("prepared transaction %q of user %q", v.Application, v.User)
+	}
 	if v.isClient() {
 		return s
 	}
@@ -44,22 +48,34 @@ func named(visitors []visitor) string {
 	return strings.Join(slices.Compact(names), ", ")
 }
 
-const clientBackend = "client backend"
+const (
+	clientBackend       = "client backend"
+	preparedTransaction = "prepared transaction"
+)
 
 type querier interface {
 	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
 }
 
+type ender interface {
+	querier
+	execer
+}
+
 // visitorsOf lists the sessions in a database that keep it from being renamed. What the
 // server does not show us of a session, its kind or its address, we may not end either.
-// Parallel workers go with the client that they work for. A session outlives its role.
+// Parallel workers go with the client that they work for. A session outlives its role, and
+// a prepared transaction its session. What is of the user that logged in may be ended as
+// that user, whatever is shown of it to the role that the user's settings take on.
 func visitorsOf(ctx context.Context, conn querier, database string) ([]visitor, error) {
 	rows, err := conn.Query(ctx, `SELECT pid, coalesce(them.rolname, usesysid::text), coalesce(application_name, ''), coalesce(host(client_addr), ''),
 			coalesce(backend_type, ''),
-			coalesce(backend_type = 'client backend', false) AND (me.rolsuper OR NOT coalesce(them.rolsuper, false) AND
-				(coalesce(pg_has_role(them.oid, 'USAGE'), false) OR pg_has_role('pg_signal_backend', 'USAGE')))
-		FROM pg_stat_activity LEFT JOIN pg_roles them ON them.oid = usesysid JOIN pg_roles me ON me.rolname = current_user
-		WHERE datname = $1 AND pid <> pg_backend_pid() AND usesysid IS NOT NULL AND backend_type IS DISTINCT FROM 'parallel worker'`, database)
+			coalesce(backend_type = 'client backend', own) AND (own OR me.rolsuper OR NOT coalesce(them.rolsuper, false) AND
+				(coalesce(pg_has_role(them.oid, 'USAGE'), false) OR pg_has_role('pg_signal_backend', 'USAGE'))), own
+		FROM pg_stat_activity LEFT JOIN pg_roles them ON them.oid = usesysid JOIN pg_roles me ON me.rolname = current_user,
+			LATERAL (SELECT coalesce(them.rolname = session_user, false) AS own) ours
+		WHERE datname = $1 AND pid <> pg_backend_pid() AND usesysid IS NOT NULL AND backend_type IS DISTINCT FROM 'parallel worker'
+		UNION ALL SELECT 0, owner, gid, '', 'prepared transaction', false, false FROM pg_prepared_xacts WHERE database = $1`, database)
 	if err != nil {
 		return nil, err
 	}
@@ -67,7 +83,29 @@ func visitorsOf(ctx context.Context, conn querier, database string) ([]visitor, 
 }
 
 // endVisitors ends sessions and returns those that it has ended.
-func endVisitors(ctx context.Context, conn querier, visitors []visitor) ([]visitor, error) {
+func endVisitors(ctx context.Context, conn ender, visitors []visitor) (ended []visitor, err error) {
+	var own, others []visitor
+	for _, v := range visitors {
+		if v.Own {
+			own = append(own, v)
+		} else {
+			others = append(others, v)
+		}
+	}
+	if len(own) > 0 {
+		err = asLogin(ctx, conn, func() (err error) {
+			own, err = terminate(ctx, conn, own)
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	others, err = terminate(ctx, conn, others)
+	return append(own, others...), err
+}
+
+func terminate(ctx context.Context, conn querier, visitors []visitor) ([]visitor, error) {
 	var pids []int32
 	for _, v := range visitors {
 		pids = append(pids, v.PID)
