@@ -28,9 +28,15 @@ func (o *occupied) Unwrap() error { return o.error }
 // rename gives a database another name. From its beginning to the end of tx nobody gets
 // into the database, and it waits a few seconds itself for those who are in it.
 func (b *beside) rename(ctx context.Context, tx pgx.Tx, from, to string) error {
-	err := execFormat(ctx, tx, "ALTER DATABASE %I RENAME TO %I", from, to)
+	return renamed(execFormat(ctx, tx, renameDatabase, from, to), from)
+}
+
+const renameDatabase = "ALTER DATABASE %I RENAME TO %I"
+
+// renamed tells what came of renaming a database.
+func renamed(err error, database string) error {
 	if pg, ok := errors.AsType[*pgconn.PgError](err); ok && pg.Code == stateInUse {
-		return &occupied{error: err, database: from}
+		return &occupied{error: err, database: database}
 	}
 	return err
 }
@@ -80,10 +86,7 @@ func (b *beside) exchange(ctx context.Context, tx pgx.Tx) error {
 	if err := b.rename(ctx, tx, b.fresh, held); err != nil {
 		return err
 	}
-	if err := b.endSessions(ctx, tx, target); err != nil {
-		return err
-	}
-	if err := b.rename(ctx, tx, target, b.replaced); err != nil {
+	if err := b.vacate(ctx, tx, target, b.replaced); err != nil {
 		return err
 	}
 	if err := b.reread(ctx, tx, held); err != nil {
@@ -97,25 +100,32 @@ func (b *beside) exchange(ctx context.Context, tx pgx.Tx) error {
 
 var errStays = errors.New("it has sessions that may not be ended")
 
-// endSessions ends who is connected to the old database, and says so. It ends nobody when
-// there is somebody it may not end, for then they would leave for nothing; nor is the
-// database locked then, for nobody would get in for nothing.
-func (b *beside) endSessions(ctx context.Context, tx pgx.Tx, database string) error {
-	visitors, err := visitorsOf(ctx, tx, database)
+// vacate ends who is connected to the old database, says so, and gives it another name. It
+// ends nobody when there is somebody it may not end, for then they would leave for
+// nothing; nor is the database locked then, for nobody would get in for nothing. The
+// server goes from the one to the other without asking back, or a pool that connects anew
+// would be faster than we are from afar.
+func (b *beside) vacate(ctx context.Context, tx pgx.Tx, from, to string) error {
+	rename, err := formatted(ctx, tx, renameDatabase, from, to)
+	if err != nil {
+		return b.failed(ctx, err, "naming the old database")
+	}
+	visitors, err := visitorsOf(ctx, tx, from)
 	if err != nil {
 		return b.failed(ctx, err, "looking for sessions")
 	}
 	if slices.ContainsFunc(visitors, visitor.stays) {
-		return &occupied{error: errStays, database: database, by: visitors}
+		return &occupied{error: errStays, database: from, by: visitors}
 	}
-	ended, err := endVisitors(ctx, tx, visitors)
-	if err != nil {
-		return b.failed(ctx, err, "ending sessions")
-	}
+	var batch pgx.Batch
+	var ended []visitor
+	queueEnds(&batch, visitors, &ended)
+	batch.Queue(rename)
+	err = renamed(tx.SendBatch(ctx, &batch).Close(), from)
 	if len(ended) > 0 {
-		b.restore.log(engine.LevelWarn, fmt.Sprintf("%d sessions of database %s were ended to replace it: %s", len(ended), database, named(ended)))
+		b.restore.log(engine.LevelWarn, fmt.Sprintf("%d sessions of database %s were ended to replace it: %s", len(ended), from, named(ended)))
 	}
-	return nil
+	return err
 }
 
 // take lets give, in one transaction, give the fresh database its name; again while

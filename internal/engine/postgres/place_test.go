@@ -1,9 +1,13 @@
 package postgres
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"io"
 	"maps"
+	"net"
+	"strconv"
 	"sync"
 	"syscall"
 	"testing"
@@ -524,4 +528,58 @@ func TestARoleThatAUserTakesOnEndsTheUsersSessionsOnTheOldDatabase(t *testing.T)
 	require.Contains(t, log.String(), `user "`+user+`" (application "shop"`)
 	require.Error(t, session.Ping(t.Context()))
 	_ = session.Close(t.Context()) // the server has ended it
+}
+
+// A pool connects anew as soon as it may, which from afar is before the next statement comes.
+func TestAPoolThatConnectsAnewIsNotFasterThanTheExchange(t *testing.T) {
+	pg := testkit.Postgres(t)
+	db := pg.NewDatabase(t)
+	pg.Exec(t, db, "CREATE TABLE a AS SELECT 1 AS x")
+	_, dump := dumpOf(t, connTo(pg, db), engine.DumpOptions{})
+	pool, err := sessionAs(t.Context(), pg, db, "", "pool")
+	require.NoError(t, err)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer func() { require.NoError(t, l.Close()) }()
+	again := sync.OnceFunc(func() { // it is ended, and is back
+		_, ended := pool.Exec(t.Context(), "SELECT pg_sleep(600)")
+		_ = pool.Close(t.Context()) // the server has ended it
+		if pool, err = sessionAs(t.Context(), pg, db, "", "pool"); ended == nil {
+			err = errors.New("the pool's session was not ended")
+		}
+	})
+	go func() {
+		for {
+			client, err := l.Accept()
+			if err != nil {
+				return
+			}
+			server, err := net.Dial("tcp", net.JoinHostPort(pg.Host, strconv.Itoa(pg.Port)))
+			if err != nil {
+				_ = client.Close() // which the restore tells
+				continue
+			}
+			go func() { _, _ = io.Copy(client, server); _ = client.Close() }() // either may hang up
+			go func() {
+				defer server.Close() //nolint:errcheck // either may hang up
+				b := make([]byte, 64<<10)
+				for {
+					n, err := client.Read(b)
+					if _, failed := server.Write(b[:n]); err != nil || failed != nil {
+						return
+					}
+					if ends := bytes.Contains(b[:n], []byte("FROM unnest($1::int[]) AS pid")); ends && !bytes.Contains(b[:n], []byte(" RENAME TO ")) {
+						again()
+					}
+				}
+			}()
+		}
+	}()
+	c := connTo(pg, db)
+	c.Host, c.Port = "127.0.0.1", l.Addr().(*net.TCPAddr).Port
+	var log lines
+	require.NoError(t, replaces(t, c, dump, &log))
+	require.NoError(t, err)
+	require.Contains(t, log.String(), "1 sessions of database "+db)
+	_ = pool.Close(t.Context()) // the server has ended it
 }

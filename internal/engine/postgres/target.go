@@ -195,15 +195,20 @@ type execer interface {
 }
 
 func execFormat(ctx context.Context, conn execer, format string, args ...string) error {
+	sql, err := formatted(ctx, conn, format, args...)
+	if err != nil {
+		return err
+	}
+	_, err = conn.Exec(ctx, sql)
+	return err
+}
+
+func formatted(ctx context.Context, conn execer, format string, args ...string) (sql string, err error) {
 	if args == nil {
 		args = []string{}
 	}
-	var sql string
-	if err := conn.QueryRow(ctx, "SELECT pg_catalog.format($1, VARIADIC $2::text[])", format, args).Scan(&sql); err != nil {
-		return err
-	}
-	_, err := conn.Exec(ctx, sql)
-	return err
+	err = conn.QueryRow(ctx, "SELECT pg_catalog.format($1, VARIADIC $2::text[])", format, args).Scan(&sql)
+	return sql, err
 }
 
 // create makes the fresh database like the one it will replace, else like the

@@ -57,11 +57,6 @@ type querier interface {
 	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
 }
 
-type ender interface {
-	querier
-	execer
-}
-
 // visitorsOf lists the sessions in a database that keep it from being renamed. What the
 // server does not show us of a session, its kind or its address, we may not end either.
 // Parallel workers go with the client that they work for. A session outlives its role, and
@@ -83,39 +78,42 @@ func visitorsOf(ctx context.Context, conn querier, database string) ([]visitor, 
 }
 
 // endVisitors ends sessions and returns those that it has ended.
-func endVisitors(ctx context.Context, conn ender, visitors []visitor) (ended []visitor, err error) {
-	var own, others []visitor
-	for _, v := range visitors {
-		if v.Own {
-			own = append(own, v)
-		} else {
-			others = append(others, v)
-		}
-	}
-	if len(own) > 0 {
-		err = asLogin(ctx, conn, func() (err error) {
-			own, err = terminate(ctx, conn, own)
-			return err
-		})
-		if err != nil {
-			return nil, err
-		}
-	}
-	others, err = terminate(ctx, conn, others)
-	return append(own, others...), err
+func endVisitors(ctx context.Context, conn *pgx.Conn, visitors []visitor) (ended []visitor, err error) {
+	var batch pgx.Batch
+	queueEnds(&batch, visitors, &ended)
+	return ended, conn.SendBatch(ctx, &batch).Close()
 }
 
-func terminate(ctx context.Context, conn querier, visitors []visitor) ([]visitor, error) {
-	var pids []int32
+// queueEnds lets a batch end sessions, those of the user that logged in as that user, and
+// adds those that it has ended to ended.
+func queueEnds(batch *pgx.Batch, visitors []visitor, ended *[]visitor) {
+	var own, others []int32
 	for _, v := range visitors {
-		pids = append(pids, v.PID)
+		if v.Own {
+			own = append(own, v.PID)
+		} else {
+			others = append(others, v.PID)
+		}
 	}
-	rows, err := conn.Query(ctx, "SELECT pid FROM unnest($1::int[]) AS pid WHERE pg_terminate_backend(pid)", pids)
-	if err != nil {
-		return nil, err
+	end := func(pids []int32) {
+		batch.Queue("SELECT pid FROM unnest($1::int[]) AS pid WHERE pg_terminate_backend(pid)", pids).Query(func(rows pgx.Rows) error {
+			gone, err := pgx.CollectRows(rows, pgx.RowTo[int32])
+			for _, v := range visitors {
+				if slices.Contains(gone, v.PID) {
+					*ended = append(*ended, v)
+				}
+			}
+			return err
+		})
 	}
-	ended, err := pgx.CollectRows(rows, pgx.RowTo[int32])
-	return slices.DeleteFunc(visitors, func(v visitor) bool { return !slices.Contains(ended, v.PID) }), err
+	if len(own) > 0 {
+		batch.Queue("SET ROLE NONE")
+		end(own)
+		batch.Queue("RESET ROLE")
+	}
+	if len(others) > 0 {
+		end(others)
+	}
 }
 
 // asLogin runs do as the user that logged in: a session is that user's in the eyes of the
