@@ -61,10 +61,10 @@ func (u *libraryUses) local(line []byte) []byte {
 		if len(schema) == 0 {
 			return used
 		}
-		if name := unquoted(schema); name != u.database && !(u.folds && strings.EqualFold(name, u.database)) {
-			return used
+		if name := unquoted(schema); name == u.database || u.folds && strings.EqualFold(name, u.database) {
+			return used[len(schema)+1:]
 		}
-		return used[len(schema)+1:]
+		return used
 	})
 }
 

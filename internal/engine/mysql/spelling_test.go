@@ -24,9 +24,9 @@ func TestADatabaseIsTheSameInEverySpellingThatTheServerTakes(t *testing.T) {
 	}
 	before, grants := plain(t, m, "shop"), grantsOf(t, m, user)
 	c := connTo(m, "Shop")
-	res, dump := dumpOf(t, c, engine.DumpOptions{ExcludeTableData: []string{"Shop.child"}})
-	require.Equal(t, map[string]int64{"parent": 1, "child": -1}, rowsByName(res))
-	res, dump = dumpOf(t, c, engine.DumpOptions{})
+	emptied, _ := dumpOf(t, c, engine.DumpOptions{ExcludeTableData: []string{"Shop.child"}})
+	require.Equal(t, map[string]int64{"parent": 1, "child": -1}, rowsByName(emptied))
+	res, dump := dumpOf(t, c, engine.DumpOptions{})
 	require.Equal(t, "shop", res.Tables[0].Schema)
 	require.Equal(t, res.SchemaDigest, digestAgain(t, c))
 
