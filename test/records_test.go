@@ -117,6 +117,9 @@ func TestABackupThatEndedAfterTheRecordsWereDumpedOutlivesItsSource(t *testing.T
 	require.Equal(t, "DATABASE_NOT_FOUND", failed.Text("error_code"), "%s", failed)
 	require.Contains(t, failed.String(), "whole backup of an earlier attempt was found at "+done.Text("backup_path"))
 
+	harness.Eventually(t, func() bool {
+		return strings.Contains(again.Get(t, "/api/executions/"+id).String(), "belongs to no execution")
+	}, "the whole backup is not left to be imported")
 	r := again.CLI(t, "storage", "import", storage)
 	require.Zero(t, r.Code, r.Stderr)
 	known := again.Get(t, "/api/executions/"+id)

@@ -63,7 +63,7 @@ func (c Copy) Uncommitted() bool {
 // KeptWhole says, for people, what Catalogue.Release means.
 func (c Copy) KeptWhole() string {
 	return fmt.Sprintf("A whole backup of an earlier attempt was found at %s in %q: it is kept and belongs to no execution. "+
-		"\"dataguardian storage import\" takes it into the catalogue once this execution has ended", c.Path, c.StorageName)
+		"\"dataguardian storage import\" takes it into the catalogue", c.Path, c.StorageName)
 }
 
 // Backup is a completed backup with its copies.

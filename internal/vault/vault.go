@@ -64,20 +64,28 @@ func (v *Vault) Open(ctx context.Context, id string) (location.Location, storage
 // A copy that was never available and turns out to be whole is kept instead, see
 // Catalogue.Release: the records may be older than it, and it may be the last one.
 func (v *Vault) Remove(ctx context.Context, copies []backup.Copy) error {
-	_, err := v.RemoveUnlessWhole(ctx, copies)
+	_, err := v.removeEach(ctx, copies, func(c backup.Copy) error {
+		v.logger.WarnContext(ctx, c.KeptWhole(), "execution_id", c.ExecutionID, "path", c.Path)
+		return v.catalogue.Release(ctx, c)
+	})
 	return err
 }
 
-// RemoveUnlessWhole is Remove that names the copies which were kept.
+// RemoveUnlessWhole is Remove for an execution that goes on: what is whole stays in the
+// catalogue as it is, and is named. How the execution ends decides what becomes of it.
 func (v *Vault) RemoveUnlessWhole(ctx context.Context, copies []backup.Copy) (kept []backup.Copy, err error) {
+	return v.removeEach(ctx, copies, func(backup.Copy) error { return nil })
+}
+
+func (v *Vault) removeEach(ctx context.Context, copies []backup.Copy, keep func(backup.Copy) error) (kept []backup.Copy, err error) {
 	var failures []error
 	for _, c := range copies {
 		whole, err := v.remove(ctx, c)
+		if err == nil && whole {
+			kept = append(kept, c)
+			err = keep(c)
+		}
 		if err == nil {
-			if whole {
-				v.logger.WarnContext(ctx, c.KeptWhole(), "execution_id", c.ExecutionID, "path", c.Path)
-				kept = append(kept, c)
-			}
 			continue
 		}
 		failures = append(failures, err)
@@ -114,7 +122,7 @@ func (v *Vault) remove(ctx context.Context, c backup.Copy) (kept bool, err error
 	case err != nil:
 		return false, storage.Explain(err)
 	case kept:
-		return true, v.catalogue.Release(ctx, c)
+		return true, nil
 	}
 	return false, v.catalogue.MarkDeleted(ctx, c)
 }

@@ -39,6 +39,8 @@ func TestACopyThatWasNeverAvailableIsKeptWhenItIsWhole(t *testing.T) {
 			kept, err := v.RemoveUnlessWhole(t.Context(), s.backup.Copies)
 			require.NoError(t, err)
 			require.Equal(t, []backup.Copy{s.backup.Copies[0]}, kept)
+			require.Empty(t, s.released, "its execution goes on")
+			require.NoError(t, v.Remove(t.Context(), s.backup.Copies[:1]))
 			require.Equal(t, []string{"a"}, s.released)
 			require.Equal(t, []string{"b"}, s.deleted)
 			for n := range s.backup.Parts {

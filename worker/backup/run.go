@@ -127,7 +127,7 @@ func (r *run) discardLeftovers(ctx context.Context) error {
 	}
 	kept, err := r.Vault.RemoveUnlessWhole(ctx, leftovers)
 	for _, c := range kept {
-		r.Log.Log(engine.LevelWarn, c.KeptWhole())
+		r.Log.Logf(engine.LevelWarn, "A whole backup of an earlier attempt was found at %s in %q: it is kept until this attempt has made another", c.Path, c.StorageName)
 	}
 	if err != nil {
 		r.Log.Logf(engine.LevelWarn, "It could not all be removed now and will be later: %s", errs.Message(err))

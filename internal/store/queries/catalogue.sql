@@ -46,9 +46,10 @@ returning c.execution_id;
 -- name: DoomCopies :exec
 -- Marks first: a copy that is on its way out is not begun again. What an execution
 -- that is queued or running has begun is its next attempt's to go on with or to
--- remove; so is what a retried upload may still complete.
+-- remove; so is what a retried upload may still complete. Of one that completed there is
+-- another copy: what an earlier attempt of it has left goes though it be whole.
 update backup_copies c
-set status = 'deleting', given_up = true, updated_at = now()
+set status = 'deleting', given_up = e.status <> 'completed', updated_at = now()
 from backup_executions e
 where e.id = c.execution_id and c.status in ('pending', 'failed') and e.status not in ('queued', 'running')
     and not (coalesce((e.record -> 'upload_retry' ->> 'possible')::boolean, false)
