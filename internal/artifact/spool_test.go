@@ -198,16 +198,24 @@ func TestACancelledCommitCanBeResumed(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	w := newWriter(t, c)
 	dump(t, w, 999, tenParts())
+	var r artifact.Result
+	done := make(chan error, 1)
 	go func() {
-		<-reached
-		cancel()
+		var err error
+		r, err = w.Commit(ctx, completion())
+		done <- err
 	}()
-	r, err := w.Commit(ctx, completion())
-	requireCode(t, errs.CodeCancelled, err)
+	<-reached // which may be before the commit: from its state on the spool can be resumed
+	require.Eventually(t, func() bool {
+		_, err := os.Stat(filepath.Join(c.SpoolDir, execution, "state.json"))
+		return err == nil
+	}, time.Minute, time.Millisecond)
+	cancel()
+	requireCode(t, errs.CodeCancelled, <-done)
 	require.True(t, r.SpoolKept)
 	c.Targets[0].Driver = d
 	d.forget()
-	_, err = artifact.Resume(t.Context(), c)
+	_, err := artifact.Resume(t.Context(), c)
 	require.NoError(t, err)
 	require.Equal(t, 6000, d.partBytesSent())
 }

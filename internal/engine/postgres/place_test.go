@@ -576,7 +576,7 @@ func TestAPoolThatConnectsAnewIsNotFasterThanTheExchange(t *testing.T) {
 		}
 	}()
 	c := connTo(pg, db)
-	c.Host, c.Port = "127.0.0.1", l.Addr().(*net.TCPAddr).Port
+	c.Host, c.Port = "127.0.0.1", l.Addr().(*net.TCPAddr).Port //nolint:errcheck,forcetypeassert // it listens to TCP
 	var log lines
 	require.NoError(t, replaces(t, c, dump, &log))
 	require.NoError(t, err)
