@@ -238,7 +238,7 @@ func credible(m artifact.Manifest, path string) error {
 	if id, err := uuid.Parse(m.ExecutionID); err != nil || id.String() != m.ExecutionID {
 		return refuse("the id of its execution is none")
 	}
-	if executionPrefix(path) != m.ExecutionID[:min(8, len(m.ExecutionID))] {
+	if executionPrefix(path) != m.ExecutionID[:8] {
 		return refuse("its path does not end in the first eight characters of the id of its execution")
 	}
 	latest := time.Now().Add(24 * time.Hour) // clocks differ

@@ -145,22 +145,28 @@ func (d *dump) warnOfMasked(ctx context.Context, s *session) error {
 	if d.result.Server.Flavor != engine.MySQL || d.result.Server.VersionNum < 90000 {
 		return nil
 	}
-	columns, err := s.pairs(ctx, `SELECT table_name, concat(table_name, '.', column_name) FROM information_schema.columns
-		WHERE table_schema = ? AND extra LIKE '%MASKING POLICY%' ORDER BY table_name, ordinal_position`, d.conn.Database)
+	masked, err := d.columns(ctx, s, "extra LIKE '%MASKING POLICY%'")
 	if err != nil {
 		return err
-	}
-	var masked []string
-	for _, c := range columns {
-		if slices.ContainsFunc(d.selection.full, func(t table) bool { return t.name == c[0] && !t.view }) {
-			masked = append(masked, c[1])
-		}
 	}
 	if len(masked) > 0 {
 		d.warn(fmt.Sprintf("masking policies decide what users see of these columns, and the backup has what user %q is shown, which must be the values themselves (CURRENT_USER_IN, CURRENT_ROLE_IN of the policies); the policies are the server's and not in the backup: %s",
 			d.conn.Username, listed(masked)))
 	}
 	return nil
+}
+
+// columns are those of tables that are dumped with their rows for which a condition of
+// information_schema.columns holds, each as table.column.
+func (d *dump) columns(ctx context.Context, s *session, condition string) (found []string, err error) {
+	all, err := s.pairs(ctx, "SELECT table_name, concat(table_name, '.', column_name) FROM information_schema.columns WHERE table_schema = ? AND "+
+		condition+" ORDER BY table_name, ordinal_position", d.conn.Database)
+	for _, c := range all {
+		if slices.ContainsFunc(d.selection.full, func(t table) bool { return t.name == c[0] && !t.view }) {
+			found = append(found, c[1])
+		}
+	}
+	return found, err
 }
 
 // listed are names, not too many of them.
