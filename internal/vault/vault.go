@@ -186,25 +186,16 @@ func inspect(ctx context.Context, d storage.Driver, k look) (backup.LiveStatus, 
 	if k.copy.Status == backup.CopyMissing {
 		return backup.LiveMissing, k.copy.Error
 	}
-	sizes := map[string]int64{}
+	there := pile{path: k.copy.Path, sizes: map[string]int64{}}
 	for object, err := range d.List(ctx, k.copy.Path+"/") {
 		if err != nil {
 			return backup.LiveUnreachable, storage.Explain(err).Msg
 		}
-		sizes[object.Key] = object.Size
+		there.sizes[object.Key] = object.Size
+		there.whole = there.whole || object.Key == artifact.ManifestKey(k.copy.Path)
 	}
-	if _, ok := sizes[artifact.ManifestKey(k.copy.Path)]; !ok {
-		return backup.LiveMissing, "its manifest is gone"
-	}
-	for _, part := range k.backup.Parts {
-		key := part.In(k.copy.Path)
-		size, ok := sizes[key]
-		switch {
-		case !ok:
-			return backup.LiveMissing, "part " + key + " is gone"
-		case size != part.Size:
-			return backup.LiveMissing, fmt.Sprintf("part %s has %d bytes instead of %d", key, size, part.Size)
-		}
+	if why := lost(*k.backup, &there); why != "" {
+		return backup.LiveMissing, why
 	}
 	return backup.LiveAvailable, ""
 }
